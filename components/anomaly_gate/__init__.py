@@ -1,0 +1,1 @@
+"""Stops the pipeline where the data breaks its contract."""

@@ -1,0 +1,1 @@
+"""TFX's Evaluator, with perplexities and verdict written into ML Metadata."""

@@ -1,0 +1,1 @@
+"""Publishes a blessed model as one release folder."""

@@ -1,0 +1,51 @@
+"""ReleasePusher: a blessed model, its TFLite files and its tokenizer become one release folder."""
+
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import channel, component_spec, standard_artifacts
+
+from components.release_pusher import executor
+
+
+class ReleasePusherSpec(component_spec.ComponentSpec):
+    """Interface of ReleasePusher."""
+
+    PARAMETERS = {
+        "push_directory": component_spec.ExecutionParameter(type=str),
+        "gate": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "model_fp16": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "model_int8": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "transform_graph": component_spec.ChannelParameter(type=standard_artifacts.TransformGraph),
+    }
+    OUTPUTS = {
+        "pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)
+    }
+
+
+class ReleasePusher(base_component.BaseComponent):
+    """Pushes what was blessed, and only that; see `modules.release` for the folder."""
+
+    SPEC_CLASS = ReleasePusherSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(self, *, push_directory: str, gate: str, **inputs: channel.BaseChannel):
+        """Wires the component.
+
+        Args:
+            push_directory: Where `<version>/` appears; TF Serving's model base path.
+            gate: JSON of the thresholds that the model was held against, for the manifest.
+            **inputs: `model`, `model_blessing`, `model_fp16`, `model_int8`, `evaluation`, `examples` and
+                `transform_graph`.
+        """
+        spec = ReleasePusherSpec(
+            push_directory=push_directory,
+            gate=gate,
+            pushed_model=channel.Channel(type=standard_artifacts.PushedModel),
+            **inputs,
+        )
+        super().__init__(spec)

@@ -1,0 +1,79 @@
+"""Executor of ReleasePusher."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tfx.components.pusher import executor as pusher_executor
+from tfx.types import artifact, artifact_utils
+
+from modules import release
+from modules.vocabulary import Vocabulary, find_table
+
+TFLITE_NAMES = {"model_fp16": "model_fp16.tflite", "model_int8": "model_int8.tflite"}
+
+
+class Executor(pusher_executor.Executor):
+    """Publishes a release if the Evaluator blessed the model; the rule is TFX's Pusher's own."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[artifact.Artifact]],
+        output_dict: dict[str, list[artifact.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Publishes, or marks the output as not pushed."""
+        pushed_model = artifact_utils.get_single_instance(output_dict["pushed_model"])
+        if not self.CheckBlessing(input_dict):
+            self._MarkNotPushed(pushed_model)
+            return
+        published = release.publish(
+            Path(exec_properties["push_directory"]),
+            saved_model_dir=Path(self.GetModelPath(input_dict)),
+            tflite_files={
+                name: tflite_file(artifact_utils.get_single_instance(input_dict[key]))
+                for key, name in TFLITE_NAMES.items()
+            },
+            vocabulary=Vocabulary.from_table(
+                find_table(artifact_utils.get_single_uri(input_dict["transform_graph"]))
+            ),
+            facts=self._facts(input_dict, exec_properties),
+        )
+        self._MarkPushed(pushed_model, pushed_destination=str(published), pushed_version=published.name)
+
+    def _facts(
+        self, input_dict: dict[str, list[artifact.Artifact]], exec_properties: dict[str, Any]
+    ) -> dict[str, Any]:
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        evaluation = artifact_utils.get_single_instance(input_dict["evaluation"])
+        return {
+            "pipeline": self._context.pipeline_info.id,
+            "run": self._context.pipeline_run_id,
+            "metrics": properties(evaluation),
+            "gate": json.loads(exec_properties["gate"]),
+            "data": properties(examples),
+            "mlmd": {
+                "execution_id": self._context.unique_id,
+                "artifact_ids": {
+                    key: artifact_utils.get_single_instance(artifacts).id
+                    for key, artifacts in input_dict.items()
+                },
+            },
+        }
+
+
+def tflite_file(model: artifact.Artifact) -> Path:
+    """The one file of a TFLiteConverter output."""
+    (path,) = Path(model.uri).rglob("*.tflite")
+    return path
+
+
+def properties(of: artifact.Artifact) -> dict[str, Any]:
+    """An artifact's custom properties without TFX's own bookkeeping, as JSON values."""
+    values = of.mlmd_artifact.custom_properties
+    return {
+        name: getattr(value, value.WhichOneof("value"))
+        for name, value in sorted(values.items())
+        if name not in ("name", "tfx_version", "state", "producer_component", "is_external")
+        and value.WhichOneof("value") in ("int_value", "double_value", "string_value")
+    }

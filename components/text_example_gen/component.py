@@ -1,0 +1,75 @@
+"""TextExampleGen: documents from files or TFDS as tf.Examples, without duplicates, split by content."""
+
+import json
+
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import channel, component_spec, standard_artifacts
+
+from components.text_example_gen import executor
+from modules.bucketed_documents import checked_weights
+from modules.text_sources import DataSource
+
+
+class TextExampleGenSpec(component_spec.ComponentSpec):
+    """Interface of TextExampleGen."""
+
+    INPUTS = {}  # noqa: RUF012 (TFX reads a plain class attribute)
+    OUTPUTS = {  # noqa: RUF012
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)
+    }
+    PARAMETERS = {  # noqa: RUF012
+        "source": component_spec.ExecutionParameter(type=str),
+        "splits": component_spec.ExecutionParameter(type=str),
+        "input_fingerprint": component_spec.ExecutionParameter(type=str),
+        "data_directory": component_spec.ExecutionParameter(type=str),
+    }
+
+
+class TextExampleGen(base_beam_component.BaseBeamComponent):
+    """Reads documents, drops exact duplicates and writes splits that follow from the content alone.
+
+    Example:
+        >>> source = DataSource.from_string("poems/*.txt", document_separator="blank_line")
+        >>> example_gen = TextExampleGen(
+        ...     source=source.model_dump_json(),
+        ...     splits='{"train": 18, "eval": 1, "test": 1}',
+        ...     input_fingerprint=text_sources.fingerprint(source),
+        ...     data_directory="workspace/tfds",
+        ... )
+        >>> statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
+    """
+
+    SPEC_CLASS = TextExampleGenSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        splits: str,
+        input_fingerprint: str,
+        data_directory: str,
+    ):
+        """Checks the wiring; nothing is read yet.
+
+        Args:
+            source: A `text_sources.DataSource` as JSON.
+            splits: Each split's share as JSON, `{"train": 18, "eval": 1, "test": 1}`.
+            input_fingerprint: `text_sources.fingerprint` of the source: part of TFX's cache key, and
+                written to the artifact.
+            data_directory: Where TFDS prepares datasets.
+
+        Raises:
+            ValueError: `source` or `splits` is not what it must be.
+        """
+        DataSource.model_validate_json(source)
+        checked_weights(json.loads(splits))
+        super().__init__(
+            TextExampleGenSpec(
+                source=source,
+                splits=splits,
+                input_fingerprint=input_fingerprint,
+                data_directory=data_directory,
+                examples=channel.Channel(type=standard_artifacts.Examples),
+            )
+        )

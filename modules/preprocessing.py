@@ -1,0 +1,94 @@
+"""What Transform does with the examples: texts become token ids, one row a document."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from modules.bpe_graph import BytePairTokenizer, split_words
+from modules.bpe_training import BytePairAnalyzer
+from modules.errors import InputError
+from modules.vocabulary import TABLE_NAME, Vocabulary
+
+Column: TypeAlias = tf.Tensor | tf.SparseTensor | tf.RaggedTensor
+
+
+def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, Any]) -> dict[str, Column]:
+    """Tokenizes the documents; TFX Transform calls it.
+
+    Args:
+        inputs: `text` and `source`, string columns of one value a row: dense `[batch, 1]` or `[batch]`,
+            sparse or ragged. A row without a value counts as empty.
+        custom_config: `custom_config["tokenizer"]` is `{"vocabulary_size": N}`, which learns a vocabulary
+            from the texts, or `{"table": "/path/vocabulary.tsv"}`, which takes one that is there.
+
+    Returns:
+        `token_ids`, ragged int64 `[batch, tokens]` without <|endoftext|>, and `source`, string `[batch]`.
+        The vocabulary is the asset `vocabulary.tsv` of the transform graph (see `vocabulary.find_table`).
+
+    Raises:
+        InputError: `custom_config["tokenizer"]` is none of the two.
+    """
+    texts = one_value_a_row(inputs["text"])
+    token_ids = _tokenize(texts, custom_config["tokenizer"])
+    return {"token_ids": token_ids, "source": one_value_a_row(inputs["source"])}
+
+
+def one_value_a_row(column: Column) -> tf.Tensor:
+    """Makes string `[batch]` of a string column; a row without a value becomes "".
+
+    Raises:
+        tf.errors.InvalidArgumentError: A row has more than one value (when the graph runs).
+    """
+    if isinstance(column, tf.RaggedTensor):
+        column = column.to_sparse()
+    if isinstance(column, tf.SparseTensor):
+        column = tft.sparse_tensor_to_dense_with_shape(column, [None, 1], default_value="")
+    if column.shape.rank == 2:
+        tf.debugging.assert_equal(column.shape[1], 1, "A text column has one value a row.")
+    return tf.reshape(column, [-1])
+
+
+def _tokenize(texts: tf.Tensor, config: Mapping[str, Any]) -> tf.RaggedTensor:
+    if set(config) == {"vocabulary_size"}:
+        path = _train_vocabulary(texts, config["vocabulary_size"])
+        # Not simply _tokenize_with_table(texts, path): Transform tells only a lookup_fn of where the file lies.
+        # Without, the table is made within the graph, and the file read again for every batch.
+        return tft.apply_vocabulary(texts, path, default_value=0, lookup_fn=_tokenize_with_table)
+    if set(config) == {"table"}:
+        table = str(config["table"])
+        if os.path.basename(table) != TABLE_NAME:
+            raise InputError(f"`table` must be a file named {TABLE_NAME}. Received: {table!r}. Rename it.")
+        return _tokenize_with_table(texts, table)[0]
+    raise InputError(
+        'custom_config["tokenizer"] must be {"vocabulary_size": N} or {"table": path}. '
+        f"Received: {dict(config)!r}."
+    )
+
+
+def _tokenize_with_table(texts: tf.Tensor, path: str | tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+    """Returns the token ids and the size of the vocabulary."""
+    # Made outside of Transform's graph and tracked, so that the file is copied among the assets.
+    tokenizer = tft.make_and_track_object(lambda: BytePairTokenizer(path))
+    return tokenizer.tokenize(texts), tokenizer.size()
+
+
+def _train_vocabulary(texts: tf.Tensor, vocabulary_size: int) -> tf.Tensor:
+    """Learns a vocabulary; returns the table's path, a string tensor that is known once the data was seen."""
+    if vocabulary_size < 257:
+        raise InputError(
+            "`vocabulary_size` must be 257 (all bytes and <|endoftext|>) or more. "
+            f"Received: {vocabulary_size}. Try 4096."
+        )
+    words, _, counts = tf.unique_with_counts(split_words(texts).values, tf.int64)
+    (path,) = tft.experimental.ptransform_analyzer(
+        inputs=[words, counts],
+        ptransform=BytePairAnalyzer(vocabulary_size),
+        output_dtypes=[tf.string],
+        output_shapes=[[]],
+        output_asset_default_values=[Vocabulary.from_merges([]).table_text().encode()],
+        name="vocabulary",
+    )
+    return path

@@ -1,0 +1,51 @@
+"""The random numbers of generation, defined so that every runtime can draw the same ones.
+
+Uniform number `n` of a seed is SplitMix64's (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number
+generators"): whole-number arithmetic, hence equal in TensorFlow, NumPy and JavaScript to the last bit.
+"""
+
+import numpy as np
+
+_GAMMA = 0x9E3779B97F4A7C15
+_MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+_ALL_BITS = (1 << 64) - 1
+
+
+def uniform(seed: int, number: int) -> float:
+    """Draws a number in `[0, 1)` for a new token.
+
+    Args:
+        seed: The request's seed.
+        number: 0 for the first token drawn, then 1, 2, ...
+    """
+    z = (seed * 1_000_003 + number + 1) * _GAMMA & _ALL_BITS
+    z = (z ^ (z >> 30)) * _MULTIPLIERS[0] & _ALL_BITS
+    z = (z ^ (z >> 27)) * _MULTIPLIERS[1] & _ALL_BITS
+    return ((z ^ (z >> 31)) >> 11) / (1 << 53)
+
+
+def sample(logits: np.ndarray, *, temperature: float, top_k: int, random: float) -> int:
+    """Chooses the next token.
+
+    Args:
+        logits: float32 `[vocabulary_size]`.
+        temperature: Divides the logits; 0 takes the likeliest token.
+        top_k: Draws among the likeliest `top_k` only; 0 means all. Of equal logits the lower id comes first.
+        random: A number in `[0, 1)`: the chosen token is the first whose cumulated probability exceeds it.
+    """
+    if temperature <= 0:
+        return int(np.argmax(logits))
+    order = np.argsort(-logits, kind="stable")[: top_k or None]
+    scaled = logits[order].astype(np.float64) / temperature
+    cumulated = np.cumsum(np.exp(scaled - scaled[0]))
+    return int(order[min(np.searchsorted(cumulated, random * cumulated[-1], side="right"), len(order) - 1)])
+
+
+def prompt_room(context_length: int, max_new_tokens: int) -> int:
+    """How many tokens of the prompt (with its leading end-of-text) are kept: the last ones.
+
+    The new tokens get room first, up to half the context: of a context of 128, asking for 64 new tokens leaves
+    64 to the prompt, and so does asking for 1000. Generation ends at end-of-text, at `max_new_tokens`, or where
+    prompt and continuation fill the context.
+    """
+    return context_length - min(max(max_new_tokens, 0), context_length // 2)

@@ -1,0 +1,222 @@
+"""The SavedModel: text in, text out, with the tokenizer, the cached model and the scorer in one graph.
+
+It holds stock TensorFlow operations only: TensorFlow Serving, or `tensorflow` alone, loads it.
+"""
+
+import os
+import tempfile
+
+import keras_hub
+import tensorflow as tf
+
+from modules.bpe_graph import BytePairTokenizer, Detokenizer
+from modules.cached_gpt2 import CachedGPT2
+from modules.document_scorer import DocumentScorer
+from modules.vocabulary import Vocabulary
+
+DEFAULT_NEW_TOKENS = 64
+
+
+class TextModel(tf.Module):
+    """What a release serves: three signatures around one set of weights.
+
+    `serving_default`: `prompt` string `[batch]` -> `text` string `[batch]`, the continuation alone, by greedy
+    search over 64 tokens. `generate`: the same with its settings as inputs. `evaluate`: serialized tf.Examples
+    with the feature `text` -> `nll_sum` and `num_tokens`.
+
+    A row's result depends on its own prompt only, not on the rest of the batch.
+    """
+
+    def __init__(
+        self,
+        model: CachedGPT2,
+        tokenizer: BytePairTokenizer,
+        detokenizer: Detokenizer,
+        *,
+        end_of_text_id: int,
+        sequence_length: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.tokenizer = tokenizer
+        self.detokenizer = detokenizer
+        self.end_of_text_id = end_of_text_id
+        self.scorer = DocumentScorer(model, end_of_text_id=end_of_text_id, sequence_length=sequence_length)
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="prompt")])
+    def serving_default(self, prompt: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Continues prompts greedily by up to 64 tokens."""
+        return {"text": self._continue(prompt, tf.constant(DEFAULT_NEW_TOKENS), 0.0, 0, 0)}
+
+    @tf.function(
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="prompt"),
+            tf.TensorSpec([], tf.int32, name="max_new_tokens"),
+            tf.TensorSpec([], tf.float32, name="temperature"),
+            tf.TensorSpec([], tf.int32, name="top_k"),
+            tf.TensorSpec([], tf.int32, name="seed"),
+        ],
+    )
+    def generate(
+        self,
+        prompt: tf.Tensor,
+        max_new_tokens: tf.Tensor,
+        temperature: tf.Tensor,
+        top_k: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """Continues prompts; `modules.sampling` defines the settings, temperature 0 is greedy."""
+        return {"text": self._continue(prompt, max_new_tokens, temperature, top_k, seed)}
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def evaluate(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores documents: `nll_sum` float64 `[batch]` in nats, `num_tokens` int64 `[batch]`."""
+        features = tf.io.parse_example(examples, {"text": tf.io.FixedLenFeature([], tf.string)})
+        nll_sum, num_tokens = self.scorer.score(self.tokenizer.tokenize(features["text"]))
+        return {"nll_sum": nll_sum, "num_tokens": num_tokens}
+
+    def _continue(
+        self,
+        prompts: tf.Tensor,
+        max_new_tokens: tf.Tensor,
+        temperature: tf.Tensor | float,
+        top_k: tf.Tensor | int,
+        seed: tf.Tensor | int,
+    ) -> tf.Tensor:
+        token_ids = self.tokenizer.tokenize(prompts)
+        end = tf.fill([token_ids.nrows(), 1], tf.constant(self.end_of_text_id, tf.int64))
+        # As `modules.sampling.prompt_room`.
+        half = self.model.context_length // 2
+        room = self.model.context_length - tf.clip_by_value(max_new_tokens, 0, half)
+        token_ids = tf.concat([end, token_ids], axis=1)[:, -room:]
+        new_ids = tf.map_fn(
+            lambda row: self._continue_row(row, max_new_tokens, temperature, top_k, seed),
+            token_ids,
+            fn_output_signature=tf.RaggedTensorSpec([None], tf.int64, ragged_rank=0),
+            parallel_iterations=2,
+        )
+        return self.detokenizer.detokenize(new_ids)
+
+    def _continue_row(
+        self,
+        prompt_ids: tf.Tensor,
+        max_new_tokens: tf.Tensor,
+        temperature: tf.Tensor | float,
+        top_k: tf.Tensor | int,
+        seed: tf.Tensor | int,
+    ) -> tf.Tensor:
+        """Returns the tokens after int64 `[tokens]`, int64 `[new tokens]` without end-of-text."""
+        prompt_length = tf.size(prompt_ids)
+        limit = tf.minimum(max_new_tokens, self.model.context_length - prompt_length)
+        logits, caches = self.model.step(
+            prompt_ids[tf.newaxis], tf.range(prompt_length), self.model.empty_caches()
+        )
+
+        def choose(logits: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
+            return _choose(logits[0], temperature, top_k, seed, number)
+
+        def add_token(new_ids, next_id, caches):  # type: ignore[no-untyped-def]
+            position = prompt_length + tf.size(new_ids)
+            new_ids = tf.concat([new_ids, next_id[tf.newaxis]], 0)
+            logits, caches = self.model.step(next_id[tf.newaxis, tf.newaxis], position[tf.newaxis], caches)
+            return new_ids, choose(logits, tf.size(new_ids)), caches
+
+        cache_shape = tf.TensorShape([None, self.model.num_heads, None, self.model.head_dim])
+        new_ids, _, _ = tf.while_loop(
+            lambda new_ids, next_id, caches: (next_id != self.end_of_text_id) & (tf.size(new_ids) < limit),
+            add_token,
+            (tf.zeros([0], tf.int64), choose(logits, 0), caches),
+            shape_invariants=(
+                tf.TensorShape([None]),
+                tf.TensorShape([]),
+                [(cache_shape, cache_shape)] * self.model.num_layers,
+            ),
+            parallel_iterations=1,
+        )
+        return new_ids
+
+
+def _choose(
+    logits: tf.Tensor,
+    temperature: tf.Tensor | float,
+    top_k: tf.Tensor | int,
+    seed: tf.Tensor | int,
+    number: tf.Tensor | int,
+) -> tf.Tensor:
+    """`modules.sampling.sample` in TensorFlow: float32 `[vocabulary_size]` to an int64 scalar."""
+    temperature, top_k = tf.convert_to_tensor(temperature), tf.convert_to_tensor(top_k)
+
+    def draw() -> tf.Tensor:
+        size = tf.size(logits)
+        k = tf.where((top_k <= 0) | (top_k > size), size, top_k)
+        values, ids = tf.math.top_k(logits, k)
+        scaled = tf.cast(values, tf.float64) / tf.cast(temperature, tf.float64)
+        cumulated = tf.cumsum(tf.exp(scaled - scaled[0]))
+        threshold = _uniform(seed, number) * cumulated[-1:]
+        return ids[tf.minimum(tf.searchsorted(cumulated, threshold, side="right")[0], k - 1)]
+
+    chosen = tf.cond(temperature > 0, draw, lambda: tf.argmax(logits, output_type=tf.int32))
+    return tf.cast(chosen, tf.int64)
+
+
+def _uniform(seed: tf.Tensor | int, number: tf.Tensor | int) -> tf.Tensor:
+    """`modules.sampling.uniform` in TensorFlow: float64 scalar."""
+
+    def constant(value: int) -> tf.Tensor:
+        return tf.constant(value, tf.uint64)
+
+    def shifted(z: tf.Tensor, bits: int) -> tf.Tensor:
+        return tf.bitwise.right_shift(z, constant(bits))
+
+    count = tf.cast(seed, tf.int64) * 1_000_003 + tf.cast(number, tf.int64) + 1
+    z = tf.bitcast(count, tf.uint64) * constant(0x9E3779B97F4A7C15)
+    z = tf.bitwise.bitwise_xor(z, shifted(z, 30)) * constant(0xBF58476D1CE4E5B9)
+    z = tf.bitwise.bitwise_xor(z, shifted(z, 27)) * constant(0x94D049BB133111EB)
+    z = shifted(tf.bitwise.bitwise_xor(z, shifted(z, 31)), 11)
+    return tf.cast(z, tf.float64) / float(1 << 53)
+
+
+def export_saved_model(
+    backbone: "keras_hub.models.GPT2Backbone",
+    table_path: str,
+    saved_model_dir: str,
+    *,
+    context_length: int | None = None,
+    sequence_length: int | None = None,
+) -> None:
+    """Writes the SavedModel of a trained backbone.
+
+    Args:
+        backbone: The trained model, under any precision policy; served in float32.
+        table_path: The vocabulary's table, a file that `Vocabulary.write_table` wrote; copied into `assets/`.
+        saved_model_dir: Folder to write.
+        context_length: Most tokens of prompt and continuation; the backbone's `max_sequence_length` if None.
+        sequence_length: Tokens in a window of `evaluate`, best the training's; `context_length` if None.
+
+    Raises:
+        ValueError: A length exceeds what the model covers, or the vocabulary is larger than the model's.
+    """
+    vocabulary = Vocabulary.from_table(table_path)
+    if vocabulary.size > backbone.vocabulary_size:
+        raise ValueError(
+            f"The vocabulary must fit the model's {backbone.vocabulary_size} token embeddings. "
+            f"Received: {vocabulary.size} tokens in {table_path}. Use the vocabulary the model was trained with."
+        )
+    model = CachedGPT2(backbone, context_length=context_length)
+    with tempfile.TemporaryDirectory() as folder:
+        token_bytes_file = os.path.join(folder, "token_bytes.txt")
+        vocabulary.write_token_bytes(token_bytes_file)
+        text_model = TextModel(
+            model,
+            BytePairTokenizer(table_path),
+            Detokenizer(token_bytes_file),
+            end_of_text_id=vocabulary.end_of_text_id,
+            sequence_length=sequence_length or model.context_length,
+        )
+        signatures = {
+            "serving_default": text_model.serving_default,
+            "generate": text_model.generate,
+            "evaluate": text_model.evaluate,
+        }
+        tf.saved_model.save(text_model, saved_model_dir, signatures=signatures)

@@ -1,0 +1,195 @@
+"""Fine-tunes GPT-2: the Trainer's `run_fn` and the plain functions behind it."""
+
+import dataclasses
+import functools
+import math
+import os
+import time
+from typing import Any
+
+import keras
+import keras_hub
+import tensorflow as tf
+import tensorflow_transform as tft
+from tfx.components.trainer.fn_args_utils import FnArgs
+from tfx_bsl.public import tfxio
+
+from modules import batches, gpt2, progress, serving
+from modules.errors import InputError
+from modules.vocabulary import Vocabulary, find_table
+
+DOCUMENTS_A_READ = 64
+VALIDATION_BATCHES = 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How to train; the fields of the configuration's `training`.
+
+    Attributes:
+        steps: Optimizer steps, or None to train for `epochs`.
+        epochs: Passes over the train split, or None to train for `steps`.
+        batch_size: Windows a step.
+        learning_rate: Peak of the schedule, after the warm-up.
+        warmup_steps: Steps of linear rise from 0 to the peak.
+        weight_decay: AdamW's, not applied to biases and layer norms.
+        gradient_clip_norm: Largest global norm of the gradients.
+        precision: Keras policy of the computation; variables stay float32.
+        jit_compile: Whether XLA compiles the step.
+        seed: Of the weights, the dropout and the order of the windows.
+    """
+
+    steps: int | None
+    epochs: float | None
+    batch_size: int
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    gradient_clip_norm: float
+    precision: str
+    jit_compile: bool
+    seed: int
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """TFX's entry: trains on the transformed examples, writes the SavedModel and the preset.
+
+    Args:
+        fn_args: `custom_config` holds `model` (ModelSettings) and `training` (TrainingSettings).
+    """
+    model_settings = gpt2.ModelSettings(**fn_args.custom_config["model"])
+    settings = TrainingSettings(**fn_args.custom_config["training"])
+    keras.utils.set_random_seed(settings.seed)
+
+    table_path = find_table(fn_args.transform_graph_path)
+    vocabulary = Vocabulary.from_table(table_path)
+    window = model_settings.context_length + 1
+    train = read_windows(fn_args, fn_args.train_files, window, vocabulary.end_of_text_id)
+    validation = read_windows(fn_args, fn_args.eval_files, window, vocabulary.end_of_text_id)
+
+    backbone = gpt2.build_backbone(model_settings, vocabulary_size=vocabulary.size, dtype=settings.precision)
+    fit(backbone, train, validation, settings, log_dir=fn_args.model_run_dir)
+
+    model_dir = os.path.dirname(fn_args.serving_model_dir)
+    backbone.save_to_preset(os.path.join(model_dir, "preset"))
+    serving.export_saved_model(
+        backbone, table_path, fn_args.serving_model_dir, context_length=model_settings.context_length
+    )
+
+
+def read_windows(fn_args: FnArgs, files: list[str], window: int, end_of_text_id: int) -> tf.data.Dataset:
+    """Packed int32 `[window]` vectors of one split of the transformed examples."""
+    schema = tft.TFTransformOutput(fn_args.transform_graph_path).transformed_metadata.schema
+    options = tfxio.TensorFlowDatasetOptions(
+        batch_size=DOCUMENTS_A_READ, drop_final_batch=False, num_epochs=1, shuffle=False
+    )
+    documents = fn_args.data_accessor.tf_dataset_factory(files, options, schema)
+    token_ids = documents.map(lambda features: features["token_ids"])
+    return batches.packed_windows(token_ids, window=window, end_of_text_id=end_of_text_id)
+
+
+def fit(
+    backbone: keras_hub.models.GPT2Backbone,
+    train: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    settings: TrainingSettings,
+    *,
+    log_dir: str,
+) -> keras.callbacks.History:
+    """Trains the backbone in place on packed int32 `[time + 1]` windows.
+
+    Raises:
+        InputError: If a split does not fill one batch.
+        FloatingPointError: If the loss becomes NaN or infinite; the message names the step.
+    """
+    train_windows = count_windows(train, split="train", at_least=settings.batch_size)
+    validation_windows = count_windows(validation, split="eval", at_least=1)
+    steps = settings.steps or max(1, round((settings.epochs or 1) * train_windows / settings.batch_size))
+    model = keras_hub.models.GPT2CausalLM(backbone=backbone, preprocessor=None)
+    model.compile(
+        optimizer=build_optimizer(settings, steps),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=settings.jit_compile,
+    )
+    rounds = next(count for count in (4, 3, 2, 1) if steps % count == 0)  # exactly `steps` in all
+    tokens_a_step = settings.batch_size * (train.element_spec.shape[0] - 1)
+    return model.fit(
+        batches.training_batches(train, batch_size=settings.batch_size, seed=settings.seed),
+        steps_per_epoch=steps // rounds,
+        epochs=rounds,
+        validation_data=batches.fit_batches(
+            validation, batch_size=min(settings.batch_size, validation_windows)
+        ).take(VALIDATION_BATCHES),
+        callbacks=[
+            TrainingWatch(tokens_a_step=tokens_a_step, steps=steps),
+            keras.callbacks.TensorBoard(log_dir, write_graph=False, update_freq=10),
+        ],
+        verbose=0,
+    )
+
+
+def count_windows(windows: tf.data.Dataset, *, split: str, at_least: int) -> int:
+    """Counts a split's windows by reading it once.
+
+    Raises:
+        InputError: If there are fewer than `at_least`.
+    """
+    count = int(windows.reduce(tf.constant(0, tf.int64), lambda total, _: total + 1))
+    if count < at_least:
+        raise InputError(
+            f"the {split} split fills {count} windows of {windows.element_spec.shape[0]} tokens, fewer than "
+            f"{at_least}; add text, or lower `model.context_length` or `training.batch_size`, or raise "
+            f"`data.splits.{split}`."
+        )
+    return count
+
+
+def build_optimizer(settings: TrainingSettings, steps: int) -> keras.optimizers.AdamW:
+    """AdamW with linear warm-up, cosine decay to zero and global-norm clipping."""
+    warmup_steps = min(settings.warmup_steps, steps - 1)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        warmup_target=settings.learning_rate,
+        warmup_steps=warmup_steps,
+        decay_steps=steps - warmup_steps,
+    )
+    optimizer = keras.optimizers.AdamW(
+        schedule,
+        beta_2=0.95,
+        weight_decay=settings.weight_decay,
+        global_clipnorm=settings.gradient_clip_norm,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    return optimizer
+
+
+class TrainingWatch(keras.callbacks.Callback):
+    """Reports step, loss and tokens/s about once a second; stops where the loss is no longer a number."""
+
+    def __init__(self, *, tokens_a_step: int, steps: int):
+        super().__init__()
+        self._tokens_a_step = tokens_a_step
+        self._steps = steps
+        self._report = functools.partial(progress.report, "Trainer", total=steps, unit="steps")
+        self._step = 0
+        self._last_time = 0.0
+        self._last_step = 0
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._last_time == 0.0:
+            self._last_time = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._step += 1
+        loss = float(logs["loss"]) if logs else math.nan
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss became {loss} at step {self._step} of {self._steps}; lower "
+                "`training.learning_rate`, or train in float32."
+            )
+        elapsed = time.monotonic() - self._last_time
+        if elapsed < 1.0 and self._step != self._steps:
+            return
+        tokens_per_second = (self._step - self._last_step) * self._tokens_a_step / elapsed
+        self._report(done=self._step, loss=round(loss, 3), tokens_per_second=round(tokens_per_second))
+        self._last_time, self._last_step = time.monotonic(), self._step

@@ -1,0 +1,1 @@
+"""What runs: configuration, the DAG, the runners, the command line and read-only metadata queries."""

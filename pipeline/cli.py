@@ -1,0 +1,168 @@
+"""The command line: `python -m pipeline run | generate | runs | compile`."""
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from modules.errors import InputError
+from pipeline.config import DEFAULT_RECIPE, PipelineConfig, load_config
+
+app = typer.Typer(
+    help="Fine-tunes GPT-2 on your own text and ships it through a perplexity gate.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+console = Console()
+errors = Console(stderr=True)
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option("--config", help="The recipe to run, a YAML file.", show_default="the recipe of `make run`"),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Overrides one setting, e.g. training.steps=500."),
+]
+
+
+class Format(enum.StrEnum):
+    """Files of a release that can generate."""
+
+    SAVED_MODEL = "saved_model"
+    TFLITE_INT8 = "tflite-int8"
+    TFLITE_FP16 = "tflite-fp16"
+
+
+class Target(enum.StrEnum):
+    """Where a compiled pipeline runs."""
+
+    VERTEX = "vertex"
+
+
+@app.command()
+def run(
+    config: ConfigOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    from_node: Annotated[
+        str | None,
+        typer.Option(
+            help="Start at this node; what comes before is taken from the last run.", metavar="NODE"
+        ),
+    ] = None,
+) -> None:
+    """Runs the pipeline here: raw text in, a gated release out.
+
+    Exit status: 0 pushed, 3 the gate said no, 2 bad configuration or input, 1 anything else.
+    """
+    from modules import text_sources
+    from pipeline import run_view
+    from pipeline.local_runner import RunRequest
+    from pipeline.metadata import MetadataReader
+    from pipeline.summary import print_summary
+
+    settings = load_config(config, set_)
+    text_sources.check_source(settings.data.to_source())
+    run_id = run_view.new_run_id()
+    log_path = run_view.log_path(settings, run_id)
+    console.print(f"[bold]{settings.name}[/]  {escape(describe_model(settings))}", highlight=False)
+    console.print(f"[dim]logs: {escape(str(log_path))}[/]", highlight=False, soft_wrap=True)
+    watch = run_view.run_in_child(
+        RunRequest(config=settings, run_id=run_id, from_node=from_node), log_path, console
+    )
+    if watch.failure:
+        where = f" in {watch.current}" if watch.current else ""
+        errors.print(f"[bold red]failed{where}[/]: {escape(watch.failure['message'])}", soft_wrap=True)
+        errors.print(f"[dim]logs: {escape(str(log_path))}[/]", highlight=False, soft_wrap=True)
+        raise typer.Exit(run_view.EXIT_INPUT if watch.failure["input"] else run_view.EXIT_ERROR)
+    finished = MetadataReader(settings.metadata_path).run(run_id)
+    print_summary(finished, settings, console)
+    raise typer.Exit(run_view.EXIT_PUSHED if finished.release else run_view.EXIT_REFUSED)
+
+
+def describe_model(settings: PipelineConfig) -> str:
+    """One line: what is trained, from what start, on what."""
+    model = settings.model
+    if model.preset:
+        start = f"GPT-2 from the preset {model.preset}"
+    else:
+        start = f"GPT-2 of {model.num_layers} layers × {model.hidden_dim}, from a random start"
+    return f"{start}, context {model.context_length}, on {settings.data.source}"
+
+
+@app.command()
+def generate(
+    prompt: Annotated[str, typer.Option(help="Text to continue.")],
+    release: Annotated[
+        Path | None, typer.Option(help="Folder of a release; default: the newest in the workspace.")
+    ] = None,
+    format: Annotated[Format, typer.Option(help="Which file of the release generates.")] = Format.SAVED_MODEL,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    temperature: Annotated[float, typer.Option(min=0, help="0 always takes the likeliest token.")] = 0.0,
+    top_k: Annotated[int, typer.Option(min=1, help="Draw among this many likeliest tokens.")] = 40,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    workspace: Annotated[Path, typer.Option()] = Path("workspace"),
+) -> None:
+    """Continues a prompt with a released model."""
+    from pipeline.generate import find_release, open_generator
+
+    generator = open_generator(release or find_release(workspace), format.value)
+    text = generator.generate(
+        prompt, max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, seed=seed
+    )
+    console.print(f"[bold]{escape(prompt)}[/]{escape(text)}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def runs(
+    workspace: Annotated[Path, typer.Option(help="Folder that holds metadata.sqlite.")] = Path("workspace"),
+    limit: Annotated[int, typer.Option(min=1, help="Show the latest so many.")] = 20,
+) -> None:
+    """Lists past runs, their verdicts and perplexities, from ML Metadata."""
+    from pipeline.metadata import MetadataReader
+    from pipeline.run_view import clock
+    from pipeline.summary import relative
+
+    table = Table("run", "pipeline", "verdict", "perplexity", "baseline", "took", "release", box=None)
+    for found in MetadataReader(workspace / "metadata.sqlite").runs()[:limit]:
+        table.add_row(
+            found.id,
+            found.pipeline,
+            found.verdict,
+            "" if found.perplexity is None else f"{found.perplexity:.2f}",
+            "" if found.baseline_perplexity is None else f"{found.baseline_perplexity:.2f}",
+            clock(found.seconds),
+            str(relative(found.release)) if found.release else "",
+        )
+    console.print(table)
+
+
+@app.command()
+def compile(
+    output: Annotated[Path, typer.Option(help="The YAML file to write.")],
+    image: Annotated[str, typer.Option(help="Container image that holds this project.")] = "tfx-gpt2:latest",
+    pipeline_root: Annotated[
+        str, typer.Option(help="Cloud Storage folder for artifacts and releases, gs://…")
+    ] = "gs://your-bucket/tfx-gpt2",
+    target: Annotated[Target, typer.Option()] = Target.VERTEX,
+    config: ConfigOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+) -> None:
+    """Compiles the same DAG for another orchestrator; nothing runs."""
+    from pipeline.vertex import compile_pipeline
+
+    compile_pipeline(load_config(config, set_), output, image=image, pipeline_root=pipeline_root)
+    console.print(f"wrote {output} for {target.value}", highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Runs the command line; an InputError becomes its message and exit status 2."""
+    try:
+        app()
+    except InputError as error:
+        errors.print(f"[bold red]error[/]: {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise SystemExit(2) from None

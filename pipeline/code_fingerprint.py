@@ -1,0 +1,63 @@
+"""What a node's result depends on besides its inputs: the project's own code, and the locked packages.
+
+TFX fingerprints neither (a stale model would be reused after an edit), so the DAG puts these hashes into every
+node's executor specification, which is part of TFX's cache key.
+"""
+
+import ast
+import functools
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LOCK = "uv.lock"
+PACKAGES = ("modules", "components")
+
+
+def code_fingerprint(entry_modules: Iterable[str], data_files: Iterable[Path] = (), root: Path = ROOT) -> str:
+    """SHA-256 over the lock, the modules with all that they import of the project, and data files.
+
+    Args:
+        entry_modules: Dotted names, e.g. `["modules.training"]`.
+        data_files: Other files that the result depends on, e.g. a schema.
+        root: The checkout.
+    """
+    digest = hashlib.sha256()
+    sources = sorted({path for name in entry_modules for path in imported_files(name, root)})
+    for path in [root / LOCK, *sources, *data_files]:
+        content = path.read_bytes() if path.exists() else b""
+        digest.update(f"{path.name}:{len(content)}:".encode() + content)
+    return digest.hexdigest()
+
+
+@functools.cache
+def imported_files(module: str, root: Path = ROOT) -> frozenset[Path]:
+    """Files of a project module and of every project module it imports, found without importing them."""
+    found: set[Path] = set()
+    waiting = [module]
+    while waiting:
+        for path in _files_of(waiting.pop(), root) - found:
+            found.add(path)
+            waiting.extend(_imports(path))
+    return frozenset(found)
+
+
+def _files_of(module: str, root: Path) -> set[Path]:
+    """A module's file and the `__init__.py` of each package above it; empty for what is not a module of ours."""
+    parts = module.split(".")
+    if parts[0] not in PACKAGES:
+        return set()
+    files = {root.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)}
+    files.add(root.joinpath(*parts).with_suffix(".py"))
+    return {path for path in files if path.is_file()}
+
+
+def _imports(path: Path) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names.extend(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.extend([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+    return names

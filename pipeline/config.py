@@ -1,0 +1,248 @@
+"""The typed configuration of a run: one definition behind YAML, the command line and the DAG."""
+
+import difflib
+import types
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+import yaml
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from modules.errors import InputError
+from modules.text_sources import DataSource
+
+RECIPES = Path(__file__).parent / "recipes"
+DEFAULT_RECIPE = RECIPES / "documentation.yaml"
+
+Share = PositiveInt
+
+
+class Settings(pydantic.BaseModel):
+    """Base of all settings: frozen, and a key nobody reads is an error, not a surprise."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+class SplitWeights(Settings):
+    """Relative sizes of the splits. A document's split is decided by the hash of its text."""
+
+    train: Share = 90
+    eval: Share = 5
+    test: Share = 5
+
+
+class DataConfig(Settings):
+    """Where the text comes from; see README, "Your own data"."""
+
+    source: str | list[str] = Field(description="`tfds:name[/config]`, or a glob of files, or several globs.")
+    tfds_splits: list[str] | None = Field(
+        None, description="Splits of the TFDS data set to read; default: all."
+    )
+    text_column: str = Field(
+        "text", description="Column of .jsonl, .csv and .parquet files that holds the text."
+    )
+    document_separator: str | None = Field(
+        None,
+        description="Splits .txt and .md files: `blank_line`, or any literal text. Default: a document a file.",
+    )
+    splits: SplitWeights = SplitWeights()
+
+    def to_source(self) -> DataSource:
+        """The same as the reader's own type."""
+        sources = [self.source] if isinstance(self.source, str) else self.source
+        tfds = [name.removeprefix("tfds:") for name in sources if name.startswith("tfds:")]
+        if tfds:
+            if len(sources) > 1:
+                raise InputError(f"`data.source` is one TFDS name or globs of files. Received: {sources}.")
+            return DataSource(tfds=tfds[0], tfds_splits=self.tfds_splits and tuple(self.tfds_splits))
+        return DataSource(
+            files=tuple(sources), text_column=self.text_column, document_separator=self.document_separator
+        )
+
+
+class TokenizerConfig(Settings):
+    """Byte-level BPE: trained on the corpus, taken from a preset, or read from GPT-2's two files."""
+
+    vocabulary_size: Annotated[int, Field(ge=258)] | None = Field(
+        None, description="Train a vocabulary of this size on the corpus (256 bytes, merges, <|endoftext|>)."
+    )
+    preset: str | None = Field(None, description="Name or folder of a keras-hub GPT-2 preset.")
+    vocabulary: Path | None = Field(None, description="GPT-2's vocabulary.json.")
+    merges: Path | None = Field(None, description="GPT-2's merges.txt.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        ways = [self.vocabulary_size is not None, self.preset is not None, self.vocabulary is not None]
+        if sum(ways) != 1 or (self.vocabulary is None) != (self.merges is None):
+            raise ValueError(
+                "choose one: `vocabulary_size: N` to train, `preset: NAME`, or `vocabulary: F` with `merges: F`"
+            )
+        return self
+
+
+class ModelConfig(Settings):
+    """A keras-hub GPT-2: from a preset, or from sizes with a random start."""
+
+    preset: str | None = Field(None, description="Name (gpt2_base_en) or folder of a keras-hub GPT-2 preset.")
+    num_layers: PositiveInt | None = None
+    num_heads: PositiveInt | None = None
+    hidden_dim: PositiveInt | None = None
+    intermediate_dim: PositiveInt | None = Field(None, description="Default: 4 × hidden_dim.")
+    context_length: Annotated[int, Field(ge=2, le=1024)] = Field(
+        128, description="Tokens in a training window, an evaluation window and the exported KV cache."
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _preset_or_sizes(self) -> Self:
+        sizes = {"num_layers": self.num_layers, "num_heads": self.num_heads, "hidden_dim": self.hidden_dim}
+        given = [name for name, value in sizes.items() if value is not None]
+        if self.preset is not None:
+            if given or self.intermediate_dim is not None:
+                raise ValueError(f"a preset brings its own sizes: drop `preset` or {given}")
+        elif len(given) < 3:
+            missing = sorted(set(sizes) - set(given))
+            raise ValueError(f"without a `preset` the sizes are needed: add {', '.join(missing)}")
+        elif self.hidden_dim and self.num_heads and self.hidden_dim % self.num_heads:
+            raise ValueError(
+                f"`hidden_dim` must be divisible by `num_heads`. Received: {self.hidden_dim} and {self.num_heads}"
+            )
+        return self
+
+
+class TrainingConfig(Settings):
+    """AdamW with warm-up and cosine decay over packed windows."""
+
+    steps: PositiveInt | None = Field(None, description="Optimizer steps; or give `epochs`.")
+    epochs: PositiveFloat | None = Field(None, description="Passes over the train split; or give `steps`.")
+    batch_size: PositiveInt = Field(8, description="Windows a step.")
+    learning_rate: PositiveFloat = Field(3e-4, description="Peak, reached after the warm-up.")
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    weight_decay: NonNegativeFloat = Field(0.01, description="Not applied to biases and layer norms.")
+    gradient_clip_norm: PositiveFloat = 1.0
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    jit_compile: bool = Field(False, description="Compile the training step with XLA.")
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _steps_or_epochs(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give exactly one of `steps` and `epochs`")
+        return self
+
+
+class EvaluationConfig(Settings):
+    """The gate. Perplexity is exp(nats per token) over the whole eval split."""
+
+    max_perplexity: PositiveFloat = Field(description="A model above this does not ship.")
+    max_regression: NonNegativeFloat = Field(
+        0.0, description="Relative rise in perplexity allowed against the latest blessed model: 0.01 is 1%."
+    )
+
+
+class PipelineConfig(Settings):
+    """Everything a run needs to know."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,60}$")] = Field(
+        description="Names the pipeline in ML Metadata, in the workspace and on Vertex."
+    )
+    workspace: Path = Field(
+        Path("workspace"), description="Folder of metadata, artifacts, logs and releases."
+    )
+    data: DataConfig
+    tokenizer: TokenizerConfig
+    model: ModelConfig
+    training: TrainingConfig
+    evaluation: EvaluationConfig
+
+    @property
+    def metadata_path(self) -> Path:
+        """The SQLite database of ML Metadata, shared by all pipelines of the workspace."""
+        return self.workspace / "metadata.sqlite"
+
+    @property
+    def pipeline_root(self) -> Path:
+        """Where TFX keeps this pipeline's artifacts."""
+        return self.workspace / self.name / "artifacts"
+
+    @property
+    def push_directory(self) -> Path:
+        """Where releases appear; TF Serving's `--model_base_path`."""
+        return self.workspace / self.name / "releases"
+
+
+def load_config(path: Path | None = None, overrides: list[str] | None = None) -> PipelineConfig:
+    """Reads a YAML recipe, applies `key=value` overrides and validates the whole.
+
+    Args:
+        path: The YAML file; default: the recipe of `make run`.
+        overrides: Dotted keys with YAML values, e.g. `["training.steps=10", "data.source=data/*.txt"]`.
+
+    Raises:
+        InputError: With every problem found, each with its place and cure.
+    """
+    path = path or DEFAULT_RECIPE
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold settings as `key: value`. Received: {type(values).__name__}.")
+    for override in overrides or []:
+        _apply_override(values, override)
+    try:
+        config = PipelineConfig(**values)
+        config.data.to_source()
+    except pydantic.ValidationError as error:
+        problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
+        raise InputError(f"{path} is not a valid configuration:\n{problems}") from error
+    return config
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise InputError(f"--set takes key=value, e.g. --set training.steps=10. Received: {override!r}.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {key}: {text!r} is not a YAML value: {error}") from error
+    *parents, last = key.split(".")
+    target = values
+    for parent in parents:
+        child = target.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise InputError(f"--set {key}: `{parent}` holds a value, not settings. Received: {child!r}.")
+        target = child
+    target[last] = value
+
+
+def _describe(problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"]) or "configuration"
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(problem["loc"][:-1])
+        nearest = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0)
+        return f"{place}: unknown key; did you mean `{nearest[0]}`? Known: {', '.join(known)}."
+    if problem["type"] == "missing":
+        return f"{place}: missing; add this key."
+    message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem["input"], dict):
+        return f"{place}: {message}."
+    return f"{place}: {message}. Received: {problem['input']!r}."
+
+
+def _known_keys(place: tuple[str | int, ...]) -> list[str]:
+    settings: type[pydantic.BaseModel] = PipelineConfig
+    for part in place:
+        settings = _settings_type(settings.model_fields[str(part)].annotation)
+    return list(settings.model_fields)
+
+
+def _settings_type(annotation: Any) -> type[pydantic.BaseModel]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        annotation = next(kind for kind in typing.get_args(annotation) if kind is not type(None))
+    return annotation

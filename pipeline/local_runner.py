@@ -1,0 +1,160 @@
+"""Runs the DAG in this process with LocalDagRunner; a child of the command line, which shows its events.
+
+`python -m pipeline.local_runner` reads a RunRequest as JSON from standard input. Logs go to standard error.
+"""
+
+import fcntl
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import IO
+
+import pydantic
+
+from modules import progress
+from modules.errors import InputError
+from pipeline.config import PipelineConfig
+
+# Messages of the pinned TFX release, by which a node's start and end are known.
+_STARTED = "Component %s is running."
+_FINISHED = "Component %s is finished."
+_CACHED = "A cached execution %d is used."
+
+
+class RunRequest(pydantic.BaseModel):
+    """What the command line asks for.
+
+    Attributes:
+        config: The configuration.
+        run_id: Names the run in ML Metadata.
+        from_node: Start here and reuse what came before from the last run; None: run all.
+    """
+
+    config: PipelineConfig
+    run_id: str
+    from_node: str | None = None
+
+
+def main() -> int:
+    """Runs the request on standard input; returns the exit status, 0 where every node succeeded."""
+    request = RunRequest.model_validate_json(sys.stdin.read())
+    try:
+        with exclusive(request.config.workspace / request.config.name):
+            run(request)
+    except Exception as error:
+        traceback.print_exc()
+        cause = find_input_error(error)
+        progress.emit({"event": "failed", "input": cause is not None, "message": str(cause or error)})
+        return 2 if cause else 1
+    progress.emit({"event": "finished"})
+    return 0
+
+
+def run(request: RunRequest) -> None:
+    """Builds the DAG and runs it."""
+    progress.emit({"event": "phase", "text": "loading TFX and TensorFlow"})
+    from tfx.dsl.compiler import compiler, constants
+    from tfx.orchestration import metadata
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration.portable import runtime_parameter_utils
+    from tfx.proto.orchestration import pipeline_pb2
+
+    from modules import text_sources, tokenizer_files
+    from pipeline.dag import create_pipeline
+
+    config = request.config
+    progress.emit({"event": "phase", "text": "fingerprinting the text"})
+    dag = create_pipeline(
+        config,
+        pipeline_root=str(config.pipeline_root.absolute()),
+        push_directory=str(config.push_directory.absolute()),
+        data_directory=str((config.workspace / "tfds").absolute()),
+        data_fingerprint=text_sources.fingerprint(config.data.to_source()),
+        tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.model_dump(exclude_none=True)),
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(
+            str(config.metadata_path.absolute())
+        ),
+    )
+    proto = compiler.Compiler().compile(dag)
+    nodes = [node.pipeline_node.node_info.id for node in proto.nodes]
+    if request.from_node and request.from_node not in nodes:
+        raise InputError(f"--from-node must be one of {', '.join(nodes)}. Received: {request.from_node!r}.")
+    runtime_parameter_utils.substitute_runtime_parameter(
+        proto, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: request.run_id}
+    )
+    progress.emit({"event": "plan", "nodes": nodes})
+    logging.getLogger("absl").addHandler(NodeEvents())
+    logging.getLogger("absl").setLevel(logging.INFO)
+    options = None
+    if request.from_node:
+        options = pipeline_pb2.RunOptions(
+            partial_run=pipeline_pb2.PartialRun(
+                from_nodes=[request.from_node],
+                snapshot_settings=pipeline_pb2.SnapshotSettings(
+                    latest_pipeline_run_settings=pipeline_pb2.SnapshotSettings.LatestPipelineRunSettings()
+                ),
+            )
+        )
+    LocalDagRunner().run_with_ir(proto, options)
+
+
+class NodeEvents(logging.Handler):
+    """Turns TFX's log messages about nodes into progress events."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._node = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Emits `started`, `cached` and `finished`."""
+        if record.msg == _STARTED and record.args:
+            self._node = str(record.args[0])  # type: ignore[index]
+            progress.emit({"event": "started", "node": self._node})
+        elif record.msg == _CACHED:
+            progress.emit({"event": "cached", "node": self._node})
+        elif record.msg == _FINISHED:
+            progress.emit({"event": "finished_node", "node": self._node})
+
+
+class exclusive:
+    """Holds a folder for one run at a time.
+
+    Raises:
+        InputError: On entering, if another run holds it.
+    """
+
+    def __init__(self, folder: Path):
+        self._path = folder / ".lock"
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("w")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(
+                f"another run of this pipeline is at work ({self._path} is locked); wait for it, or give this "
+                "one its own `workspace`."
+            ) from error
+
+    def __exit__(self, *_: object) -> None:
+        assert self._file is not None
+        self._file.close()
+
+
+def find_input_error(error: BaseException) -> InputError | None:
+    """The InputError among an exception and its causes, or None."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, InputError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The end of a run in tables: data, verdict, artifacts, time."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from modules.release import MANIFEST
+from pipeline.config import PipelineConfig
+from pipeline.metadata import Run
+from pipeline.run_view import clock
+
+SPLITS = ("train", "eval", "test")
+
+
+def print_summary(run: Run, config: PipelineConfig, console: Console) -> None:
+    """Prints what a run did and what it decided."""
+    console.print(Group(_data(run), _gate(run, config), *_release(run), _times(run)))
+    console.print(_verdict(run, config))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", header_style="dim")
+    return table
+
+
+def _data(run: Run) -> RenderableType:
+    table = _table("Data", "split", "documents", "tokens")
+    for split in SPLITS:
+        documents = run.measured("TextExampleGen", "examples", f"documents_{split}")
+        tokens = run.measured("Transform", "transformed_examples", f"tokens_{split}")
+        table.add_row(split, _count(documents), _count(tokens))
+    return table
+
+
+def _gate(run: Run, config: PipelineConfig) -> RenderableType:
+    table = _table("Perplexity", "model", "measured", "limit")
+    table.add_row("this run", _number(run.perplexity), _number(config.evaluation.max_perplexity))
+    if run.baseline_perplexity is None:
+        table.add_row("latest blessed", "none yet", "")
+    else:
+        limit = run.baseline_perplexity * (1 + config.evaluation.max_regression)
+        table.add_row("latest blessed", _number(run.baseline_perplexity), _number(limit))
+    return table
+
+
+def _release(run: Run) -> list[RenderableType]:
+    if run.release is None or not (run.release / MANIFEST).is_file():
+        return []
+    files = json.loads((run.release / MANIFEST).read_text(encoding="utf-8"))["files"]
+    table = _table("Release", "part", "size")
+    parts: dict[str, int] = {}
+    for name, file in files.items():
+        part = (
+            name
+            if name.startswith("tflite/")
+            else "tokenizer/"
+            if name.startswith("tokenizer/")
+            else "SavedModel"
+        )
+        parts[part] = parts.get(part, 0) + file["size_bytes"]
+    for part, size_bytes in sorted(parts.items()):
+        table.add_row(part, f"{size_bytes / 1e6:.1f} MB")
+    return [table]
+
+
+def _times(run: Run) -> RenderableType:
+    table = _table("Time", "step", "took")
+    for execution in run.executions:
+        table.add_row(execution.node, "cached" if execution.state == "cached" else clock(execution.seconds))
+    table.add_row("all", clock(run.seconds))
+    return table
+
+
+def _verdict(run: Run, config: PipelineConfig) -> RenderableType:
+    if run.release:
+        return Text.assemble(("PUSHED", "bold green"), f"  {relative(run.release)}")
+    reasons = []
+    if run.perplexity is None or not run.perplexity <= config.evaluation.max_perplexity:
+        reasons.append(f"perplexity {_number(run.perplexity)} is above {config.evaluation.max_perplexity:g}")
+    if run.baseline_perplexity is not None and run.perplexity is not None:
+        limit = run.baseline_perplexity * (1 + config.evaluation.max_regression)
+        if not run.perplexity <= limit:
+            reasons.append(f"it is worse than the latest blessed model's {_number(run.baseline_perplexity)}")
+    return Text.assemble(("NOT PUSHED", "bold red"), f"  the gate said no: {' and '.join(reasons)}.")
+
+
+def relative(path: Path) -> Path:
+    """The path as seen from here, where that is shorter."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.2f}"

@@ -1,0 +1,57 @@
+"""Compiles the DAG into a pipeline spec of schema 2.1 for Vertex Pipelines; needs no account and no network."""
+
+from pathlib import Path
+
+from modules.errors import InputError
+from pipeline.config import PipelineConfig
+
+
+def compile_pipeline(config: PipelineConfig, output: Path, *, image: str, pipeline_root: str) -> None:
+    """Writes the spec.
+
+    On Vertex the image's tag tells which code runs, so build a new tag for new code; and the text's hash is taken
+    here and now, so compile again when the text has changed.
+
+    Args:
+        config: What to train on what.
+        output: The YAML file; its folder must exist.
+        image: Container image with this project installed; every step runs in it.
+        pipeline_root: `gs://` folder of artifacts, with releases under `releases/` and TFDS data under `tfds/`.
+
+    Raises:
+        InputError: If kfp is not installed, or the configuration does not suit a cloud.
+    """
+    try:
+        from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
+            KubeflowV2DagRunner,
+            KubeflowV2DagRunnerConfig,
+        )
+    except ImportError as error:
+        raise InputError("compiling needs kfp: install the extra, `tfx-gpt2[cloud]`.") from error
+    from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
+
+    from modules import text_sources, tokenizer_files
+    from pipeline.dag import CONTRACT, ROOT, create_pipeline
+
+    if output.suffix not in (".yaml", ".yml"):
+        raise InputError(f"--output must end with .yaml. Received: {output}.")
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"the folder of --output does not exist. Received: {output}.")
+    root = pipeline_root.rstrip("/")
+    dag = create_pipeline(
+        config,
+        pipeline_root=root,
+        push_directory=f"{root}/releases",
+        data_directory=f"{root}/tfds",
+        data_fingerprint=text_sources.fingerprint(config.data.to_source()),
+        tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.model_dump(exclude_none=True)),
+        # In the image the project is the working directory.
+        contract=CONTRACT.relative_to(ROOT).as_posix(),
+        # Vertex knows TFX's own strategies only.
+        strategy_class=LatestBlessedModelStrategy,
+    )
+    runner = KubeflowV2DagRunner(
+        KubeflowV2DagRunnerConfig(display_name=config.name, default_image=image, use_pipeline_spec_2_1=True),
+        output_filename=str(output.absolute()),
+    )
+    runner.run(dag)

@@ -1,0 +1,172 @@
+"""The preprocessing function inside Transform itself, on a few documents."""
+
+import functools
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+import tensorflow_transform.beam as tft_beam
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from modules.bpe_training import train_merges
+from modules.errors import InputError
+from modules.preprocessing import one_value_a_row, preprocessing_fn
+from modules.vocabulary import Vocabulary, find_table
+from tests.modules.tokenizer_reference import (
+    corpus,
+    corpus_vocabulary,
+    corpus_word_counts,
+    reference_ids,
+    reference_tokenizer,
+)
+
+TEXTS = [
+    b"",
+    b"a\n\nb  I'm",
+    b"malformed \xff\xe2\x82 end",
+    "naïve 🧑‍🚀 中文 <|endoftext|>".encode(),
+    *(text.encode() for text in corpus()),
+]
+SPECS = {
+    "dense": tf.io.FixedLenFeature([1], tf.string),
+    "scalar": tf.io.FixedLenFeature([], tf.string),
+    "sparse": tf.io.VarLenFeature(tf.string),
+    "ragged": tf.io.RaggedFeature(tf.string),
+}
+
+
+def transform(
+    folder: Path, tokenizer: dict[str, Any], kind: str = "dense", texts: list[bytes] = TEXTS
+) -> dict[bytes, list[int]]:
+    """Analyzes and transforms, writes the transform graph to `folder`; returns token ids by source."""
+    metadata = tft.DatasetMetadata.from_feature_spec({"text": SPECS[kind], "source": SPECS[kind]})
+    rows = [
+        {"text": text if kind == "scalar" else [text], "source": name if kind == "scalar" else [name]}
+        for name, text in ((b"document %d" % number, text) for number, text in enumerate(texts))
+    ]
+    function = functools.partial(preprocessing_fn, custom_config={"tokenizer": tokenizer})
+    rows_out: list[dict[str, Any]] = []
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline, tft_beam.Context(temp_dir=f"{folder}_temporary"):
+        data = pipeline | beam.Create(rows)
+        (transformed, _), transform_fn = (data, metadata) | tft_beam.AnalyzeAndTransformDataset(
+            function, output_record_batches=True
+        )
+        _ = transform_fn | tft_beam.WriteTransformFn(str(folder))
+        _ = (
+            transformed
+            | beam.Map(lambda batch: batch[0].to_pylist())
+            | beam.Map(print_rows, f"{folder}.rows")
+        )
+    for line in Path(f"{folder}.rows").read_text().splitlines():
+        rows_out.append(eval(line))
+    return {row["source"][0]: row["token_ids"] for row in rows_out}
+
+
+def print_rows(rows: list[dict[str, Any]], path: str) -> None:
+    """Keeps rows in a file: what a worker appends to a list stays in the worker."""
+    with open(path, "a", encoding="ascii") as file:
+        file.writelines(f"{row!r}\n" for row in rows)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[bytes, list[int]]]:
+    folder = tmp_path_factory.mktemp("transform") / "graph"
+    return folder, transform(folder, {"vocabulary_size": 700})
+
+
+def test_learns_the_vocabulary_of_the_corpus(tmp_path: Path) -> None:
+    transform(tmp_path / "graph", {"vocabulary_size": 600}, texts=[text.encode() for text in corpus()])
+    expected = Vocabulary.from_merges(train_merges(corpus_word_counts(), 600 - 257))
+    assert Vocabulary.from_table(find_table(tmp_path / "graph")) == expected
+
+
+def test_token_ids_equal_the_reference(trained: tuple[Path, dict[bytes, list[int]]]) -> None:
+    folder, rows = trained
+    vocabulary = Vocabulary.from_table(find_table(folder))
+    reference = reference_tokenizer(vocabulary)
+    assert vocabulary.size == 700
+    assert len(rows) == len(TEXTS)
+    for number, text in enumerate(TEXTS):
+        assert rows[b"document %d" % number] == reference_ids(reference, text)
+
+
+def test_schema_knows_the_vocabulary(trained: tuple[Path, dict[bytes, list[int]]]) -> None:
+    schema = tft.TFTransformOutput(str(trained[0])).transformed_metadata.schema
+    domain = next(f.int_domain for f in schema.feature if f.name.startswith("token_ids"))
+    assert (domain.min, domain.max) == (0, 699)
+
+
+def test_order_of_documents_does_not_matter(
+    tmp_path: Path, trained: tuple[Path, dict[bytes, list[int]]]
+) -> None:
+    transform(tmp_path / "graph", {"vocabulary_size": 700}, texts=TEXTS[::-1])
+    table, backwards = Path(find_table(trained[0])), Path(find_table(tmp_path / "graph"))
+    assert backwards.read_bytes() == table.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["dense", "scalar", "sparse", "ragged"])
+def test_existing_table_with_every_kind_of_column(tmp_path: Path, kind: str) -> None:
+    corpus_vocabulary().write_table(tmp_path / "vocabulary.tsv")
+    texts = TEXTS[:10]
+    rows = transform(tmp_path / "graph", {"table": str(tmp_path / "vocabulary.tsv")}, kind, texts)
+    reference = reference_tokenizer(corpus_vocabulary())
+    assert rows == {b"document %d" % n: reference_ids(reference, text) for n, text in enumerate(texts)}
+    assert Vocabulary.from_table(find_table(tmp_path / "graph")) == corpus_vocabulary()
+
+
+NEW_PROCESS = """
+import sys
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+inputs = {"text": tf.constant([["ab\\xff"], [""]]), "source": tf.constant([["x"], ["y"]])}
+outputs = model.transform_fn(inputs)
+print(outputs["token_ids"].to_list(), outputs["source"].numpy().tolist())
+print([name for name in sys.modules if name == "modules" or name.startswith("tensorflow_transform")])
+"""
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_moved_graph_needs_tensorflow_alone(tmp_path: Path, existing: bool) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    vocabulary = Vocabulary.from_merges([(64, 65)])
+    vocabulary.write_table(made / "vocabulary.tsv")
+    tokenizer = {"table": str(made / "vocabulary.tsv")} if existing else {"vocabulary_size": 258}
+    transform(made / "graph", tokenizer, texts=[b"ab ab"])
+    shutil.move(made / "graph" / "transform_fn", tmp_path / "moved")
+    shutil.rmtree(made)
+    result = subprocess.run(
+        [sys.executable, "-c", NEW_PROCESS, str(tmp_path / "moved")],
+        capture_output=True, text=True, timeout=120, cwd=tmp_path, check=True,
+    )  # fmt: skip
+    # "\\xff" in a Python string is the letter y with diaeresis, two bytes in UTF-8.
+    assert result.stdout.splitlines() == ["[[256, 127, 123], []] [b'x', b'y']", "[]"]
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "message"),
+    [
+        ({}, r'must be {"vocabulary_size": N} or {"table": path}. Received: {}'),
+        ({"vocabulary_size": 300, "table": "vocabulary.tsv"}, r"must be {.*Received: {'vocab"),
+        ({"vocabulary_size": 256}, "must be 257 .* or more. Received: 256"),
+        ({"table": "/tmp/other.tsv"}, r"must be a file named vocabulary\.tsv. Received: '/tmp/other\.tsv'"),
+    ],
+)
+def test_bad_configuration(tokenizer: dict[str, Any], message: str) -> None:
+    inputs = {"text": tf.constant([["a"]]), "source": tf.constant([["b"]])}
+    with pytest.raises(InputError, match=message):
+        preprocessing_fn(inputs, {"tokenizer": tokenizer})
+
+
+def test_missing_values_are_empty_and_two_are_refused() -> None:
+    assert one_value_a_row(tf.ragged.constant([["a"], [], ["b"]])).numpy().tolist() == [b"a", b"", b"b"]
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        one_value_a_row(tf.ragged.constant([["a", "b"]]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="one value a row"):
+        one_value_a_row(tf.constant([["a", "b"]]))

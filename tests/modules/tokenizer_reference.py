@@ -1,0 +1,51 @@
+"""What the tokenizer's tests share: a corpus that every Python has, and the `tokenizers` library as the judge."""
+
+import functools
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pydoc_data.topics import topics
+from typing import Any
+
+import tokenizers
+from tokenizers.pre_tokenizers import ByteLevel
+
+from modules.bpe_training import train_merges
+from modules.vocabulary import Vocabulary, byte_characters
+
+_BYTES = {character: byte for byte, character in byte_characters().items()}
+
+
+def corpus() -> list[str]:
+    """Python's help texts, 0.7 MB, one document a topic."""
+    return list(topics.values())
+
+
+def reference_words(text: str) -> list[bytes]:
+    """Splits a text as `tokenizers` does."""
+    words = ByteLevel(add_prefix_space=False).pre_tokenize_str(text)
+    return [bytes(_BYTES[character] for character in word) for word, _ in words]
+
+
+@functools.cache
+def corpus_word_counts() -> Mapping[bytes, int]:
+    """How often each word occurs in the corpus."""
+    return Counter(word for text in corpus() for word in reference_words(text))
+
+
+@functools.cache
+def corpus_vocabulary() -> Vocabulary:
+    """A vocabulary of 2,000 merges learned from the corpus."""
+    return Vocabulary.from_merges(train_merges(corpus_word_counts(), 2000))
+
+
+def reference_tokenizer(vocabulary: Vocabulary) -> tokenizers.Tokenizer:
+    """Loads the vocabulary's own tokenizer.json."""
+    with tempfile.TemporaryDirectory() as folder:
+        vocabulary.write_folder(folder)
+        return tokenizers.Tokenizer.from_file(f"{folder}/tokenizer.json")
+
+
+def reference_ids(tokenizer: Any, text: bytes) -> list[int]:
+    """Encodes what Python makes of possibly malformed UTF-8."""
+    return tokenizer.encode(text.decode("utf-8", errors="replace")).ids
