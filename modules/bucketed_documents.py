@@ -26,6 +26,8 @@ FLUSH_BYTES = 16 * 2**20
 _DIGEST_BYTES = 32
 _HEADER = struct.Struct(f">{_DIGEST_BYTES}sHI")  # digest, bytes of the source, bytes of the text
 _MAX_SOURCE_BYTES = 2**16 - 1
+# The lowest level: writing is three times as fast, and the files are only a little larger.
+_COMPRESSION = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
 
 
 class BucketCounts(pydantic.BaseModel):
@@ -85,9 +87,7 @@ def checked_weights(weights: object) -> dict[str, int]:
         )
     for split, weight in weights.items():
         if not isinstance(weight, int) or isinstance(weight, bool) or weight < 1:
-            raise InputError(
-                f"The share of split {split!r} must be a whole number above 0. Received: {weight!r}."
-            )
+            raise InputError(f"The share of split {split!r} must be a whole number above 0. Received: {weight!r}.")
     return weights
 
 
@@ -196,7 +196,7 @@ def gather_bucket(
             previous = digest
             split = split_of(digest, weights)
             if split not in writers:
-                writers[split] = tf.io.TFRecordWriter(shard_path(split), "GZIP")
+                writers[split] = tf.io.TFRecordWriter(shard_path(split), _COMPRESSION)
             writers[split].write(serialized_example(text, source))
             counts.documents[split] = counts.documents.get(split, 0) + 1
             counts.bytes[split] = counts.bytes.get(split, 0) + len(text)

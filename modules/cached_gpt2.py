@@ -98,9 +98,7 @@ class CachedGPT2(tf.Module):
         vocabulary_size, num_layers, num_heads, head_dim: The model's sizes.
     """
 
-    def __init__(
-        self, backbone: "keras_hub.models.GPT2Backbone", *, context_length: int | None = None
-    ) -> None:
+    def __init__(self, backbone: "keras_hub.models.GPT2Backbone", *, context_length: int | None = None) -> None:
         """Copies the backbone's weights, whatever precision policy it was trained under.
 
         Args:
@@ -127,9 +125,7 @@ class CachedGPT2(tf.Module):
         self.token_embedding = _constant(backbone.token_embedding.embeddings)
         position_embedding = np.asarray(backbone.position_embedding.position_embeddings.numpy(), np.float32)
         self.position_embedding = tf.Variable(position_embedding[:context_length], trainable=False)
-        self.blocks = [
-            _Block(layer, self.hidden_dim, self.num_heads) for layer in backbone.transformer_layers
-        ]
+        self.blocks = [_Block(layer, self.hidden_dim, self.num_heads) for layer in backbone.transformer_layers]
         self.final_norm = _LayerNorm(backbone.layer_norm)
 
     def empty_caches(self, rows: int | tf.Tensor = 1) -> list[LayerCache]:

@@ -92,10 +92,7 @@ def collect(
     for package in packages:
         folder = package_folder(package)
         files = sorted(_source_files(folder, package)) if folder else []
-        tasks += [
-            (package, str(folder), files[i : i + _FILES_PER_TASK])
-            for i in range(0, len(files), _FILES_PER_TASK)
-        ]
+        tasks += [(package, str(folder), files[i : i + _FILES_PER_TASK]) for i in range(0, len(files), _FILES_PER_TASK)]
     total = sum(len(files) for _, _, files in tasks)
     done = 0
     for (_, _, files), found in zip(tasks, _parsed(tasks), strict=True):

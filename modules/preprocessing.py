@@ -1,6 +1,10 @@
 """What Transform does with the examples: texts become token ids, one row a document."""
 
+import atexit
+import functools
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -10,6 +14,7 @@ import tensorflow_transform as tft
 from modules.bpe_graph import BytePairTokenizer, split_words
 from modules.bpe_training import BytePairAnalyzer
 from modules.errors import InputError
+from modules.tokenizer_files import load_vocabulary
 from modules.vocabulary import TABLE_NAME, Vocabulary
 
 Column: TypeAlias = tf.Tensor | tf.SparseTensor | tf.RaggedTensor
@@ -22,14 +27,14 @@ def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, A
         inputs: `text` and `source`, string columns of one value a row: dense `[batch, 1]` or `[batch]`,
             sparse or ragged. A row without a value counts as empty.
         custom_config: `custom_config["tokenizer"]` is `{"vocabulary_size": N}`, which learns a vocabulary
-            from the texts, or `{"table": "/path/vocabulary.tsv"}`, which takes one that is there.
+            from the texts, or what `tokenizer_files.load_vocabulary` takes: one that is there.
 
     Returns:
         `token_ids`, ragged int64 `[batch, tokens]` without <|endoftext|>, and `source`, string `[batch]`.
         The vocabulary is the asset `vocabulary.tsv` of the transform graph (see `vocabulary.find_table`).
 
     Raises:
-        InputError: `custom_config["tokenizer"]` is none of the two.
+        InputError: The vocabulary cannot be loaded, or is too small.
     """
     texts = one_value_a_row(inputs["text"])
     token_ids = _tokenize(texts, custom_config["tokenizer"])
@@ -57,21 +62,26 @@ def _tokenize(texts: tf.Tensor, config: Mapping[str, Any]) -> tf.RaggedTensor:
         # Not simply _tokenize_with_table(texts, path): Transform tells only a lookup_fn of where the file lies.
         # Without, the table is made within the graph, and the file read again for every batch.
         return tft.apply_vocabulary(texts, path, default_value=0, lookup_fn=_tokenize_with_table)
-    if set(config) == {"table"}:
-        table = str(config["table"])
-        if os.path.basename(table) != TABLE_NAME:
-            raise InputError(f"`table` must be a file named {TABLE_NAME}. Received: {table!r}. Rename it.")
-        return _tokenize_with_table(texts, table)[0]
-    raise InputError(
-        'custom_config["tokenizer"] must be {"vocabulary_size": N} or {"table": path}. '
-        f"Received: {dict(config)!r}."
-    )
+    return _tokenize_with_table(texts, _existing_table(tuple(sorted(config.items()))))[0]
+
+
+@functools.cache
+def _existing_table(config: tuple[tuple[str, str], ...]) -> str:
+    """Writes the table of a vocabulary that is there; Transform traces often and copies the asset later."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    table = os.path.join(folder, TABLE_NAME)
+    load_vocabulary(dict(config)).write_table(table)
+    return table
 
 
 def _tokenize_with_table(texts: tf.Tensor, path: str | tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
     """Returns the token ids and the size of the vocabulary."""
-    # Made outside of Transform's graph and tracked, so that the file is copied among the assets.
-    tokenizer = tft.make_and_track_object(lambda: BytePairTokenizer(path))
+    if isinstance(path, tf.Tensor) and tf.is_symbolic_tensor(path):
+        tokenizer = BytePairTokenizer(path)  # only traced, to find the columns in use: no file is there yet
+    else:
+        # Made outside of Transform's graph and tracked, so that the file is copied among the assets.
+        tokenizer = tft.make_and_track_object(lambda: BytePairTokenizer(path))
     return tokenizer.tokenize(texts), tokenizer.size()
 
 

@@ -109,9 +109,7 @@ class TextModel(tf.Module):
         """Returns the tokens after int64 `[tokens]`, int64 `[new tokens]` without end-of-text."""
         prompt_length = tf.size(prompt_ids)
         limit = tf.minimum(max_new_tokens, self.model.context_length - prompt_length)
-        logits, caches = self.model.step(
-            prompt_ids[tf.newaxis], tf.range(prompt_length), self.model.empty_caches()
-        )
+        logits, caches = self.model.step(prompt_ids[tf.newaxis], tf.range(prompt_length), self.model.empty_caches())
 
         def choose(logits: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
             return _choose(logits[0], temperature, top_k, seed, number)

@@ -155,20 +155,25 @@ def is_python_documentation(source: DataSource) -> bool:
     return source.tfds is not None and source.tfds.split("/")[0].split(":")[0] == docstrings.DATASET_NAME
 
 
-def check_source(source: DataSource, time_limit_s: float = 2.0) -> None:
+def check_source(source: DataSource, time_limit_s: float = 2.0, *, data_directory: str = "") -> None:
     """Reads as much of the files as the time allows, to fail before anything starts.
 
-    The first document of every file comes first (missing columns, wrong formats), then every line. A TFDS
-    dataset is not checked here: its names are known only to TFDS.
+    The first document of every file comes first (missing columns, wrong formats), then every line. Of a TFDS
+    dataset the name is checked, and whether it is prepared or can be reached.
 
     Args:
         source: What will be read.
         time_limit_s: Seconds after which checking ends without a verdict.
+        data_directory: Where TFDS's datasets lie.
 
     Raises:
         InputError: The source is bad, in words that name the place and the cure.
     """
     if source.files is None:
+        if not is_python_documentation(source):
+            from modules import tfds_documents  # takes a second, though not TensorFlow
+
+            tfds_documents.check(source, data_directory)
         return
     deadline = time.monotonic() + time_limit_s
     paths = expand_files(source)

@@ -2,6 +2,10 @@
 
 import difflib
 import math
+import os
+import socket
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
@@ -37,12 +41,8 @@ def open_builder(source: DataSource, data_directory: str) -> tfds.core.DatasetBu
         return tfds.builder(str(source.tfds), data_dir=data_directory)
     except tfds.core.registered.DatasetNotFoundError as error:
         name = str(source.tfds).split("/")[0].split(":")[0]
-        near = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False), n=3)
-        hint = (
-            f"Did you mean {' or '.join(near)}?"
-            if near
-            else "See https://www.tensorflow.org/datasets/catalog."
-        )
+        near = difflib.get_close_matches(name, set(tfds.list_builders(with_community_datasets=False)), n=3)
+        hint = f"Did you mean {' or '.join(near)}?" if near else "See https://www.tensorflow.org/datasets/catalog."
         raise InputError(f"TFDS knows no dataset of this name. Received: {source.tfds!r}. {hint}") from error
     except (ValueError, AssertionError, OSError, RuntimeError) as error:
         raise InputError(
@@ -51,22 +51,55 @@ def open_builder(source: DataSource, data_directory: str) -> tfds.core.DatasetBu
         ) from error
 
 
+def check(source: DataSource, data_directory: str) -> None:
+    """Finds out in about a second, without importing TensorFlow, what would make `prepare` fail at once.
+
+    Raises:
+        InputError: TFDS knows no such dataset, or it is not prepared and no host to download from is found.
+    """
+    builder = open_builder(source, data_directory)
+    hosts = _hosts(builder)
+    # Behind a proxy only the proxy can resolve names.
+    if os.path.isdir(builder.data_path) or not hosts or urllib.request.getproxies():
+        return
+    for host in hosts:
+        try:
+            socket.getaddrinfo(host, None)
+            return
+        except OSError as error:
+            failure = error
+    raise _not_prepared(source, data_directory, builder, failure)
+
+
+def _hosts(builder: tfds.core.DatasetBuilder) -> list[str]:
+    """Returns the hosts that the dataset is downloaded from, as far as TFDS's checksums name them."""
+    return sorted({urllib.parse.urlsplit(url).hostname or "" for url in builder.url_infos or ()} - {""})
+
+
+def _not_prepared(
+    source: DataSource, data_directory: str, builder: tfds.core.DatasetBuilder, error: Exception
+) -> InputError:
+    hosts = _hosts(builder)
+    return InputError(
+        f"The dataset {source.tfds!r} could not be downloaded and prepared: {_first_line(error)} "
+        f"Check the network connection{' to ' + ', '.join(hosts) if hosts else ''}, or prepare it elsewhere and "
+        f"copy it to {os.path.join(data_directory, builder.name)}."
+    )
+
+
 def prepare(source: DataSource, data_directory: str) -> tfds.core.DatasetBuilder:
     """Downloads and prepares the dataset below `data_directory`, unless it lies there already.
 
     Raises:
         InputError: It cannot be downloaded, or has no such split or text feature.
     """
+    check(source, data_directory)  # TFDS itself would retry for minutes.
     builder = open_builder(source, data_directory)
     tfds.disable_progress_bar()  # Bars on standard error would spoil the run's own display.
     try:
         builder.download_and_prepare(download_dir=f"{data_directory}/downloads")
     except _PREPARATION_ERRORS as error:
-        raise InputError(
-            f"The dataset {source.tfds!r} could not be downloaded and prepared: {_first_line(error)} "
-            f"Check the network connection, or prepare it elsewhere and copy it to "
-            f"{data_directory}/{builder.name}."
-        ) from error
+        raise _not_prepared(source, data_directory, builder, error) from error
     _check_splits_and_feature(source, builder)
     return builder
 
@@ -113,8 +146,7 @@ def _check_splits_and_feature(source: DataSource, builder: tfds.core.DatasetBuil
     unknown = sorted(set(source.tfds_splits or ()) - set(builder.info.splits))
     if unknown:
         raise InputError(
-            f"tfds:{source.tfds} has no split {unknown[0]!r}. "
-            f"It has: {', '.join(sorted(builder.info.splits))}."
+            f"tfds:{source.tfds} has no split {unknown[0]!r}. It has: {', '.join(sorted(builder.info.splits))}."
         )
     if not _is_text(builder, source.text_column):
         features = builder.info.features
@@ -126,8 +158,8 @@ def _check_splits_and_feature(source: DataSource, builder: tfds.core.DatasetBuil
 
 
 def _is_text(builder: tfds.core.DatasetBuilder, name: str) -> bool:
-    feature = builder.info.features.get(name)
-    return feature is not None and feature.shape == () and feature.tf_dtype.name == "string"
+    features = builder.info.features
+    return name in features and features[name].shape == () and features[name].tf_dtype.name == "string"
 
 
 def _decoded(raw: bytes, place: str) -> str:

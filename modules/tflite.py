@@ -17,8 +17,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from modules import tflite_metadata
 
 if TYPE_CHECKING:
     from modules.cached_gpt2 import CachedGPT2
@@ -26,13 +29,26 @@ if TYPE_CHECKING:
 Precision = Literal["float16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float16", "int8")
 DEFAULT_PREFILL_LENGTHS = (16, 64)
-# TFX's own place and name of a TFLite model in a Model artifact (see its TFLiteRewriter).
-MODEL_FILE = os.path.join("Format-Serving", "tflite")
+# Inside a Model artifact, beside where TFX keeps its other formats (Format-Serving, Format-TFMA).
+MODEL_FILE = os.path.join("Format-TFLite", "model.tflite")
 _ERROR_LINES = 20
 
 
 class ConversionError(RuntimeError):
     """The converting process failed; the message ends with the last lines it wrote."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """How a conversion went.
+
+    Attributes:
+        seconds: By step, e.g. `{"start": 9.1, "load": 2.0, "save": 4.2, "float16": 4.3, "int8": 3.6}`.
+        metadata_embedded: Whether the files tell about themselves; False without the extra `tflite-metadata`.
+    """
+
+    seconds: dict[str, float]
+    metadata_embedded: bool
 
 
 def model_file(model_uri: str) -> str:
@@ -58,9 +74,7 @@ def export_tflite(
     prefill_lengths: Sequence[int] = DEFAULT_PREFILL_LENGTHS,
 ) -> None:
     """Converts a keras-hub preset to one TFLite file; arguments and errors as for `convert_all`."""
-    convert_all(
-        preset_dir, {precision: out_path}, context_length=context_length, prefill_lengths=prefill_lengths
-    )
+    convert_all(preset_dir, {precision: out_path}, context_length=context_length, prefill_lengths=prefill_lengths)
 
 
 def convert_all(
@@ -69,7 +83,8 @@ def convert_all(
     *,
     context_length: int | None = None,
     prefill_lengths: Sequence[int] = DEFAULT_PREFILL_LENGTHS,
-) -> dict[str, float]:
+    card: tflite_metadata.ModelCard | None = None,
+) -> Conversion:
     """Converts a keras-hub preset to TFLite files, all in one other process.
 
     Args:
@@ -78,9 +93,7 @@ def convert_all(
         context_length: Length of the caches; the backbone's `max_sequence_length` if None.
         prefill_lengths: Numbers of tokens to make prefill signatures for; those that leave no room in the context
             are dropped, as a prefill of all of the context has no token left to decode.
-
-    Returns:
-        Seconds by step, e.g. `{"start": 9.1, "load": 2.0, "save": 4.2, ...}`.
+        card: What each file shall tell about itself, where the extra `tflite-metadata` is installed.
 
     Raises:
         ValueError: A precision or a prefill length is not one that exists.
@@ -90,21 +103,19 @@ def convert_all(
     if unknown:
         raise ValueError(f"`precision` must be one of {PRECISIONS}. Received: {unknown[0]!r}.")
     if not prefill_lengths or min(prefill_lengths) < 2:
-        raise ValueError(
-            f"`prefill_lengths` must be numbers of tokens from 2 up. Received: {list(prefill_lengths)}."
-        )
+        raise ValueError(f"`prefill_lengths` must be numbers of tokens from 2 up. Received: {list(prefill_lengths)}.")
     with tempfile.TemporaryDirectory() as folder:
         request = {
             "preset_dir": os.path.abspath(preset_dir),
             "out_paths": {precision: os.path.abspath(path) for precision, path in out_paths.items()},
             "context_length": context_length,
             "prefill_lengths": sorted(set(prefill_lengths)),
+            "card": card and asdict(card),
             "work_dir": folder,
             "started": time.time(),
         }
         _run_worker(request, preset_dir)
-        seconds: dict[str, float] = json.loads(Path(folder, "seconds.json").read_text(encoding="utf-8"))
-        return seconds
+        return Conversion(**json.loads(Path(folder, "conversion.json").read_text(encoding="utf-8")))
 
 
 def _run_worker(request: dict[str, Any], preset_dir: str) -> None:
@@ -118,9 +129,7 @@ def _run_worker(request: dict[str, Any], preset_dir: str) -> None:
     with open(log_path, "wb") as log:
         status = subprocess.run(command, env=environment, stdout=log, stderr=log, check=False).returncode
     if status != 0:
-        ending = (
-            f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        )
+        ending = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         lines = Path(log_path).read_text(encoding="utf-8", errors="replace").splitlines()[-_ERROR_LINES:]
         raise ConversionError(
             f"Converting {preset_dir} to TFLite must succeed; the converting process {ending}. "
@@ -150,7 +159,7 @@ def _signature(model: "CachedGPT2", length: int, *, with_logits: bool) -> Any:
     def run(tokens: tf.Tensor, input_pos: tf.Tensor, **caches: tf.Tensor) -> dict[str, tf.Tensor]:
         layer_caches = [(caches[key], caches[value]) for key, value in names]
         hidden, layer_caches = model.hidden_states(tokens, input_pos, layer_caches, write_into_cache)
-        outputs = {}
+        outputs: dict[str, tf.Tensor] = {}
         for (key, value), (keys, values) in zip(names, layer_caches, strict=True):
             outputs |= {key: keys, value: values}
         if with_logits:
@@ -200,14 +209,18 @@ def _worker(request: dict[str, Any]) -> None:
     save_signatures(model, saved_model_dir, request["prefill_lengths"])
     del model
     lap("save")
+    card = tflite_metadata.ModelCard(**request["card"]) if request["card"] else None
+    embedded = card is not None and tflite_metadata.available()
     for precision, out_path in request["out_paths"].items():
-        content = _convert(saved_model_dir, precision)
         os.makedirs(os.path.dirname(out_path), exist_ok=True)
-        partial = out_path + ".partial"
-        Path(partial).write_bytes(content)
-        os.replace(partial, out_path)
+        aside = out_path + ".unfinished"
+        Path(aside).write_bytes(_convert(saved_model_dir, precision))
+        if card and embedded:
+            tflite_metadata.embed(aside, replace(card, description=f"{card.description} Weights: {precision}."))
+        os.replace(aside, out_path)
         lap(precision)
-    Path(request["work_dir"], "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
+    conversion = json.dumps({"seconds": seconds, "metadata_embedded": embedded})
+    Path(request["work_dir"], "conversion.json").write_text(conversion, encoding="utf-8")
 
 
 if __name__ == "__main__":

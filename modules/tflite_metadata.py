@@ -8,16 +8,22 @@ Associated files are appended as a ZIP archive, so `unzip model.tflite` takes th
 import ctypes
 import importlib.util
 import json
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
 _TENSORS = {
     "tokens": "Token ids, int32 [1, tokens]; the first of a document is <|endoftext|>.",
     "input_pos": "Positions of the tokens, int32 [tokens], consecutive, counted from 0.",
     "logits": "Scores of the next token, float32 [1, 1, vocabulary].",
 }
+_FIELD = b"TFLITE_METADATA"
+_SMALLEST_WEIGHTS = 1024
 _CACHE = "Attention {kind} of layer {layer}, float32 [1, heads, context, head_dim]; zeros at first."
 
 
@@ -60,16 +66,23 @@ def embed(tflite_path: str, card: ModelCard) -> bool:
     """
     if not available():
         return False
-    metadata = _library()
+    from ai_edge_litert.tools import flatbuffer_utils
+
     content = Path(tflite_path).read_bytes()
     if content[4:8] != b"TFL3":
         raise ValueError(f"A TFLite file has TFL3 as bytes 4 to 8. Received: {tflite_path} with {content[4:8]!r}.")
-    populator = metadata.MetadataPopulator.with_model_buffer(content)
-    populator.load_metadata_buffer(_card_buffer(content, card))
-    populator.load_associated_files(list(card.associated_files))
-    populator.populate()
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    weights = _take_weights(model)
+    card_buffer = _card_buffer(flatbuffer_utils.convert_object_to_bytearray(model), card)
+    model.buffers.append(schema.BufferT(data=np.frombuffer(card_buffer, np.uint8)))
+    field = schema.MetadataT(name=_FIELD, buffer=len(model.buffers) - 1)
+    model.metadata = [one for one in model.metadata or [] if one.name != _FIELD] + [field]
     partial = Path(tflite_path + ".partial")
-    partial.write_bytes(populator.get_model_buffer())
+    partial.write_bytes(_pack(model, weights))
+    with zipfile.ZipFile(partial, "a") as archive:
+        for path in card.associated_files:
+            # A fixed date: the same model gives the same bytes.
+            archive.writestr(zipfile.ZipInfo(Path(path).name), Path(path).read_bytes())
     partial.replace(tflite_path)
     return True
 
@@ -96,30 +109,64 @@ def _library() -> Any:
     return metadata
 
 
-def _card_buffer(content: bytes, card: ModelCard) -> bytearray:
-    import flatbuffers
-    from tensorflow_lite_support.metadata import metadata_schema_py_generated as schema
+def _take_weights(model: schema.ModelT) -> dict[int, bytes]:
+    """Removes the large buffers from a model, leaving room for their place and size; returns them by index."""
+    weights = {}
+    for index, buffer in enumerate(model.buffers):
+        if buffer.data is not None and len(buffer.data) >= _SMALLEST_WEIGHTS:
+            weights[index] = np.frombuffer(buffer.data, np.uint8).tobytes()
+            buffer.data, buffer.offset, buffer.size = None, 1, 1
+    return weights
 
-    subgraph = schema.SubGraphMetadataT()
-    # The library checks the first subgraph's tensors, by number and order.
-    input_names, output_names = _first_subgraph_tensors(content)
-    subgraph.inputTensorMetadata = _tensor_cards(schema, input_names)
-    subgraph.outputTensorMetadata = _tensor_cards(schema, output_names)
-    model = schema.ModelMetadataT()
+
+def _pack(model: schema.ModelT, weights: Mapping[int, bytes]) -> bytes:
+    """Serializes a model with its weights behind the flatbuffer, each at a multiple of 16 bytes.
+
+    tflite-support's own writer would lose weights that lie there, as the quantizer puts them: its schema is of 2023
+    and knows no such place.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    packed = bytearray(flatbuffer_utils.convert_object_to_bytearray(model))
+    root = schema.Model.GetRootAs(packed, 0)
+    pieces: list[bytes] = []
+    end = len(packed)
+    for index, data in weights.items():
+        padding = -end % 16
+        flatbuffer_utils.update_packed_buffer(root.Buffers(index), offset=end + padding, size=len(data))
+        pieces += [bytes(padding), data]
+        end += padding + len(data)
+    return bytes(packed) + b"".join(pieces)
+
+
+def _card_buffer(skeleton: bytes, card: ModelCard) -> bytes:
+    """Builds the metadata for a model without weights; the library checks it against the model's tensors."""
+    import flatbuffers
+
+    library = _library()
+    from tensorflow_lite_support.metadata import metadata_schema_py_generated as metadata_schema
+
+    subgraph = metadata_schema.SubGraphMetadataT()
+    input_names, output_names = _first_subgraph_tensors(skeleton)
+    subgraph.inputTensorMetadata = _tensor_cards(metadata_schema, input_names)
+    subgraph.outputTensorMetadata = _tensor_cards(metadata_schema, output_names)
+    model = metadata_schema.ModelMetadataT()
     model.name, model.description, model.version = card.name, card.description, card.version
     model.author, model.license = card.author, card.licence
     model.subgraphMetadata = [subgraph]
-    model.associatedFiles = [_file_card(schema, path) for path in card.associated_files]
+    model.associatedFiles = [_file_card(metadata_schema, path) for path in card.associated_files]
     builder = flatbuffers.Builder(0)
     builder.Finish(model.Pack(builder), b"M001")
-    return builder.Output()
+    populator = library.MetadataPopulator.with_model_buffer(bytes(skeleton))
+    populator.load_metadata_buffer(builder.Output())
+    populator.load_associated_files(list(card.associated_files))
+    populator.populate()
+    return bytes(library.get_metadata_buffer(populator.get_model_buffer()))
 
 
-def _first_subgraph_tensors(content: bytes) -> tuple[list[str], list[str]]:
-    """Returns the signature's names of the first subgraph's inputs and outputs, in the subgraph's order."""
-    from tensorflow_lite_support.metadata import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+def _first_subgraph_tensors(skeleton: bytes) -> tuple[list[str], list[str]]:
+    """The signature's names of the first subgraph's inputs and outputs, in the subgraph's order."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(skeleton, 0))
     (signature,) = [one for one in model.signatureDefs if one.subgraphIndex == 0]
     inputs = {entry.tensorIndex: entry.name.decode() for entry in signature.inputs}
     outputs = {entry.tensorIndex: entry.name.decode() for entry in signature.outputs}
@@ -127,10 +174,10 @@ def _first_subgraph_tensors(content: bytes) -> tuple[list[str], list[str]]:
     return [inputs[index] for index in subgraph.inputs], [outputs[index] for index in subgraph.outputs]
 
 
-def _tensor_cards(schema: Any, names: Sequence[str]) -> list[Any]:
+def _tensor_cards(metadata_schema: Any, names: Sequence[str]) -> list[Any]:
     cards = []
     for name in names:
-        card = schema.TensorMetadataT()
+        card = metadata_schema.TensorMetadataT()
         card.name = name
         if name.startswith("kv_cache_"):
             _, _, kind, layer = name.split("_")
@@ -141,9 +188,9 @@ def _tensor_cards(schema: Any, names: Sequence[str]) -> list[Any]:
     return cards
 
 
-def _file_card(schema: Any, path: str) -> Any:
-    card = schema.AssociatedFileT()
+def _file_card(metadata_schema: Any, path: str) -> Any:
+    card = metadata_schema.AssociatedFileT()
     card.name = Path(path).name
     card.description = "The byte-level BPE vocabulary for the `tokenizers` library."
-    card.type = schema.AssociatedFileType.DESCRIPTIONS
+    card.type = metadata_schema.AssociatedFileType.DESCRIPTIONS
     return card

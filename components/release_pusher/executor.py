@@ -53,7 +53,6 @@ class Executor(pusher_executor.Executor):
             "gate": json.loads(exec_properties["gate"]),
             "data": properties(examples),
             "mlmd": {
-                "execution_id": self._context.unique_id,
                 "artifact_ids": {
                     key: artifact_utils.get_single_instance(artifacts).id
                     for key, artifacts in input_dict.items()

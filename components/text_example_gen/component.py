@@ -13,11 +13,9 @@ from modules.text_sources import DataSource
 class TextExampleGenSpec(component_spec.ComponentSpec):
     """Interface of TextExampleGen."""
 
-    INPUTS = {}  # noqa: RUF012 (TFX reads a plain class attribute)
-    OUTPUTS = {  # noqa: RUF012
-        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)
-    }
-    PARAMETERS = {  # noqa: RUF012
+    INPUTS = {}
+    OUTPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
+    PARAMETERS = {
         "source": component_spec.ExecutionParameter(type=str),
         "splits": component_spec.ExecutionParameter(type=str),
         "input_fingerprint": component_spec.ExecutionParameter(type=str),

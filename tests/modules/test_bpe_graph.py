@@ -154,8 +154,6 @@ def random_texts(number: int) -> list[str]:
     generator = random.Random(7)
     awkward = list("  \n\t\r\x1c\x85\xa0\u2003\u3000'sdtmrevl019ab'S.,<|endoftext|>")
     awkward += list("é٣Ⅷ🧑\u200d\ufe0f한中\u0301\x00")
-        "  \n\t\r\x1c\x85\xa0\u2003\u3000'sdtmrevl019ab\xe9٣Ⅷ🧑\u200d\ufe0f한中\u0301\x00'S.,<|endoftext|>"
-    )
     texts = []
     for _ in range(number):
         characters = [

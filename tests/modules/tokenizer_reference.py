@@ -1,4 +1,4 @@
-"""What the tokenizer's tests share: a corpus that every Python has, and the `tokenizers` library as the judge."""
+"""What the tokenizer's tests share: a corpus that every Python has, and `tokenizers` as the judge."""
 
 import functools
 import tempfile

@@ -1,0 +1,1 @@
+"""Converts a trained model to TFLite files."""

@@ -1,0 +1,73 @@
+"""Executor of TFLiteConverter."""
+
+import json
+import os
+import tempfile
+from typing import Any
+
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact, artifact_utils
+from tfx.utils import path_utils
+
+from modules import progress, tflite
+from modules.tflite_metadata import ModelCard
+from modules.vocabulary import TABLE_NAME, Vocabulary
+
+PRECISIONS: dict[str, tflite.Precision] = {"model_fp16": "float16", "model_int8": "int8"}
+
+
+class Executor(base_executor.BaseExecutor):
+    """Converts in a process of its own and records what came out."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[artifact.Artifact]],
+        output_dict: dict[str, list[artifact.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Converts `model` to `model_fp16` and `model_int8`.
+
+        Raises:
+            ConversionError: The converting process failed.
+        """
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        outputs = {key: artifact_utils.get_single_instance(output_dict[key]) for key in PRECISIONS}
+        paths = {PRECISIONS[key]: tflite.model_file(output.uri) for key, output in outputs.items()}
+        progress.report("TFLiteConverter", done=0, total=len(paths), unit="files")
+        with tempfile.TemporaryDirectory() as folder:
+            table = os.path.join(path_utils.serving_model_path(model.uri), "assets", TABLE_NAME)
+            Vocabulary.from_table(table).write_folder(folder)
+            conversion = tflite.convert_all(
+                os.path.join(model.uri, "preset"),
+                paths,
+                context_length=exec_properties["context_length"],
+                prefill_lengths=json.loads(exec_properties["prefill_lengths"]),
+                card=_card(model, os.path.join(folder, "tokenizer.json")),
+            )
+        for key, output in outputs.items():
+            facts = tflite.file_facts(paths[PRECISIONS[key]])
+            output.set_string_custom_property("precision", PRECISIONS[key])
+            output.set_string_custom_property("sha256", facts["sha256"])
+            output.set_int_custom_property("size_bytes", facts["size_bytes"])
+            output.set_int_custom_property("metadata_embedded", int(conversion.metadata_embedded))
+        progress.report(
+            "TFLiteConverter",
+            done=len(paths),
+            total=len(paths),
+            unit="files",
+            metadata="embedded" if conversion.metadata_embedded else "not embedded: tflite-support is missing",
+            seconds=conversion.seconds,
+        )
+
+
+def _card(model: artifact.Artifact, tokenizer_json: str) -> ModelCard:
+    return ModelCard(
+        name="GPT-2",
+        description=(
+            "Continues text: a GPT-2 with a key/value cache, byte-level BPE. Signatures decode and prefill_<N>; "
+            "the vocabulary, tokenizer.json, is appended as a ZIP archive."
+        ),
+        # The artifact's number in ML Metadata: it leads from a file back to its training run.
+        version=f"model artifact {model.id}",
+        associated_files=(tokenizer_json,),
+    )

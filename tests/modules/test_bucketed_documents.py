@@ -1,0 +1,138 @@
+"""Duplicates, splits and order follow from the texts alone."""
+
+import random
+import tracemalloc
+
+import pytest
+import tensorflow as tf
+
+from modules import bucketed_documents
+from modules.bucketed_documents import BucketCounts
+from modules.document_readers import Document
+from modules.errors import InputError
+
+WEIGHTS = {"train": 18, "eval": 1, "test": 1}
+
+
+def run(documents, folder, *, buckets=3, writers=2, weights=WEIGHTS) -> tuple[dict[str, list], BucketCounts]:
+    """Scatters and gathers; returns the splits' (text, source) pairs in the order of the files, and the counts."""
+    for writer in range(writers):
+        part = documents[writer::writers]
+        bucketed_documents.scatter(part, str(folder), writer=f"w{writer}", buckets=buckets)
+    splits = {split: [] for split in weights}
+    counts = []
+    for bucket in range(buckets):
+        paths = {split: str(folder / f"{split}-{bucket}.gz") for split in weights}
+        counts.append(
+            bucketed_documents.gather_bucket(str(folder), bucket, weights=weights, shard_path=paths.__getitem__)
+        )
+        for split in counts[-1].documents:
+            splits[split] += read_examples(paths[split])
+    return splits, BucketCounts.sum(weights, counts)
+
+
+def read_examples(path) -> list[tuple[str, str]]:
+    """Reads (text, source) pairs of a gzip TFRecord file."""
+    pairs = []
+    for record in tf.data.TFRecordDataset([path], "GZIP").as_numpy_iterator():
+        features = tf.train.Example.FromString(record).features.feature
+        pairs.append(tuple(features[name].bytes_list.value[0].decode() for name in ("text", "source")))
+    return pairs
+
+
+def documents_of(texts, source="a.txt") -> list[Document]:
+    return [Document(text=text, source=source) for text in texts]
+
+
+TEXTS = [f"Text number {number}" for number in range(200)]
+
+
+def test_digests_choose_buckets_and_splits():
+    first, last = b"\x00" * 32, b"\xff" * 32
+    assert [bucketed_documents.bucket_of(first, 7), bucketed_documents.bucket_of(last, 7)] == [0, 6]
+    assert bucketed_documents.split_of(first, WEIGHTS) == "train"
+    assert bucketed_documents.split_of(bytes(31) + b"\x11", WEIGHTS) == "train"  # 17 of 20
+    assert bucketed_documents.split_of(bytes(31) + b"\x12", WEIGHTS) == "eval"  # 18
+    assert bucketed_documents.split_of(bytes(31) + b"\x13", WEIGHTS) == "test"  # 19
+    assert bucketed_documents.split_of(bytes(31) + b"\x14", WEIGHTS) == "train"  # 20 again 0
+
+
+def test_buckets_stay_small_whatever_the_corpus():
+    mebibyte = 2**20
+    sizes = [0, mebibyte, 16 * mebibyte, 17 * mebibyte, 1024 * mebibyte]
+    assert [bucketed_documents.number_of_buckets(size) for size in sizes] == [1, 1, 1, 2, 64]
+
+
+def test_drops_exact_duplicates_and_keeps_the_first_source(tmp_path):
+    documents = documents_of(["a", "b", "a", "a "], source="z.txt") + documents_of(["a", "ü"], source="c.txt")
+    splits, counts = run(documents, tmp_path, weights={"train": 1, "eval": 1})
+    assert sorted(splits["train"] + splits["eval"]) == [
+        ("a", "c.txt"), ("a ", "z.txt"), ("b", "z.txt"), ("ü", "c.txt"),
+    ]  # fmt: skip
+    assert counts.exact_duplicates_dropped == 2
+    assert sum(counts.documents.values()) == 4
+    assert sum(counts.bytes.values()) == 6  # ü takes two
+
+
+def test_order_buckets_and_writers_do_not_matter(tmp_path):
+    shuffled = random.Random(1).sample(TEXTS, len(TEXTS))
+    one = run(documents_of(TEXTS), tmp_path / "one", buckets=1, writers=1)
+    many = run(documents_of(shuffled), tmp_path / "many", buckets=5, writers=3)
+    assert one == many
+    train = [text for text, _ in one[0]["train"]]
+    assert train == sorted(train, key=bucketed_documents.content_digest)
+    assert one[1].documents == {"train": 185, "eval": 8, "test": 7}
+
+
+def test_more_documents_move_none(tmp_path):
+    few, _ = run(documents_of(TEXTS[:50]), tmp_path / "few")
+    many, _ = run(documents_of(TEXTS), tmp_path / "many")
+    for split in WEIGHTS:
+        assert set(few[split]) <= set(many[split])
+
+
+def test_a_repeated_attempt_replaces_the_first(tmp_path):
+    for _ in range(2):
+        bucketed_documents.scatter(documents_of(["a"]), str(tmp_path), writer="w0", buckets=1)
+    assert [text for _, _, text in bucketed_documents.read_bucket(str(tmp_path), 0)] == [b"a"]
+
+
+def test_flushes_when_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(bucketed_documents, "FLUSH_BYTES", 100)
+    bucketed_documents.scatter(documents_of(TEXTS), str(tmp_path), writer="w0", buckets=2)
+    found = [text.decode() for bucket in (0, 1) for _, _, text in bucketed_documents.read_bucket(str(tmp_path), bucket)]
+    assert sorted(found) == sorted(TEXTS)
+
+
+def test_an_empty_split_is_an_error():
+    counts = BucketCounts(documents={"train": 3, "eval": 0, "test": 0}, bytes={}, exact_duplicates_dropped=2)
+    message = r"but eval and test got none of the 3 different documents .*2 duplicates\. .*`document_separator`"
+    with pytest.raises(InputError, match=message):
+        bucketed_documents.check_splits(counts, WEIGHTS)
+
+
+@pytest.mark.parametrize("weights", [[], {"train": 1}, {"train": 1, "eval": 0}, {"train": 1.5, "eval": 1}])
+def test_bad_weights(weights):
+    with pytest.raises(InputError, match=r"Received: "):
+        bucketed_documents.checked_weights(weights)
+
+
+def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(bucketed_documents, "FLUSH_BYTES", 2**18)
+
+    def peak_bytes(documents: int) -> int:
+        texts = (Document(text=f"{number} " * 100, source="a.txt") for number in range(documents))
+        folder, buckets = tmp_path / str(documents), documents // 500
+        tracemalloc.start()
+        bucketed_documents.scatter(texts, str(folder), writer="w0", buckets=buckets)
+        for bucket in range(buckets):
+            path = f"{folder}/shard-{bucket}"
+            bucketed_documents.gather_bucket(
+                str(folder), bucket, weights={"train": 1, "eval": 1}, shard_path=lambda split, path=path: path + split
+            )
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    peak_bytes(500)  # pays for what is loaded once
+    assert peak_bytes(8000) < 1.3 * peak_bytes(2000)

@@ -1,0 +1,106 @@
+import functools
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras_hub
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from modules import serving
+from modules.cached_gpt2 import CachedGPT2
+from modules.document_scorer import DocumentScorer
+from tests.tiny_release import reference_greedy, saved_release, tiny_backbone
+
+PROMPTS = ["", "the th", "Ünï\n", "abc"]
+
+# Runs where nothing of this project, Keras or TensorFlow Text can be imported.
+ALONE = """
+import json, sys
+import tensorflow as tf
+for name in ("modules", "keras", "keras_hub", "tensorflow_text"):
+    sys.modules[name] = None
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+texts = signatures["serving_default"](prompt=tf.constant(json.loads(sys.argv[2])))["text"]
+print(json.dumps([text.hex() for text in texts.numpy()]))
+"""
+
+
+@functools.cache
+def _loaded():
+    return tf.saved_model.load(saved_release().saved_model)
+
+
+def _signature(name: str):
+    return _loaded().signatures[name]
+
+
+def _generate(prompts: list[bytes | str], max_new_tokens: int = 8, temperature: float = 0.0, seed: int = 0):
+    outputs = _signature("generate")(
+        prompt=tf.constant(prompts),
+        max_new_tokens=tf.constant(max_new_tokens),
+        temperature=tf.constant(temperature),
+        top_k=tf.constant(0),
+        seed=tf.constant(seed),
+    )
+    return outputs["text"].numpy().tolist()
+
+
+def _examples(texts: list[str]) -> tf.Tensor:
+    features = [tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode()])) for text in texts]
+    examples = [tf.train.Example(features=tf.train.Features(feature={"text": one})) for one in features]
+    return tf.constant([example.SerializeToString() for example in examples])
+
+
+def test_tensorflow_alone_serves_it_from_another_folder(tmp_path: Path) -> None:
+    moved = shutil.copytree(saved_release().saved_model, tmp_path / "elsewhere")
+    command = [sys.executable, "-c", ALONE, str(moved), json.dumps(PROMPTS)]
+    run = subprocess.run(command, cwd=tmp_path, env={"PATH": ""}, capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    texts = [bytes.fromhex(text) for text in json.loads(run.stdout.splitlines()[-1])]
+    # The reference knows no merges, so it is not given "the th".
+    assert texts[3] == reference_greedy("abc", 64)
+    assert texts == _signature("serving_default")(prompt=tf.constant(PROMPTS))["text"].numpy().tolist()
+
+
+def test_greedy_text_equals_search_without_a_cache() -> None:
+    assert _generate(["", "abc", "x y z"], 12) == [reference_greedy(prompt, 12) for prompt in ("", "abc", "x y z")]
+
+
+def test_a_row_does_not_depend_on_its_batch() -> None:
+    together = _generate(PROMPTS, temperature=0.9, seed=5)
+    assert together == [_generate([prompt], temperature=0.9, seed=5)[0] for prompt in PROMPTS]
+    assert together != _generate(PROMPTS, temperature=0.9, seed=6)
+
+
+def test_of_a_long_prompt_the_last_tokens_count() -> None:
+    # Context 32, 8 new tokens: 24 of the prompt are kept, and then <|endoftext|> is no longer among them.
+    assert _generate(["q" * 5 + "z" * 24, "z" * 24, "z" * 999]) == _generate(["z" * 24] * 3)
+    assert _generate(["qz" + "z" * 22]) != _generate(["z" * 24])
+
+
+@pytest.mark.parametrize("max_new_tokens", [0, -3])
+def test_no_new_tokens_are_an_empty_text(max_new_tokens: int) -> None:
+    assert _generate(["abc"], max_new_tokens) == [b""]
+
+
+def test_no_prompts_have_no_texts() -> None:
+    assert _generate(tf.zeros([0], tf.string)) == []
+
+
+def test_evaluate_scores_the_texts_of_examples() -> None:
+    outputs = _signature("evaluate")(examples=_examples(["abc", "", "the " * 30]))
+    scorer = DocumentScorer(CachedGPT2(tiny_backbone()), end_of_text_id=258, sequence_length=16)
+    a, the, space = ord("a") - ord("!"), 257, 220  # the space is byte 33 of those that come after the 188 visible
+    expected, tokens = scorer.score(tf.ragged.constant([[a, a + 1, a + 2], [], [the, space] * 30], tf.int64))
+    assert outputs["num_tokens"].numpy().tolist() == tokens.numpy().tolist() == [4, 1, 61]
+    np.testing.assert_allclose(outputs["nll_sum"], expected, rtol=1e-6)
+
+
+def test_a_vocabulary_larger_than_the_model_is_refused(tmp_path: Path) -> None:
+    backbone = keras_hub.models.GPT2Backbone(258, 1, 2, 8, 16, max_sequence_length=6)
+    with pytest.raises(ValueError, match=r"must fit the model's 258 token embeddings\. Received: 259 tokens"):
+        serving.export_saved_model(backbone, saved_release().table, str(tmp_path / "model"))

@@ -1,0 +1,93 @@
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ai_edge_litert.compiled_model import CompiledModel
+from ai_edge_litert.tools import flatbuffer_utils
+
+from modules import tflite
+from modules.generation import LiteRTGenerator
+from tests.tiny_release import converted_release, reference_logits
+
+CACHES = ["kv_cache_k_0", "kv_cache_k_1", "kv_cache_v_0", "kv_cache_v_1"]
+
+
+@pytest.mark.parametrize("precision", tflite.PRECISIONS)
+def test_signatures_have_litert_lms_names(precision: str) -> None:
+    model = CompiledModel.from_file(converted_release()[0].tflite(precision))
+    signatures = {
+        name: (sorted(one["inputs"]), sorted(one["outputs"])) for name, one in model.get_signature_list().items()
+    }
+    inputs = ["input_pos", *CACHES, "tokens"]
+    # A prefill of 1024 was asked for too, but the context is 32.
+    assert signatures == {
+        "decode": (inputs, [*CACHES, "logits"]),
+        "prefill_4": (inputs, CACHES),
+        "prefill_16": (inputs, CACHES),
+    }
+    details = model.get_input_tensor_details("prefill_16")
+    assert list(details["tokens"]["shape"]) == [1, 16]
+    assert list(details["input_pos"]["shape"]) == [16]
+    assert list(details["kv_cache_k_0"]["shape"]) == [1, 4, 32, 8]
+    assert list(model.get_output_tensor_details("decode")["logits"]["shape"]) == [1, 1, 259]
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float16", 0.02), ("int8", 0.4)])
+def test_logits_are_the_backbones(precision: str, tolerance: float) -> None:
+    release, _ = converted_release()
+    generator = LiteRTGenerator(release.tflite(precision), release.tokenizer_json)
+    token_ids = [258, 10, 11, 12, 200]
+    logits = np.stack([generator.decode(token_id, at) for at, token_id in enumerate(token_ids)])
+    reference = reference_logits(token_ids)
+    assert reference.std() > 1.5
+    assert np.abs(logits - reference).max() < tolerance
+
+
+@pytest.mark.parametrize(("precision", "bytes_a_weight"), [("float16", 2), ("int8", 1)])
+def test_the_token_table_is_stored_once(precision: str, bytes_a_weight: int) -> None:
+    content = Path(converted_release()[0].tflite(precision)).read_bytes()
+    buffers = flatbuffer_utils.read_model_from_bytearray(content).buffers
+    sizes = [len(buffer.data) for buffer in buffers if buffer.data is not None]
+    assert sizes.count(259 * 32 * bytes_a_weight) == 1
+    assert max(sizes) == 259 * 32 * bytes_a_weight
+
+
+def test_the_conversion_tells_its_time_and_leaves_nothing_else() -> None:
+    release, conversion = converted_release()
+    assert list(conversion.seconds) == ["start", "load", "save", "float16", "int8"]
+    assert [name for name in os.listdir(release.folder) if "unfinished" in name] == []
+
+
+def test_file_facts(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert tflite.file_facts(str(tmp_path / "file")) == {"size_bytes": 3, "sha256": sha256}
+
+
+def test_a_missing_preset_is_told_with_the_process_last_lines(tmp_path: Path) -> None:
+    with pytest.raises(tflite.ConversionError, match=r"no_preset to TFLite .* ended with status 1") as raised:
+        tflite.export_tflite(str(tmp_path / "no_preset"), str(tmp_path / "out"), precision="int8")
+    assert "no_preset" in str(raised.value).splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_aborts_is_told_by_its_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    aborting = tmp_path / "python"
+    aborting.write_text("#!/bin/sh\necho LLVM ERROR >&2\nkill -ABRT $$\n")
+    aborting.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(aborting))
+    with pytest.raises(tflite.ConversionError, match=r"was ended by SIGABRT\. Its last lines:\nLLVM ERROR"):
+        tflite.export_tflite("preset", str(tmp_path / "out"), precision="float16")
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"one of \('float16', 'int8'\)\. Received: 'int3'"):
+        tflite.export_tflite("preset", "out", precision="int3")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("lengths", [[], [1, 16]])
+def test_prefills_of_fewer_than_two_tokens_are_refused(lengths: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"from 2 up\. Received: "):
+        tflite.convert_all("preset", {}, prefill_lengths=lengths)

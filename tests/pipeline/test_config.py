@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+
+from modules.errors import InputError
+from pipeline.config import RECIPES, load_config
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+MINIMAL = """
+name: poems
+data: {source: "poems/*.txt"}
+tokenizer: {vocabulary_size: 512}
+model: {num_layers: 2, num_heads: 2, hidden_dim: 32, context_length: 32}
+training: {steps: 10}
+evaluation: {max_perplexity: 100}
+"""
+
+
+def test_minimal_configuration_gets_the_written_defaults(tmp_path):
+    config = load_config(write(tmp_path, MINIMAL))
+    assert config.training.learning_rate == 3e-4
+    assert config.data.splits.model_dump() == {"train": 90, "eval": 5, "test": 5}
+    assert config.data.to_source().files == ("poems/*.txt",)
+    assert config.push_directory == Path("workspace/poems/releases")
+
+
+def test_set_overrides_nested_keys_with_yaml_values(tmp_path):
+    overrides = ["training.steps=3", "data.source=[a.txt, b.md]", "training.jit_compile=true"]
+    config = load_config(write(tmp_path, MINIMAL), overrides)
+    assert (config.training.steps, config.training.jit_compile) == (3, True)
+    assert config.data.source == ["a.txt", "b.md"]
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
+    assert load_config(recipe).name
+    first_line = recipe.read_text(encoding="utf-8").splitlines()[0]
+    assert first_line in ("# make run", f"# python -m pipeline run --config pipeline/recipes/{recipe.name}")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.stepz=3", r"training.stepz: unknown key; did you mean `steps`\?"),
+        ("evaluatoin.max_perplexity=3", r"evaluatoin: unknown key; did you mean `evaluation`\?"),
+        ("model.num_heads=3", "`hidden_dim` must be divisible by `num_heads`. Received: 32 and 3"),
+        ("model.num_heads=null", "without a `preset` the sizes are needed: add num_heads"),
+        ("model.preset=gpt2_base_en", "a preset brings its own sizes"),
+        ("training.epochs=2", "give exactly one of `steps` and `epochs`"),
+        ("tokenizer.preset=gpt2_base_en", "choose one: `vocabulary_size: N`"),
+        ("tokenizer.vocabulary_size=10", "tokenizer.vocabulary_size: .*greater than or equal to 258.*Received: 10"),
+        ("evaluation.max_perplexity=.nan", "evaluation.max_perplexity"),
+        ("name=Bad Name", "name: .*Received: 'Bad Name'"),
+        ("training.steps", "--set takes key=value"),
+        ("name.first=x", "`name` holds a value, not settings"),
+        ("evaluation=null", "evaluation"),
+        ("data.source=[tfds:imdb_reviews, a.txt]", "one TFDS name or globs of files"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_cure(tmp_path, override, message):
+    with pytest.raises(InputError, match=message):
+        load_config(write(tmp_path, MINIMAL), [override])
+
+
+def test_all_problems_are_told_at_once(tmp_path):
+    with pytest.raises(InputError) as caught:
+        load_config(write(tmp_path, MINIMAL), ["training.stepz=1", "model.num_heads=3", "evaluation={}"])
+    assert len(str(caught.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize(("text", "message"), [("a: [", "is not valid YAML"), ("- a", "must hold settings")])
+def test_a_file_that_is_no_configuration(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        load_config(write(tmp_path, text))
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read the configuration .*nowhere.yaml: No such file"):
+        load_config(tmp_path / "nowhere.yaml")
