@@ -1,5 +1,7 @@
 # Everything is set up by the first target that needs it; `make help` lists the targets.
 PYTHON ?= python3
+# Optional extras to install beside, e.g. `make setup EXTRAS=gpu` (see pyproject.toml).
+EXTRAS ?=
 UV := .uv/bin/uv
 VENV := .venv/.synced
 RUN := .venv/bin/python
@@ -29,7 +31,8 @@ clean: ## remove the environments, not the workspace
 # Bytecode is compiled at once: TFX's imports take 12 s with it and up to a minute without.
 $(VENV): uv.lock pyproject.toml | $(UV)
 	@echo "installing the locked packages (once, a minute or two) …"
-	@UV_PYTHON_DOWNLOADS=never $(UV) sync --frozen --quiet --compile-bytecode --python "$$(command -v $(PYTHON))"
+	@UV_PYTHON_DOWNLOADS=never $(UV) sync --frozen --quiet --compile-bytecode $(EXTRAS:%=--extra %) \
+	  --python "$$(command -v $(PYTHON))"
 	@touch $@
 
 $(UV): | check-prerequisites

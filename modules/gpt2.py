@@ -12,7 +12,7 @@ class ModelSettings:
     """What `build_backbone` needs; the fields of the configuration's `model`.
 
     Attributes:
-        preset: Name or folder of a keras-hub GPT-2 preset, or None to start from the sizes below, which only then are given.
+        preset: Name or folder of a keras-hub GPT-2 preset, or None to start from the sizes below.
         num_layers: Transformer blocks.
         num_heads: Attention heads; divides `hidden_dim`.
         hidden_dim: Width of the residual stream.
@@ -30,9 +30,7 @@ class ModelSettings:
     dropout: float
 
 
-def build_backbone(
-    settings: ModelSettings, *, vocabulary_size: int, dtype: str
-) -> keras_hub.models.GPT2Backbone:
+def build_backbone(settings: ModelSettings, *, vocabulary_size: int, dtype: str) -> keras_hub.models.GPT2Backbone:
     """Builds the transformer without its language-model head.
 
     Args:

@@ -30,11 +30,7 @@ def _computations(
         metric_types.MetricKey(name=key, model_name=model_name, output_name=output_name)
         for key in (name, f"{name}_nats_per_token", f"{name}_tokens")
     ]
-    return [
-        metric_types.MetricComputation(
-            keys=keys, preprocessors=None, combiner=_SumAndDivide(keys, model_name)
-        )
-    ]
+    return [metric_types.MetricComputation(keys=keys, preprocessors=None, combiner=_SumAndDivide(keys, model_name))]
 
 
 class _SumAndDivide(beam.CombineFn):

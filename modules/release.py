@@ -83,9 +83,7 @@ def latest_release(push_directory: Path) -> Path | None:
     """The newest release in a push directory, or None."""
     if not push_directory.is_dir():
         return None
-    releases = [
-        path for path in push_directory.iterdir() if path.name.isdigit() and (path / MANIFEST).is_file()
-    ]
+    releases = [path for path in push_directory.iterdir() if path.name.isdigit() and (path / MANIFEST).is_file()]
     return max(releases, key=lambda path: int(path.name), default=None)
 
 

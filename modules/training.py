@@ -117,9 +117,9 @@ def fit(
         batches.training_batches(train, batch_size=settings.batch_size, seed=settings.seed),
         steps_per_epoch=steps // rounds,
         epochs=rounds,
-        validation_data=batches.fit_batches(
-            validation, batch_size=min(settings.batch_size, validation_windows)
-        ).take(VALIDATION_BATCHES),
+        validation_data=batches.fit_batches(validation, batch_size=min(settings.batch_size, validation_windows)).take(
+            VALIDATION_BATCHES
+        ),
         callbacks=[
             TrainingWatch(tokens_a_step=tokens_a_step, steps=steps),
             keras.callbacks.TensorBoard(log_dir, write_graph=False, update_freq=10),

@@ -213,8 +213,7 @@ class Vocabulary:
         ```
         """
         rows = [
-            f"{left << 32 | right}\t{rank << 32 | merged}\n"
-            for rank, (left, right, merged) in enumerate(self.merges)
+            f"{left << 32 | right}\t{rank << 32 | merged}\n" for rank, (left, right, merged) in enumerate(self.merges)
         ]
         rows += [f"{-(byte + 1)}\t{token_id}\n" for byte, token_id in enumerate(self.byte_ids)]
         return "".join(rows) + f"{END_OF_TEXT_KEY}\t{self.end_of_text_id}\n"

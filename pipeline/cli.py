@@ -50,9 +50,7 @@ def run(
     set_: SetOption = None,
     from_node: Annotated[
         str | None,
-        typer.Option(
-            help="Start at this node; what comes before is taken from the last run.", metavar="NODE"
-        ),
+        typer.Option(help="Start at this node; what comes before is taken from the last run.", metavar="NODE"),
     ] = None,
 ) -> None:
     """Runs the pipeline here: raw text in, a gated release out.
@@ -66,14 +64,12 @@ def run(
     from pipeline.summary import print_summary
 
     settings = load_config(config, set_)
-    text_sources.check_source(settings.data.to_source())
+    text_sources.check_source(settings.data.to_source(), data_directory=str(settings.workspace / "tfds"))
     run_id = run_view.new_run_id()
     log_path = run_view.log_path(settings, run_id)
     console.print(f"[bold]{settings.name}[/]  {escape(describe_model(settings))}", highlight=False)
     console.print(f"[dim]logs: {escape(str(log_path))}[/]", highlight=False, soft_wrap=True)
-    watch = run_view.run_in_child(
-        RunRequest(config=settings, run_id=run_id, from_node=from_node), log_path, console
-    )
+    watch = run_view.run_in_child(RunRequest(config=settings, run_id=run_id, from_node=from_node), log_path, console)
     if watch.failure:
         where = f" in {watch.current}" if watch.current else ""
         errors.print(f"[bold red]failed{where}[/]: {escape(watch.failure['message'])}", soft_wrap=True)
@@ -111,9 +107,7 @@ def generate(
     from pipeline.generate import find_release, open_generator
 
     generator = open_generator(release or find_release(workspace), format.value)
-    text = generator.generate(
-        prompt, max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, seed=seed
-    )
+    text = generator.generate(prompt, max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, seed=seed)
     console.print(f"[bold]{escape(prompt)}[/]{escape(text)}", highlight=False, soft_wrap=True)
 
 

@@ -37,12 +37,8 @@ class DataConfig(Settings):
     """Where the text comes from; see README, "Your own data"."""
 
     source: str | list[str] = Field(description="`tfds:name[/config]`, or a glob of files, or several globs.")
-    tfds_splits: list[str] | None = Field(
-        None, description="Splits of the TFDS data set to read; default: all."
-    )
-    text_column: str = Field(
-        "text", description="Column of .jsonl, .csv and .parquet files that holds the text."
-    )
+    tfds_splits: tuple[str, ...] | None = Field(None, description="Splits of the TFDS data set to read; default: all.")
+    text_column: str = Field("text", description="Column of .jsonl, .csv and .parquet files that holds the text.")
     document_separator: str | None = Field(
         None,
         description="Splits .txt and .md files: `blank_line`, or any literal text. Default: a document a file.",
@@ -56,7 +52,12 @@ class DataConfig(Settings):
         if tfds:
             if len(sources) > 1:
                 raise InputError(f"`data.source` is one TFDS name or globs of files. Received: {sources}.")
-            return DataSource(tfds=tfds[0], tfds_splits=self.tfds_splits and tuple(self.tfds_splits))
+            return DataSource(
+                tfds=tfds[0],
+                tfds_splits=self.tfds_splits,
+                text_column=self.text_column,
+                document_separator=self.document_separator,
+            )
         return DataSource(
             files=tuple(sources), text_column=self.text_column, document_separator=self.document_separator
         )
@@ -148,9 +149,7 @@ class PipelineConfig(Settings):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,60}$")] = Field(
         description="Names the pipeline in ML Metadata, in the workspace and on Vertex."
     )
-    workspace: Path = Field(
-        Path("workspace"), description="Folder of metadata, artifacts, logs and releases."
-    )
+    workspace: Path = Field(Path("workspace"), description="Folder of metadata, artifacts, logs and releases.")
     data: DataConfig
     tokenizer: TokenizerConfig
     model: ModelConfig

@@ -86,6 +86,8 @@ def create_pipeline(
             "tokenizer": config.tokenizer.model_dump(mode="json", exclude_none=True),
             "tokenizer_fingerprint": tokenizer_fingerprint,
         },
+        disable_statistics=True,  # StatisticsGen has them of the text; of token ids they say little
+        disable_analyzer_cache=True,  # the vocabulary's analyzer has none
     )
     transform.with_id("Transform").add_upstream_node(gate)
     transform_graph = transform.outputs["transform_graph"]
@@ -149,16 +151,14 @@ def create_pipeline(
             evaluator,
             converter,
             pusher,
-        ],  # fmt: skip
+        ],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
         beam_pipeline_args=BEAM_ARGS,
     )
 
 
-def fingerprint_code(
-    *nodes: BaseComponent, modules: Iterable[str] = (), data_files: Iterable[Path] = ()
-) -> None:
+def fingerprint_code(*nodes: BaseComponent, modules: Iterable[str] = (), data_files: Iterable[Path] = ()) -> None:
     """Makes each node's cache key depend on its own code, on more modules or files, and on the lock."""
     for node in nodes:
         entries = [type(node).__module__, *modules]

@@ -55,6 +55,7 @@ def main() -> int:
 def run(request: RunRequest) -> None:
     """Builds the DAG and runs it."""
     progress.emit({"event": "phase", "text": "loading TFX and TensorFlow"})
+    import absl.logging
     from tfx.dsl.compiler import compiler, constants
     from tfx.orchestration import metadata
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
@@ -73,9 +74,7 @@ def run(request: RunRequest) -> None:
         data_directory=str((config.workspace / "tfds").absolute()),
         data_fingerprint=text_sources.fingerprint(config.data.to_source()),
         tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.model_dump(exclude_none=True)),
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(
-            str(config.metadata_path.absolute())
-        ),
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(config.metadata_path.absolute())),
     )
     proto = compiler.Compiler().compile(dag)
     nodes = [node.pipeline_node.node_info.id for node in proto.nodes]
@@ -85,8 +84,9 @@ def run(request: RunRequest) -> None:
         proto, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: request.run_id}
     )
     progress.emit({"event": "plan", "nodes": nodes})
+    # By absl's own call: TFT changes the verbosity for a while and restores what absl knows.
+    absl.logging.set_verbosity(absl.logging.INFO)
     logging.getLogger("absl").addHandler(NodeEvents())
-    logging.getLogger("absl").setLevel(logging.INFO)
     options = None
     if request.from_node:
         options = pipeline_pb2.RunOptions(

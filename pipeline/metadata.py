@@ -171,8 +171,10 @@ class MetadataReader:
             raise InputError(f"no run in this ML Metadata pushed {release}; see `python -m pipeline runs`.")
         graph = nx.DiGraph()
         waiting = {pushed[-1].id}
+        seen: set[int] = set()
         while waiting:
-            waiting = self._add_producers(graph, waiting) - {number for _, number in graph.nodes}
+            seen |= waiting
+            waiting = self._add_producers(graph, waiting) - seen
         for kind, number in list(graph.nodes):
             if kind == "artifact":
                 graph.nodes[kind, number].update(kind="artifact", label=self._artifacts([number])[0].type)
@@ -203,9 +205,7 @@ class MetadataReader:
     def _run(self, context: mlmd.Context) -> Run:
         executions = self._store.get_executions_by_context(context.id)
         events = self._store.get_events_by_execution_ids([execution.id for execution in executions])
-        by_id = {
-            artifact.id: artifact for artifact in self._artifacts({event.artifact_id for event in events})
-        }
+        by_id = {artifact.id: artifact for artifact in self._artifacts({event.artifact_id for event in events})}
         files: dict[tuple[int, bool], dict[str, list[Artifact]]] = defaultdict(dict)
         for event in events:
             name = event.path.steps[0].key
@@ -219,11 +219,8 @@ class MetadataReader:
                     id=execution.id,
                     node=self._node_name(execution.id),
                     state=mlmd.Execution.State.Name(execution.last_known_state).lower(),
-                    started=datetime.datetime.fromtimestamp(
-                        execution.create_time_since_epoch / 1000, tz=datetime.UTC
-                    ),
-                    seconds=(execution.last_update_time_since_epoch - execution.create_time_since_epoch)
-                    / 1000,
+                    started=datetime.datetime.fromtimestamp(execution.create_time_since_epoch / 1000, tz=datetime.UTC),
+                    seconds=(execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000,
                     inputs=files[execution.id, False],
                     outputs=files[execution.id, True],
                 )
@@ -268,6 +265,5 @@ def _values(properties: Mapping[str, mlmd.Value]) -> dict[str, Any]:
     return {
         name: getattr(value, value.WhichOneof("value"))
         for name, value in properties.items()
-        if name not in _BOOKKEEPING
-        and value.WhichOneof("value") in ("int_value", "double_value", "string_value")
+        if name not in _BOOKKEEPING and value.WhichOneof("value") in ("int_value", "double_value", "string_value")
     }

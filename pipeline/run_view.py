@@ -93,9 +93,7 @@ def run_in_child(request: RunRequest, log_path: Path, console: Console) -> Watch
         **os.environ,
         EVENTS_VARIABLE: str(watch._path),
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
-        "PYTHONPATH": os.pathsep.join(
-            filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
-        ),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])),
     }
     with log_path.open("wb") as log:
         child = subprocess.Popen(
@@ -184,9 +182,7 @@ def _running_detail(node: dict[str, Any]) -> Any:
         return Text(elapsed, style="dim")
     row = Table.grid(padding=(0, 1))
     if event["total"]:
-        row.add_row(
-            ProgressBar(total=event["total"], completed=event["done"], width=16), describe_progress(event)
-        )
+        row.add_row(ProgressBar(total=event["total"], completed=event["done"], width=16), describe_progress(event))
     else:
         row.add_row(describe_progress(event))
     return row

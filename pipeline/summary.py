@@ -55,13 +55,7 @@ def _release(run: Run) -> list[RenderableType]:
     table = _table("Release", "part", "size")
     parts: dict[str, int] = {}
     for name, file in files.items():
-        part = (
-            name
-            if name.startswith("tflite/")
-            else "tokenizer/"
-            if name.startswith("tokenizer/")
-            else "SavedModel"
-        )
+        part = name if name.startswith("tflite/") else "tokenizer/" if name.startswith("tokenizer/") else "SavedModel"
         parts[part] = parts.get(part, 0) + file["size_bytes"]
     for part, size_bytes in sorted(parts.items()):
         table.add_row(part, f"{size_bytes / 1e6:.1f} MB")

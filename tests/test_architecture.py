@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MAY_IMPORT = {"modules": {"modules"}, "components": {"components", "modules"}, "pipeline": {"pipeline", "components", "modules"}}
+MAY_IMPORT = {
+    "modules": {"modules"},
+    "components": {"components", "modules"},
+    "pipeline": {"pipeline", "components", "modules"},
+}
 LAYERS = {"modules", "components", "pipeline", "tests", "notebooks"}
 
 

@@ -18,12 +18,8 @@ class AnomalyGateSpec(component_spec.ComponentSpec):
     """Interface of AnomalyGate."""
 
     PARAMETERS: ClassVar[dict[str, Any]] = {}
-    INPUTS = {
-        "anomalies": component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies)
-    }
-    OUTPUTS = {
-        "blessing": component_spec.ChannelParameter(type=DataBlessing)
-    }
+    INPUTS = {"anomalies": component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies)}
+    OUTPUTS = {"blessing": component_spec.ChannelParameter(type=DataBlessing)}
 
 
 class AnomalyGate(base_component.BaseComponent):

@@ -34,16 +34,12 @@ class Executor(pusher_executor.Executor):
                 name: tflite_file(artifact_utils.get_single_instance(input_dict[key]))
                 for key, name in TFLITE_NAMES.items()
             },
-            vocabulary=Vocabulary.from_table(
-                find_table(artifact_utils.get_single_uri(input_dict["transform_graph"]))
-            ),
+            vocabulary=Vocabulary.from_table(find_table(artifact_utils.get_single_uri(input_dict["transform_graph"]))),
             facts=self._facts(input_dict, exec_properties),
         )
         self._MarkPushed(pushed_model, pushed_destination=str(published), pushed_version=published.name)
 
-    def _facts(
-        self, input_dict: dict[str, list[artifact.Artifact]], exec_properties: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _facts(self, input_dict: dict[str, list[artifact.Artifact]], exec_properties: dict[str, Any]) -> dict[str, Any]:
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         evaluation = artifact_utils.get_single_instance(input_dict["evaluation"])
         return {
@@ -54,8 +50,7 @@ class Executor(pusher_executor.Executor):
             "data": properties(examples),
             "mlmd": {
                 "artifact_ids": {
-                    key: artifact_utils.get_single_instance(artifacts).id
-                    for key, artifacts in input_dict.items()
+                    key: artifact_utils.get_single_instance(artifacts).id for key, artifacts in input_dict.items()
                 },
             },
         }

@@ -1,6 +1,7 @@
 """TextExampleGen: documents from files or TFDS as tf.Examples, without duplicates, split by content."""
 
 import json
+from typing import Any, ClassVar
 
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
@@ -13,7 +14,7 @@ from modules.text_sources import DataSource
 class TextExampleGenSpec(component_spec.ComponentSpec):
     """Interface of TextExampleGen."""
 
-    INPUTS = {}
+    INPUTS: ClassVar[dict[str, Any]] = {}
     OUTPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
     PARAMETERS = {
         "source": component_spec.ExecutionParameter(type=str),

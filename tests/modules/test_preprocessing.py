@@ -98,9 +98,7 @@ def test_schema_knows_the_vocabulary(trained: tuple[Path, dict[bytes, list[int]]
     assert (domain.min, domain.max) == (0, 699)
 
 
-def test_order_of_documents_does_not_matter(
-    tmp_path: Path, trained: tuple[Path, dict[bytes, list[int]]]
-) -> None:
+def test_order_of_documents_does_not_matter(tmp_path: Path, trained: tuple[Path, dict[bytes, list[int]]]) -> None:
     transform(tmp_path / "graph", {"vocabulary_size": 700}, texts=TEXTS[::-1])
     table, backwards = Path(find_table(trained[0])), Path(find_table(tmp_path / "graph"))
     assert backwards.read_bytes() == table.read_bytes()

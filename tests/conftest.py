@@ -1,0 +1,96 @@
+"""One real run of the pipeline, shared by all tests that look at its results."""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from pydoc_data import topics
+
+import pytest
+
+from pipeline.metadata import MetadataReader, Run
+
+ROOT = Path(__file__).parents[1]
+
+# Small enough to run in a minute, large enough that training visibly helps.
+RECIPE = """
+name: topics
+data:
+  source: texts/*.txt
+  document_separator: blank_line
+  splits: {train: 8, eval: 1, test: 1}
+tokenizer: {vocabulary_size: 512}
+model: {num_layers: 2, num_heads: 2, hidden_dim: 64, context_length: 64}
+training: {steps: 60, batch_size: 8, learning_rate: 5.0e-3, warmup_steps: 5}
+evaluation: {max_perplexity: 300, max_regression: 0.05}
+"""
+
+
+@dataclasses.dataclass
+class Checkout:
+    """A copy of the project's code beside a small corpus, where tests may edit both."""
+
+    folder: Path
+
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Runs `python -m pipeline …` here."""
+        environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+        return subprocess.run(
+            [sys.executable, "-m", "pipeline", *arguments],
+            cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+
+    def run(self, *arguments: str) -> "FinishedRun":
+        """Runs the pipeline and looks its run up in ML Metadata."""
+        result = self.command("run", "--config", "recipe.yaml", *arguments)
+        return FinishedRun(result.returncode, result.stdout + result.stderr, self.reader().runs()[0])
+
+    def reader(self) -> MetadataReader:
+        """ML Metadata of the workspace."""
+        return MetadataReader(self.folder / "workspace" / "metadata.sqlite")
+
+
+@dataclasses.dataclass
+class FinishedRun:
+    """What a run printed, and what ML Metadata holds of it."""
+
+    status: int
+    output: str
+    run: Run
+
+    @property
+    def executed(self) -> set[str]:
+        """Nodes that really worked. A resolver only looks things up, in every run."""
+        return {
+            execution.node
+            for execution in self.run.executions
+            if execution.state == "complete" and execution.node != "LatestBlessedModel"
+        }
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("modules", "components", "pipeline", "schemas"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "uv.lock", folder)
+    (folder / "recipe.yaml").write_text(RECIPE)
+    (folder / "texts").mkdir()
+    names = sorted(topics.topics)
+    for number, half in enumerate((names[::2], names[1::2])):
+        text = "\n\n".join(topics.topics[name] for name in half)
+        (folder / "texts" / f"topics_{number}.txt").write_text(text, encoding="utf-8")
+    return Checkout(folder)
+
+
+@pytest.fixture(scope="session")
+def first_run(checkout: Checkout) -> FinishedRun:
+    return checkout.run()
+
+
+@pytest.fixture(scope="session")
+def release(first_run: FinishedRun) -> Path:
+    assert first_run.run.release is not None, first_run.output
+    return first_run.run.release

@@ -1,0 +1,131 @@
+"""What a release holds, and that it works where this project is not installed."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Checkout, FinishedRun
+
+PROMPT = "The statement "
+
+SAVED_MODEL = """
+import sys
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+text = model.signatures["serving_default"](prompt=tf.constant([sys.argv[2]]))["text"].numpy()[0]
+assert not {"keras", "keras_hub", "tfx", "modules"} & set(sys.modules), "more than tensorflow"
+sys.stdout.buffer.write(text)
+"""
+
+TFLITE = """
+import sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from tokenizers import Tokenizer
+release, name, prompt = sys.argv[1:]
+tokenizer = Tokenizer.from_file(release + "/tokenizer/tokenizer.json")
+decode = Interpreter(release + "/tflite/" + name).get_signature_runner("decode")
+caches = {
+    key: np.zeros(detail["shape"], np.float32)
+    for key, detail in decode.get_input_details().items() if key.startswith("kv_cache")
+}
+end = tokenizer.token_to_id("<|endoftext|>")
+ids, new, position = [end, *tokenizer.encode(prompt).ids], [], 0
+context = next(iter(caches.values())).shape[2]
+while len(new) < 64 and position < context:
+    token = ids[position] if position < len(ids) else new[-1]
+    out = decode(tokens=np.array([[token]], np.int32), input_pos=np.array([position], np.int32), **caches)
+    logits = out.pop("logits")
+    caches = out
+    position += 1
+    if position >= len(ids):
+        new.append(int(logits[0, 0].argmax()))
+        if new[-1] == end or len(ids) + len(new) > context:
+            break
+assert not {"tensorflow", "keras", "modules"} & set(sys.modules), "more than ai_edge_litert"
+sys.stdout.buffer.write(tokenizer.decode([i for i in new if i != end]).encode())
+"""
+
+
+def other_process(tmp_path: Path, program: str, *arguments: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=tmp_path, capture_output=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr.decode()
+    return result.stdout.decode()
+
+
+@pytest.fixture(scope="module")
+def greedy(release: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return other_process(tmp_path_factory.mktemp("elsewhere"), SAVED_MODEL, str(release), PROMPT)
+
+
+def test_the_folder_is_what_tf_serving_and_the_readme_expect(release: Path) -> None:
+    names = {path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file()}
+    assert names >= {
+        "saved_model.pb", "variables/variables.index", "assets/vocabulary.tsv", "manifest.json",
+        "tflite/model_fp16.tflite", "tflite/model_int8.tflite",
+        "tokenizer/vocabulary.json", "tokenizer/merges.txt", "tokenizer/tokenizer.json",
+    }  # fmt: skip
+    assert release.name.isdigit()
+    assert not list(release.parent.glob(".incoming*"))
+
+
+def test_the_manifest_describes_every_file(release: Path) -> None:
+    manifest = json.loads((release / "manifest.json").read_text())
+    files = {path.relative_to(release).as_posix(): path for path in release.rglob("*") if path.is_file()}
+    del files["manifest.json"]
+    assert set(manifest["files"]) == set(files)
+    for name, path in files.items():
+        content = path.read_bytes()
+        assert manifest["files"][name] == {
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "size_bytes": len(content),
+        }
+
+
+def test_the_manifest_leads_back_to_the_data(release: Path, first_run: FinishedRun) -> None:
+    manifest = json.loads((release / "manifest.json").read_text())
+    run = first_run.run
+    assert manifest["run"] == run.id
+    assert manifest["metrics"]["perplexity"] == run.perplexity
+    assert manifest["gate"] == {"max_perplexity": 300, "max_regression": 0.05}
+    assert manifest["mlmd"]["artifact_ids"]["model"] == run.output("Trainer", "model").id
+    fingerprint = run.measured("TextExampleGen", "examples", "input_fingerprint")
+    assert manifest["data"]["input_fingerprint"] == fingerprint
+
+
+def test_saved_model_needs_tensorflow_alone_and_says_something(greedy: str) -> None:
+    assert len(greedy.split()) >= 5
+
+
+def test_fp16_says_the_same_in_a_process_with_litert_alone(release: Path, greedy: str, tmp_path: Path) -> None:
+    assert other_process(tmp_path, TFLITE, str(release), "model_fp16.tflite", PROMPT) == greedy
+
+
+def test_int8_begins_the_same(release: Path, greedy: str, tmp_path: Path) -> None:
+    text = other_process(tmp_path, TFLITE, str(release), "model_int8.tflite", PROMPT)
+    same = next((n for n, pair in enumerate(zip(text, greedy, strict=False)) if pair[0] != pair[1]), len(text))
+    assert same >= 10
+
+
+@pytest.mark.parametrize("format", ["saved_model", "tflite-fp16", "tflite-int8"])
+def test_generate_prints_the_prompt_and_its_continuation(checkout: Checkout, release, greedy, format: str) -> None:
+    result = checkout.command("generate", "--prompt", PROMPT, "--release", str(release), "--format", format)
+    assert result.returncode == 0, result.stderr
+    expected = PROMPT + greedy
+    assert result.stdout[: len(PROMPT) + 10] == expected[: len(PROMPT) + 10]
+    if format != "tflite-int8":
+        assert result.stdout.rstrip("\n") == expected.rstrip("\n")
+    assert result.stderr == ""
+
+
+def test_generate_without_a_release_says_what_to_do(checkout: Checkout, tmp_path: Path) -> None:
+    result = checkout.command("generate", "--prompt", "x", "--workspace", str(tmp_path))
+    assert result.returncode == 2
+    assert "no release in" in result.stderr
+    assert "make run" in result.stderr

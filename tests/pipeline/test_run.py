@@ -1,0 +1,145 @@
+"""The main job, for real: one run from text to release, then what a changed world re-runs."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Checkout, FinishedRun
+
+ALL = {
+    "Contract", "TextExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "AnomalyGate", "Transform",
+    "Trainer", "Evaluator", "TFLiteConverter", "Pusher",
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def edited(path: Path, old: str | None, new: str) -> Iterator[None]:
+    """Replaces text (or appends it, without `old`), and puts the file back afterwards."""
+    before = path.read_text(encoding="utf-8")
+    assert old is None or before.count(old) == 1
+    path.write_text(before + new if old is None else before.replace(old, new), encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.write_text(before, encoding="utf-8")
+
+
+def test_first_run_works_every_node_and_pushes(first_run: FinishedRun) -> None:
+    assert first_run.status == 0, first_run.output
+    assert first_run.executed == ALL
+    assert first_run.run.verdict == "pushed"
+    assert 1 < first_run.run.perplexity < 300
+    assert first_run.run.baseline_perplexity is None
+
+
+def test_the_summary_tells_counts_verdict_and_place(first_run: FinishedRun, checkout: Checkout) -> None:
+    run = first_run.run
+    documents = run.measured("TextExampleGen", "examples", "documents_train")
+    tokens = run.measured("Transform", "transformed_examples", "tokens_train")
+    rows = [line.split() for line in first_run.output.splitlines()]
+    assert ["train", f"{documents:,}", f"{tokens:,}"] in rows
+    assert ["this", "run", f"{run.perplexity:,.2f}", "300.00"] in rows
+    assert ["PUSHED", str(run.release.relative_to(checkout.folder))] in rows
+    assert documents > 1000
+    assert tokens > 10 * documents
+
+
+def test_library_noise_goes_to_the_log_and_not_to_the_terminal(first_run: FinishedRun, checkout: Checkout) -> None:
+    log = next(line.removeprefix("logs: ") for line in first_run.output.splitlines() if line.startswith("logs: "))
+    assert "INFO:absl:" in (checkout.folder / log).read_text()
+    assert "absl" not in first_run.output
+    assert "WARNING" not in first_run.output
+
+
+def test_evaluated_tokens_are_all_tokens_of_the_split(first_run: FinishedRun) -> None:
+    run = first_run.run
+    documents = run.measured("TextExampleGen", "examples", "documents_eval")
+    tokens = run.measured("Transform", "transformed_examples", "tokens_eval")
+    # Every document adds the end of text that the model must predict too.
+    assert run.measured("Evaluator", "evaluation", "perplexity_tokens") == tokens + documents
+
+
+def test_an_identical_run_is_all_cached(first_run: FinishedRun, checkout: Checkout) -> None:
+    again = checkout.run()
+    assert (again.status, again.executed) == (0, set())
+    assert again.run.release == first_run.run.release
+
+
+@pytest.mark.parametrize(
+    ("file", "affected"),
+    [
+        ("modules/generation.py", set()),
+        ("modules/release.py", {"Pusher"}),
+        ("components/perplexity_evaluator/executor.py", {"Evaluator", "Pusher"}),
+    ],
+)
+def test_an_edited_line_re_runs_what_it_affects(first_run, checkout: Checkout, file: str, affected: set[str]) -> None:
+    with edited(checkout.folder / file, None, "# one more line\n"):
+        assert checkout.run().executed == affected
+
+
+def test_a_changed_byte_re_runs_even_with_size_and_time_kept(first_run, checkout: Checkout) -> None:
+    path = checkout.folder / "texts" / "topics_0.txt"
+    times = path.stat()
+    content = path.read_bytes()
+    position = content.index(b"statement")
+    path.write_bytes(content[:position] + b"S" + content[position + 1 :])
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    try:
+        assert path.stat().st_size == times.st_size
+        assert path.stat().st_mtime_ns == times.st_mtime_ns
+        changed = checkout.run()
+    finally:
+        path.write_bytes(content)
+    assert changed.executed == ALL - {"Contract"}
+
+
+def test_a_changed_lock_re_runs_everything_and_a_worse_model_does_not_ship(first_run, checkout: Checkout) -> None:
+    before = list((checkout.folder / "workspace/topics/releases").iterdir())
+    with edited(checkout.folder / "uv.lock", None, "# one more line\n"):
+        worse = checkout.run("--set", "training.learning_rate=1.0e-6", "--set", "evaluation.max_perplexity=1000000")
+    assert worse.executed == ALL
+    assert worse.status == 3, worse.output
+    assert worse.run.verdict == "refused"
+    assert worse.run.perplexity > 1.05 * worse.run.baseline_perplexity
+    assert "worse than the latest blessed model's" in worse.output
+    assert list((checkout.folder / "workspace/topics/releases").iterdir()) == before
+
+
+def test_a_gate_too_strict_refuses_and_runs_no_more_than_the_gate(first_run, checkout: Checkout) -> None:
+    refused = checkout.run("--set", "evaluation.max_perplexity=1.5")
+    assert refused.status == 3, refused.output
+    assert refused.executed == {"Evaluator", "Pusher"}
+    assert refused.run.release is None
+    assert f"perplexity {refused.run.perplexity:.2f} is above 1.5" in refused.output
+
+
+def test_from_node_takes_what_came_before_from_the_last_run(first_run, checkout: Checkout) -> None:
+    # The last run before is made to be this configuration's.
+    checkout.run()
+    with edited(checkout.folder / "modules" / "release.py", None, "# another line\n"):
+        partial = checkout.run("--from-node", "Pusher")
+    assert partial.status == 0, partial.output
+    assert {execution.node for execution in partial.run.executions} == {"Pusher"}
+
+
+def test_an_unknown_node_is_named(first_run, checkout: Checkout) -> None:
+    result = checkout.command("run", "--config", "recipe.yaml", "--from-node", "Trainr")
+    assert result.returncode == 2
+    assert "--from-node must be one of" in result.stderr
+    assert "Trainer" in result.stderr
+
+
+def test_data_that_breaks_the_contract_stops_the_pipeline_in_words(first_run, checkout: Checkout) -> None:
+    contract = checkout.folder / "schemas" / "text.pbtxt"
+    feature = 'feature { name: "language" type: BYTES presence { min_fraction: 1.0 min_count: 1 } }\n'
+    with edited(contract, None, feature):
+        stopped = checkout.run()
+    assert stopped.status == 2, stopped.output
+    assert "the data breaks its contract" in stopped.output
+    assert "train: `language`: Column dropped" in stopped.output
+    assert stopped.executed == {"Contract", "ExampleValidator"}
+    assert "Transform" not in {execution.node for execution in stopped.run.executions}
