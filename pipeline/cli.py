@@ -98,17 +98,25 @@ def generate(
     ] = None,
     format: Annotated[Format, typer.Option(help="Which file of the release generates.")] = Format.SAVED_MODEL,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
-    temperature: Annotated[float, typer.Option(min=0, help="0 always takes the likeliest token.")] = 0.0,
+    temperature: Annotated[float, typer.Option(min=0, help="0 always takes the likeliest token.")] = 0.7,
     top_k: Annotated[int, typer.Option(min=1, help="Draw among this many likeliest tokens.")] = 40,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     workspace: Annotated[Path, typer.Option()] = Path("workspace"),
 ) -> None:
     """Continues a prompt with a released model."""
-    from pipeline.generate import find_release, open_generator
+    from pipeline.generate import continue_prompt, discard_stderr, find_release
 
-    generator = open_generator(release or find_release(workspace), format.value)
-    text = generator.generate(prompt, max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, seed=seed)
+    text = continue_prompt(
+        release or find_release(workspace),
+        format.value,
+        prompt,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        seed=seed,
+    )
     console.print(f"[bold]{escape(prompt)}[/]{escape(text)}", highlight=False, soft_wrap=True)
+    discard_stderr()
 
 
 @app.command()

@@ -1,5 +1,8 @@
-"""Finds a release and opens one of its files for generation."""
+"""Finds a release and continues a prompt with one of its files."""
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from modules.errors import InputError
@@ -22,6 +25,57 @@ def find_release(workspace: Path) -> Path:
             f"no release in {workspace}; run `make run` first, or name one: --release DIR, or another --workspace."
         )
     return max(releases, key=lambda release: int(release.name))
+
+
+def continue_prompt(
+    release: Path,
+    format: str,
+    prompt: str,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int,
+    seed: int,
+) -> str:
+    """Continues a prompt; `modules.generation.TextGenerator` defines the settings.
+
+    A single space at the prompt's end is taken back first: in GPT-2's vocabularies the space belongs to the word that
+    follows, and a model has hardly seen a text that ends with one.
+
+    Returns:
+        What follows the prompt as it was given.
+    """
+    held_back = " " if prompt.endswith(" ") and not prompt.endswith("  ") and prompt.strip() else ""
+    with quiet_libraries():
+        generator = open_generator(release, format)
+        text = generator.generate(
+            prompt.removesuffix(held_back),
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            seed=seed,
+        )
+        del generator  # LiteRT also logs when it goes
+    return text.removeprefix(held_back)
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Sends what libraries write to standard error to nowhere; LiteRT has no switch for it. Exceptions pass."""
+    kept = os.dup(2)
+    discard_stderr()
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def discard_stderr() -> None:
+    """Sends file descriptor 2 to nowhere from here on: LiteRT logs even while the process ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def open_generator(release: Path, format: str) -> TextGenerator:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Checkout, FinishedRun
 
-PROMPT = "The statement "
+PROMPT = "The statement"
 
 SAVED_MODEL = """
 import sys
@@ -113,9 +113,15 @@ def test_int8_begins_the_same(release: Path, greedy: str, tmp_path: Path) -> Non
     assert same >= 10
 
 
-@pytest.mark.parametrize("format", ["saved_model", "tflite-fp16", "tflite-int8"])
-def test_generate_prints_the_prompt_and_its_continuation(checkout: Checkout, release, greedy, format: str) -> None:
-    result = checkout.command("generate", "--prompt", PROMPT, "--release", str(release), "--format", format)
+@pytest.mark.parametrize(
+    ("format", "space"), [("saved_model", ""), ("saved_model", " "), ("tflite-fp16", ""), ("tflite-int8", " ")]
+)
+def test_generate_prints_the_prompt_and_its_continuation(
+    checkout: Checkout, release, greedy, format: str, space: str
+) -> None:
+    result = checkout.command(
+        "generate", "--prompt", PROMPT + space, "--release", str(release), "--format", format, "--temperature", "0"
+    )
     assert result.returncode == 0, result.stderr
     expected = PROMPT + greedy
     assert result.stdout[: len(PROMPT) + 10] == expected[: len(PROMPT) + 10]

@@ -1,0 +1,89 @@
+"""Bad input is refused at once: a clear message, exit status 2, nothing half-written."""
+
+import gzip
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+RECIPE = """
+name: refused
+data: {source: "%s"}
+tokenizer: {vocabulary_size: 512}
+model: {num_layers: 2, num_heads: 2, hidden_dim: 64, context_length: 64}
+training: {steps: 1}
+evaluation: {max_perplexity: 300}
+"""
+
+
+def refuse(folder: Path, *arguments: str) -> str:
+    """Runs the recipe in the folder, which must be refused in under 5 s of work; returns the message."""
+    result = subprocess.run(
+        [sys.executable, "-m", "pipeline", "run", "--config", "recipe.yaml", *arguments],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    # Neither metadata nor artifacts: it stopped before the pipeline was even loaded.
+    assert not (folder / "workspace").exists()
+    return " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("nowhere/*.txt", None, "No file matches nowhere/*.txt"),
+        ("empty.txt", b"", "no document"),
+        ("blank.txt", b" \n\t\n", "no document"),
+        ("latin1.txt", "caf\u00e9\n".encode("latin-1"), "latin1.txt"),
+        ("rows.jsonl", b'{"text": "fine"}\n{"text": oops}\n', "rows.jsonl, line 2"),
+        ("list.jsonl", b"[1]\n", "list.jsonl, line 1"),
+        ("column.jsonl", b'{"body": "x", "title": "y"}\n', "body, title"),
+        ("column.csv", b"body,title\nx,y\n", "body, title"),
+        ("broken.txt.gz", gzip.compress(b"text " * 9999)[:40], "broken.txt.gz"),
+        ("folder.pdf", b"%PDF", "folder.pdf"),
+    ],
+)
+def test_bad_data(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "recipe.yaml").write_text(RECIPE % name)
+    assert message.lower() in refuse(tmp_path).lower()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.stepz=3", "training.stepz: unknown key; did you mean `steps`?"),
+        ("model.num_heads=3", "`hidden_dim` must be divisible by `num_heads`. Received: 64 and 3"),
+        ("data.source=tfds:imbd_reviews", "imdb_reviews"),
+    ],
+)
+def test_bad_configuration(tmp_path: Path, override: str, message: str) -> None:
+    (tmp_path / "text.txt").write_text("some text")
+    (tmp_path / "recipe.yaml").write_text(RECIPE % "text.txt")
+    assert message in refuse(tmp_path, "--set", override)
+
+
+def test_the_command_line_starts_without_the_heavy_libraries() -> None:
+    program = (
+        "import sys\nimport pipeline.cli, pipeline.run_view, pipeline.summary, modules.text_sources\n"
+        "print(sorted({'tensorflow', 'tfx', 'keras', 'apache_beam', 'tensorflow_datasets'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_help_names_the_commands() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "pipeline", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for command in ("run", "generate", "runs", "compile"):
+        assert command in result.stdout
