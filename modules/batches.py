@@ -48,7 +48,7 @@ def training_batches(
 
 
 def fit_batches(windows: tf.data.Dataset, *, batch_size: int) -> tf.data.Dataset:
-    """Batches as keras-hub's GPT2CausalLM takes them: `({token_ids, padding_mask}, targets)`."""
+    """Batches as `gpt2.language_model` takes them: `({token_ids, padding_mask}, targets)`."""
 
     def to_inputs(token_ids: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         inputs, targets = shift_targets(token_ids)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import keras_hub
 
 from modules.errors import InputError
@@ -65,6 +66,16 @@ def build_backbone(settings: ModelSettings, *, vocabulary_size: int, dtype: str)
             f"{settings.preset}. Received: {settings.context_length}."
         )
     return backbone
+
+
+def language_model(backbone: keras_hub.models.GPT2Backbone) -> keras.Model:
+    """Puts GPT-2's head, the transposed token embedding, on a backbone.
+
+    Returns:
+        A model from `{"token_ids", "padding_mask"}`, int32 `[batch, time]` each, to logits `[batch, time, vocabulary]`.
+    """
+    logits = backbone.token_embedding(backbone.output, reverse=True)
+    return keras.Model(backbone.input, logits)
 
 
 def _load_preset(preset: str, *, dropout: float, dtype: str) -> keras_hub.models.GPT2Backbone:

@@ -105,7 +105,7 @@ def fit(
     train_windows = count_windows(train, split="train", at_least=settings.batch_size)
     validation_windows = count_windows(validation, split="eval", at_least=1)
     steps = settings.steps or max(1, round((settings.epochs or 1) * train_windows / settings.batch_size))
-    model = keras_hub.models.GPT2CausalLM(backbone=backbone, preprocessor=None)
+    model = gpt2.language_model(backbone)
     model.compile(
         optimizer=build_optimizer(settings, steps),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
