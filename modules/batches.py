@@ -43,16 +43,20 @@ def training_batches(
         seed: Seeds the order, which differs from epoch to epoch.
         shuffle_windows: Windows held in memory for shuffling.
     """
+    # Autotuning has nothing to tune here, and its thread can hold up the end of an iterator for 40 s.
+    options = tf.data.Options()
+    options.autotune.enabled = False
     shuffled = windows.shuffle(shuffle_windows, seed=seed, reshuffle_each_iteration=True).repeat()
-    return fit_batches(shuffled, batch_size=batch_size)
+    batches = shuffled.batch(batch_size, drop_remainder=True).map(to_model_inputs)
+    return batches.prefetch(2).with_options(options)
 
 
-def fit_batches(windows: tf.data.Dataset, *, batch_size: int) -> tf.data.Dataset:
-    """Batches as `gpt2.language_model` takes them: `({token_ids, padding_mask}, targets)`."""
+def sample(windows: tf.data.Dataset, count: int) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """The first `count` windows, or all if there are fewer, as one batch of inputs and targets in memory."""
+    return to_model_inputs(windows.batch(count).take(1).get_single_element())
 
-    def to_inputs(token_ids: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        inputs, targets = shift_targets(token_ids)
-        return {"token_ids": inputs, "padding_mask": tf.ones_like(inputs, tf.bool)}, targets
 
-    batches = windows.batch(batch_size, drop_remainder=True)
-    return batches.map(to_inputs).prefetch(tf.data.AUTOTUNE)
+def to_model_inputs(token_ids: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Makes of int32 `[batch, time + 1]` what `gpt2.language_model` takes: `({token_ids, padding_mask}, targets)`."""
+    inputs, targets = shift_targets(token_ids)
+    return {"token_ids": inputs, "padding_mask": tf.ones_like(inputs, tf.bool)}, targets

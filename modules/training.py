@@ -19,7 +19,7 @@ from modules.errors import InputError
 from modules.vocabulary import Vocabulary, find_table
 
 DOCUMENTS_A_READ = 64
-VALIDATION_BATCHES = 20
+VALIDATION_WINDOWS = 80
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ def fit(
         FloatingPointError: If the loss becomes NaN or infinite; the message names the step.
     """
     train_windows = count_windows(train, split="train", at_least=settings.batch_size)
-    validation_windows = count_windows(validation, split="eval", at_least=1)
+    count_windows(validation, split="eval", at_least=1)
     steps = settings.steps or max(1, round((settings.epochs or 1) * train_windows / settings.batch_size))
     model = gpt2.language_model(backbone)
     model.compile(
@@ -117,9 +117,8 @@ def fit(
         batches.training_batches(train, batch_size=settings.batch_size, seed=settings.seed),
         steps_per_epoch=steps // rounds,
         epochs=rounds,
-        validation_data=batches.fit_batches(validation, batch_size=min(settings.batch_size, validation_windows)).take(
-            VALIDATION_BATCHES
-        ),
+        validation_data=batches.sample(validation, VALIDATION_WINDOWS),
+        validation_batch_size=settings.batch_size,
         callbacks=[
             TrainingWatch(tokens_a_step=tokens_a_step, steps=steps),
             keras.callbacks.TensorBoard(log_dir, write_graph=False, update_freq=10),
