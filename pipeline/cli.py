@@ -126,10 +126,13 @@ def runs(
 ) -> None:
     """Lists past runs, their verdicts and perplexities, from ML Metadata."""
     from pipeline.metadata import MetadataReader
-    from pipeline.run_view import clock
-    from pipeline.summary import relative
 
-    table = Table("run", "pipeline", "verdict", "perplexity", "baseline", "took", "release", box=None)
+    # Fits 80 columns.
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in ("run", "pipeline", "verdict", "perplexity", "baseline", "release"):
+        table.add_column(
+            column, no_wrap=column != "pipeline", justify="right" if column in ("perplexity", "baseline") else "left"
+        )
     for found in MetadataReader(workspace / "metadata.sqlite").runs()[:limit]:
         table.add_row(
             found.id,
@@ -137,8 +140,7 @@ def runs(
             found.verdict,
             "" if found.perplexity is None else f"{found.perplexity:.2f}",
             "" if found.baseline_perplexity is None else f"{found.baseline_perplexity:.2f}",
-            clock(found.seconds),
-            str(relative(found.release)) if found.release else "",
+            found.release.name if found.release else "",
         )
     console.print(table)
 
