@@ -89,12 +89,11 @@ def run(request: RunRequest) -> None:
     logging.getLogger("absl").addHandler(NodeEvents())
     options = None
     if request.from_node:
+        latest = pipeline_pb2.SnapshotSettings.LatestPipelineRunStrategy()
         options = pipeline_pb2.RunOptions(
             partial_run=pipeline_pb2.PartialRun(
                 from_nodes=[request.from_node],
-                snapshot_settings=pipeline_pb2.SnapshotSettings(
-                    latest_pipeline_run_settings=pipeline_pb2.SnapshotSettings.LatestPipelineRunSettings()
-                ),
+                snapshot_settings=pipeline_pb2.SnapshotSettings(latest_pipeline_run_strategy=latest),
             )
         )
     LocalDagRunner().run_with_ir(proto, options)

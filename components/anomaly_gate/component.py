@@ -11,7 +11,7 @@ from components.anomaly_gate import executor
 class DataBlessing(artifact.Artifact):
     """Tells that the examples meet their contract. Nothing is written where they do not."""
 
-    TYPE_NAME = "DataBlessing"
+    TYPE_NAME = "tfx-gpt2.DataBlessing"  # Vertex asks custom types for a name space
 
 
 class AnomalyGateSpec(component_spec.ComponentSpec):
