@@ -190,5 +190,5 @@ class TrainingWatch(keras.callbacks.Callback):
         if elapsed < 1.0 and self._step != self._steps:
             return
         tokens_per_second = (self._step - self._last_step) * self._tokens_a_step / elapsed
-        self._report(done=self._step, loss=round(loss, 3), tokens_per_second=round(tokens_per_second))
+        self._report(done=self._step, loss=round(loss, 2), tokens_per_second=round(tokens_per_second))
         self._last_time, self._last_step = time.monotonic(), self._step

@@ -22,7 +22,7 @@ Share = PositiveInt
 class Settings(pydantic.BaseModel):
     """Base of all settings: frozen, and a key nobody reads is an error, not a surprise."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SplitWeights(Settings):

@@ -182,7 +182,7 @@ def _running_detail(node: dict[str, Any]) -> Any:
         return Text(elapsed, style="dim")
     row = Table.grid(padding=(0, 1))
     if event["total"]:
-        row.add_row(ProgressBar(total=event["total"], completed=event["done"], width=16), describe_progress(event))
+        row.add_row(ProgressBar(total=event["total"], completed=event["done"], width=10), describe_progress(event))
     else:
         row.add_row(describe_progress(event))
     return row
