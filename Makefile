@@ -28,6 +28,11 @@ setup: $(VENV) ## install the locked packages into .venv
 clean: ## remove the environments, not the workspace
 	rm -rf .venv .uv
 
+# Extras that are asked for are installed even where the environment is there already.
+ifneq ($(strip $(EXTRAS)),)
+.PHONY: $(VENV)
+endif
+
 # Bytecode is compiled at once: TFX's imports take 12 s with it and up to a minute without.
 $(VENV): uv.lock pyproject.toml | $(UV)
 	@echo "installing the locked packages (once, a minute or two) …"

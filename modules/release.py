@@ -79,6 +79,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def directory_id(push_directory: Path) -> str:
+    """Names the life of a push directory; it is kept in the directory, and so ends with it."""
+    path = push_directory / ".id"
+    if not path.is_file():
+        push_directory.mkdir(parents=True, exist_ok=True)
+        path.write_text(uuid.uuid4().hex, encoding="utf-8")
+    return path.read_text(encoding="utf-8")
+
+
 def latest_release(push_directory: Path) -> Path | None:
     """The newest release in a push directory, or None."""
     if not push_directory.is_dir():

@@ -17,8 +17,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
-console = Console()
-errors = Console(stderr=True)
+# Without emoji: Rich would turn `:key:` in a model's text into a picture.
+console = Console(emoji=False)
+errors = Console(stderr=True, emoji=False)
 
 ConfigOption = Annotated[
     Path,
@@ -57,14 +58,18 @@ def run(
 
     Exit status: 0 pushed, 3 the gate said no, 2 bad configuration or input, 1 anything else.
     """
-    from modules import text_sources
+    from modules import text_sources, tokenizer_files
     from pipeline import run_view
-    from pipeline.local_runner import RunRequest
+    from pipeline.local_runner import NODES, RunRequest
     from pipeline.metadata import MetadataReader
     from pipeline.summary import print_summary
 
     settings = load_config(config, set_)
     text_sources.check_source(settings.data.to_source(), data_directory=str(settings.workspace / "tfds"))
+    tokenizer_files.fingerprint(settings.tokenizer.model_dump(exclude_none=True))
+    settings.model.fingerprint()
+    if from_node and from_node not in NODES:
+        raise InputError(f"--from-node must be one of {', '.join(NODES)}. Received: {from_node!r}.")
     run_id = run_view.new_run_id()
     log_path = run_view.log_path(settings, run_id)
     console.print(f"[bold]{settings.name}[/]  {escape(describe_model(settings))}", highlight=False)

@@ -10,6 +10,7 @@ import pydantic
 import yaml
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from modules import tokenizer_files
 from modules.errors import InputError
 from modules.text_sources import DataSource
 
@@ -59,7 +60,10 @@ class DataConfig(Settings):
                 document_separator=self.document_separator,
             )
         return DataSource(
-            files=tuple(sources), text_column=self.text_column, document_separator=self.document_separator
+            files=tuple(sources),
+            tfds_splits=self.tfds_splits,
+            text_column=self.text_column,
+            document_separator=self.document_separator,
         )
 
 
@@ -112,6 +116,16 @@ class ModelConfig(Settings):
             )
         return self
 
+    def fingerprint(self) -> str:
+        """Hash of the preset's files, where it is a folder.
+
+        Raises:
+            InputError: If the preset is spelled as a folder that does not exist.
+        """
+        if self.preset and self.preset[0] in "./~" and not Path(self.preset).is_dir():
+            raise InputError(f"`model.preset` names no folder. Received: {self.preset}.")
+        return tokenizer_files.fingerprint({"preset": self.preset} if self.preset else {})
+
 
 class TrainingConfig(Settings):
     """AdamW with warm-up and cosine decay over packed windows."""
@@ -156,6 +170,15 @@ class PipelineConfig(Settings):
     training: TrainingConfig
     evaluation: EvaluationConfig
 
+    @model_validator(mode="after")
+    def _preset_with_its_tokenizer(self) -> Self:
+        if self.model.preset and self.tokenizer.vocabulary_size:
+            raise ValueError(
+                "`model.preset` brings a vocabulary: use it by `tokenizer.preset` instead of training one by "
+                "`tokenizer.vocabulary_size`"
+            )
+        return self
+
     @property
     def metadata_path(self) -> Path:
         """The SQLite database of ML Metadata, shared by all pipelines of the workspace."""
@@ -194,7 +217,7 @@ def load_config(path: Path | None = None, overrides: list[str] | None = None) ->
     for override in overrides or []:
         _apply_override(values, override)
     try:
-        config = PipelineConfig(**values)
+        config = PipelineConfig.model_validate(values)
         config.data.to_source()
     except pydantic.ValidationError as error:
         problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())

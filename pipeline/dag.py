@@ -45,6 +45,8 @@ def create_pipeline(
     data_directory: str,
     data_fingerprint: str,
     tokenizer_fingerprint: str,
+    preset_fingerprint: str,
+    push_directory_id: str,
     metadata_connection_config: Any = None,
     contract: str = str(CONTRACT),
     strategy_class: type = LatestOtherBlessedModelStrategy,
@@ -57,7 +59,9 @@ def create_pipeline(
         push_directory: Where releases appear.
         data_directory: Where TFDS prepares data sets.
         data_fingerprint: Hash of the input text; a changed one re-runs the DAG.
-        tokenizer_fingerprint: Hash of the vocabulary files in use, empty where the vocabulary is trained.
+        tokenizer_fingerprint: Hash of the vocabulary files in use.
+        preset_fingerprint: Hash of the files of `model.preset`.
+        push_directory_id: Names the life of the push directory: a new one has releases pushed again.
         metadata_connection_config: MLMD's connection; None where the orchestrator brings its own.
         contract: The schema file of the data contract.
         strategy_class: Picks the model to compare with.
@@ -98,7 +102,11 @@ def create_pipeline(
         transform_graph=transform_graph,
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
         eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
-        custom_config={"model": config.model.model_dump(), "training": config.training.model_dump()},
+        custom_config={
+            "model": config.model.model_dump(),
+            "training": config.training.model_dump(),
+            "preset_fingerprint": preset_fingerprint,
+        },
     )
     model = trainer.outputs["model"]
 
@@ -119,6 +127,7 @@ def create_pipeline(
     converter = TFLiteConverter(model=model, context_length=config.model.context_length)
     pusher = ReleasePusher(
         push_directory=push_directory,
+        push_directory_id=push_directory_id,
         gate=json.dumps(config.evaluation.model_dump()),
         model=model,
         model_blessing=evaluator.outputs["blessing"],
@@ -132,7 +141,7 @@ def create_pipeline(
     converter.add_upstream_node(evaluator)
 
     fingerprint_code(example_gen, statistics_gen, schema_gen, validator, gate, evaluator, converter, pusher)
-    fingerprint_code(contract_gen, data_files=[Path(contract)])
+    fingerprint_code(contract_gen, data_files=[CONTRACT])
     fingerprint_code(transform, modules=["modules.preprocessing"])
     fingerprint_code(trainer, modules=["modules.training"])
     return Pipeline(

@@ -17,6 +17,22 @@ from modules import progress
 from modules.errors import InputError
 from pipeline.config import PipelineConfig
 
+# The nodes of `pipeline.dag`, here so that the command line knows them without loading TFX.
+NODES = (
+    "Contract",
+    "TextExampleGen",
+    "StatisticsGen",
+    "SchemaGen",
+    "ExampleValidator",
+    "AnomalyGate",
+    "Transform",
+    "Trainer",
+    "LatestBlessedModel",
+    "Evaluator",
+    "TFLiteConverter",
+    "Pusher",
+)
+
 # Messages of the pinned TFX release, by which a node's start and end are known.
 _STARTED = "Component %s is running."
 _FINISHED = "Component %s is finished."
@@ -62,7 +78,7 @@ def run(request: RunRequest) -> None:
     from tfx.orchestration.portable import runtime_parameter_utils
     from tfx.proto.orchestration import pipeline_pb2
 
-    from modules import text_sources, tokenizer_files
+    from modules import release, text_sources, tokenizer_files
     from pipeline.dag import create_pipeline
 
     config = request.config
@@ -73,13 +89,13 @@ def run(request: RunRequest) -> None:
         push_directory=str(config.push_directory.absolute()),
         data_directory=str((config.workspace / "tfds").absolute()),
         data_fingerprint=text_sources.fingerprint(config.data.to_source()),
+        preset_fingerprint=config.model.fingerprint(),
+        push_directory_id=release.directory_id(config.push_directory),
         tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.model_dump(exclude_none=True)),
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(config.metadata_path.absolute())),
     )
     proto = compiler.Compiler().compile(dag)
     nodes = [node.pipeline_node.node_info.id for node in proto.nodes]
-    if request.from_node and request.from_node not in nodes:
-        raise InputError(f"--from-node must be one of {', '.join(nodes)}. Received: {request.from_node!r}.")
     runtime_parameter_utils.substitute_runtime_parameter(
         proto, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: request.run_id}
     )
@@ -96,7 +112,14 @@ def run(request: RunRequest) -> None:
                 snapshot_settings=pipeline_pb2.SnapshotSettings(latest_pipeline_run_strategy=latest),
             )
         )
-    LocalDagRunner().run_with_ir(proto, options)
+    try:
+        LocalDagRunner().run_with_ir(proto, options)
+    except LookupError as error:
+        if not request.from_node:
+            raise
+        raise InputError(
+            f"--from-node {request.from_node} needs an earlier run that finished what comes before; run all first."
+        ) from error
 
 
 class NodeEvents(logging.Handler):

@@ -209,7 +209,7 @@ class MetadataReader:
         files: dict[tuple[int, bool], dict[str, list[Artifact]]] = defaultdict(dict)
         for event in events:
             name = event.path.steps[0].key
-            side = files[event.execution_id, event.type == mlmd.Event.OUTPUT]
+            side = files[event.execution_id, event.type in (mlmd.Event.OUTPUT, mlmd.Event.INTERNAL_OUTPUT)]
             side.setdefault(name, []).append(by_id[event.artifact_id])
         return Run(
             id=context.name,

@@ -19,7 +19,7 @@ def compile_pipeline(config: PipelineConfig, output: Path, *, image: str, pipeli
         pipeline_root: `gs://` folder of artifacts, with releases under `releases/` and TFDS data under `tfds/`.
 
     Raises:
-        InputError: If kfp is not installed, or the configuration does not suit a cloud.
+        InputError: If kfp is not installed, or the output is no .yaml file in a folder that exists.
     """
     try:
         from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
@@ -44,6 +44,8 @@ def compile_pipeline(config: PipelineConfig, output: Path, *, image: str, pipeli
         push_directory=f"{root}/releases",
         data_directory=f"{root}/tfds",
         data_fingerprint=text_sources.fingerprint(config.data.to_source()),
+        preset_fingerprint=config.model.fingerprint(),
+        push_directory_id="",
         tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.model_dump(exclude_none=True)),
         # In the image the project is the working directory.
         contract=CONTRACT.relative_to(ROOT).as_posix(),

@@ -11,6 +11,7 @@ class ReleasePusherSpec(component_spec.ComponentSpec):
 
     PARAMETERS = {
         "push_directory": component_spec.ExecutionParameter(type=str),
+        "push_directory_id": component_spec.ExecutionParameter(type=str),
         "gate": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -31,17 +32,20 @@ class ReleasePusher(base_component.BaseComponent):
     SPEC_CLASS = ReleasePusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
-    def __init__(self, *, push_directory: str, gate: str, **inputs: channel.BaseChannel):
+    def __init__(self, *, push_directory: str, push_directory_id: str, gate: str, **inputs: channel.BaseChannel):
         """Wires the component.
 
         Args:
             push_directory: Where `<version>/` appears; TF Serving's model base path.
+            push_directory_id: `release.directory_id`, part of the cache key: after the directory was deleted, what is
+                blessed is pushed again.
             gate: JSON of the thresholds that the model was held against, for the manifest.
             **inputs: `model`, `model_blessing`, `model_fp16`, `model_int8`, `evaluation`, `examples` and
                 `transform_graph`.
         """
         spec = ReleasePusherSpec(
             push_directory=push_directory,
+            push_directory_id=push_directory_id,
             gate=gate,
             pushed_model=channel.Channel(type=standard_artifacts.PushedModel),
             **inputs,

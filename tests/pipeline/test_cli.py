@@ -63,6 +63,8 @@ def test_bad_data(tmp_path: Path, name: str, content: bytes | None, message: str
     [
         ("training.stepz=3", "training.stepz: unknown key; did you mean `steps`?"),
         ("model.num_heads=3", "`hidden_dim` must be divisible by `num_heads`. Received: 64 and 3"),
+        ("model={preset: ./gpt2, context_length: 64}", "tokenizer"),
+        ("tokenizer={vocabulary: v.json, merges: m.txt}", "`tokenizer.merges` names no file. Received: m.txt"),
         ("data.source=tfds:imbd_reviews", "imdb_reviews"),
     ],
 )

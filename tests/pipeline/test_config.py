@@ -60,6 +60,10 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
         ("training.steps", "--set takes key=value"),
         ("name.first=x", "`name` holds a value, not settings"),
         ("evaluation=null", "evaluation"),
+        ("model={preset: gpt2_base_en}", "`model.preset` brings a vocabulary"),
+        ("1=x", "1: unknown key"),
+        ("data.tfds_splits=[train]", "`tfds_splits` goes with `tfds` only"),
+        ("evaluation.max_perplexity=.inf", "evaluation.max_perplexity: .*finite"),
         ("data.source=[tfds:imdb_reviews, a.txt]", "one TFDS name or globs of files"),
     ],
 )
@@ -74,7 +78,10 @@ def test_all_problems_are_told_at_once(tmp_path):
     assert len(str(caught.value).splitlines()) == 4
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "is not valid YAML"), ("- a", "must hold settings")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("1: x", "1: Keys should be strings"), ("a: [", "is not valid YAML"), ("- a", "must hold settings")],
+)
 def test_a_file_that_is_no_configuration(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         load_config(write(tmp_path, text))
