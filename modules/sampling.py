@@ -1,7 +1,7 @@
 """The random numbers of generation, defined so that every runtime can draw the same ones.
 
-Uniform number `n` of a seed is SplitMix64's (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number
-generators"): whole-number arithmetic, hence equal in TensorFlow, NumPy and JavaScript to the last bit.
+Uniform number `n` of a seed is SplitMix64's ("Fast splittable pseudorandom number
+generators", OOPSLA 2014): whole-number arithmetic, hence equal in TensorFlow, NumPy and JavaScript to the last bit.
 """
 
 import numpy as np
