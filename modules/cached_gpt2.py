@@ -1,6 +1,6 @@
 """GPT-2 with a key/value cache, in plain TensorFlow: the one forward pass behind every exported format.
 
-The model is Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"; the weights come from
+The model is that of "Language Models are Unsupervised Multitask Learners" (2019); the weights come from
 keras-hub's `GPT2Backbone`, and the logits equal those of the backbone with its tied embedding.
 """
 
@@ -43,7 +43,7 @@ def write_into_cache(cache: tf.Tensor, new: tf.Tensor, positions: tf.Tensor) -> 
 
 
 class _LayerNorm(tf.Module):
-    """Ba et al. 2016, "Layer Normalization", over the last axis."""
+    """As in "Layer Normalization" (2016) over the last axis."""
 
     def __init__(self, layer: object) -> None:
         super().__init__()
