@@ -1,7 +1,6 @@
 """One release is one folder that appears whole or not at all."""
 
 import datetime
-import hashlib
 import json
 import os
 import shutil
@@ -10,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from modules.files import file_facts
 from modules.vocabulary import Vocabulary
 
 MANIFEST = "manifest.json"
@@ -67,16 +67,7 @@ def publish(
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Maps every file's path below the folder to its `sha256` and `size_bytes`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): {"sha256": sha256(path), "size_bytes": path.stat().st_size}
-        for path in files
-    }
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {path.relative_to(folder).as_posix(): file_facts(path) for path in files}
 
 
 def directory_id(push_directory: Path) -> str:

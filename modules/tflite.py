@@ -8,7 +8,6 @@ The conversion runs in a process of its own: MLIR may end the whole process on a
 (about 4 GB for 124 million parameters) is given back at once.
 """
 
-import hashlib
 import json
 import os
 import signal
@@ -54,15 +53,6 @@ class Conversion:
 def model_file(model_uri: str) -> str:
     """The path of the TFLite file in a Model artifact that TFLiteConverter wrote."""
     return os.path.join(model_uri, MODEL_FILE)
-
-
-def file_facts(path: str) -> dict[str, Any]:
-    """Returns `size_bytes` and `sha256` (hexadecimal) of a file."""
-    with open(path, "rb") as file:
-        return {
-            "size_bytes": os.path.getsize(path),
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-        }
 
 
 def export_tflite(

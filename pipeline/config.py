@@ -12,7 +12,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from modules import tokenizer_files
 from modules.errors import InputError
-from modules.text_sources import DataSource
+from modules.text_sources import TFDS_PREFIX, DataSource
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = RECIPES / "documentation.yaml"
@@ -48,23 +48,14 @@ class DataConfig(Settings):
 
     def to_source(self) -> DataSource:
         """The same as the reader's own type."""
-        sources = [self.source] if isinstance(self.source, str) else self.source
-        tfds = [name.removeprefix("tfds:") for name in sources if name.startswith("tfds:")]
-        if tfds:
-            if len(sources) > 1:
-                raise InputError(f"`data.source` is one TFDS name or globs of files. Received: {sources}.")
-            return DataSource(
-                tfds=tfds[0],
-                tfds_splits=self.tfds_splits,
-                text_column=self.text_column,
-                document_separator=self.document_separator,
-            )
-        return DataSource(
-            files=tuple(sources),
-            tfds_splits=self.tfds_splits,
-            text_column=self.text_column,
-            document_separator=self.document_separator,
-        )
+        settings = self.model_dump(include={"tfds_splits", "text_column", "document_separator"})
+        if isinstance(self.source, str):
+            return DataSource.from_string(self.source, **settings)
+        if any(name.startswith(TFDS_PREFIX) for name in self.source):
+            if len(self.source) > 1:
+                raise InputError(f"`data.source` is one TFDS name or globs of files. Received: {self.source}.")
+            return DataSource.from_string(self.source[0], **settings)
+        return DataSource(files=tuple(self.source), **settings)
 
 
 class TokenizerConfig(Settings):

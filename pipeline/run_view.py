@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
@@ -24,14 +24,14 @@ from pipeline.local_runner import RunRequest
 EXIT_PUSHED, EXIT_ERROR, EXIT_INPUT, EXIT_REFUSED = 0, 1, 2, 3
 
 _POLL_SECONDS = 0.1
-_FRESH_SECONDS = 5
+_SECONDS_BETWEEN_LINES = 10
 
 
 class Watch:
     """Reads a run's events and keeps what is known: nodes, progress, the reason of a failure."""
 
     def __init__(self, events_path: Path):
-        self._path = events_path
+        self.path = events_path
         self._position = 0
         self.phase = "starting"
         self.nodes: dict[str, dict[str, Any]] = {}
@@ -40,9 +40,9 @@ class Watch:
 
     def read(self) -> list[dict[str, Any]]:
         """Takes in the new events and returns them."""
-        if not self._path.exists():
+        if not self.path.exists():
             return []
-        with self._path.open(encoding="utf-8") as file:
+        with self.path.open(encoding="utf-8") as file:
             file.seek(self._position)
             text = file.read()
         complete, newline, _ = text.rpartition("\n")
@@ -91,7 +91,7 @@ def run_in_child(request: RunRequest, log_path: Path, console: Console) -> Watch
     watch = Watch(log_path.with_suffix(".events.jsonl"))
     environment = {
         **os.environ,
-        EVENTS_VARIABLE: str(watch._path),
+        EVENTS_VARIABLE: str(watch.path),
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])),
     }
@@ -147,14 +147,14 @@ def _plain_line(event: dict[str, Any], watch: Watch) -> str | None:
     if event["event"] == "progress":
         shown = watch.nodes.get(node, {})
         # One line in a while is enough for a log.
-        if event["done"] != event["total"] and event["time"] - shown.get("printed", 0) < 2 * _FRESH_SECONDS:
+        if event["done"] != event["total"] and event["time"] - shown.get("printed", 0) < _SECONDS_BETWEEN_LINES:
             return None
         shown["printed"] = event["time"]
         return f"    {node}: {describe_progress(event)}"
     return None
 
 
-def _picture(watch: Watch) -> Group | Spinner:
+def _picture(watch: Watch) -> Table | Spinner:
     if not watch.nodes:
         return Spinner("dots", text=f"{watch.phase} …")
     table = Table.grid(padding=(0, 2))
@@ -172,7 +172,7 @@ def _picture(watch: Watch) -> Group | Spinner:
             detail = _running_detail(node)
         style = "bold" if node["state"] == "running" else "dim" if node["state"] == "waiting" else ""
         table.add_row(marks[node["state"]], Text(name, style=style), detail)
-    return Group(table)
+    return table
 
 
 def _running_detail(node: dict[str, Any]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from tfx.components.pusher import executor as pusher_executor
 from tfx.types import artifact, artifact_utils
 
-from modules import release
+from modules import release, tflite
 from modules.vocabulary import Vocabulary, find_table
 
 TFLITE_NAMES = {"model_fp16": "model_fp16.tflite", "model_int8": "model_int8.tflite"}
@@ -31,7 +31,7 @@ class Executor(pusher_executor.Executor):
             Path(exec_properties["push_directory"]),
             saved_model_dir=Path(self.GetModelPath(input_dict)),
             tflite_files={
-                name: tflite_file(artifact_utils.get_single_instance(input_dict[key]))
+                name: Path(tflite.model_file(artifact_utils.get_single_uri(input_dict[key])))
                 for key, name in TFLITE_NAMES.items()
             },
             vocabulary=Vocabulary.from_table(find_table(artifact_utils.get_single_uri(input_dict["transform_graph"]))),
@@ -54,12 +54,6 @@ class Executor(pusher_executor.Executor):
                 },
             },
         }
-
-
-def tflite_file(model: artifact.Artifact) -> Path:
-    """The one file of a TFLiteConverter output."""
-    (path,) = Path(model.uri).rglob("*.tflite")
-    return path
 
 
 def properties(of: artifact.Artifact) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from tfx.types import artifact, artifact_utils
 from tfx.utils import path_utils
 
 from modules import progress, tflite
+from modules.files import file_facts
 from modules.tflite_metadata import ModelCard
 from modules.vocabulary import TABLE_NAME, Vocabulary
 
@@ -45,7 +46,7 @@ class Executor(base_executor.BaseExecutor):
                 card=_card(model, os.path.join(folder, "tokenizer.json")),
             )
         for key, output in outputs.items():
-            facts = tflite.file_facts(paths[PRECISIONS[key]])
+            facts = file_facts(paths[PRECISIONS[key]])
             output.set_string_custom_property("precision", PRECISIONS[key])
             output.set_string_custom_property("sha256", facts["sha256"])
             output.set_int_custom_property("size_bytes", facts["size_bytes"])

@@ -7,7 +7,8 @@ from tfx.types import channel, standard_artifacts
 
 from components.tflite_converter import executor
 from components.tflite_converter.component import TFLiteConverter
-from modules import tflite, tflite_metadata
+from modules import tflite_metadata
+from modules.files import file_facts
 from modules.generation import LiteRTGenerator
 from tests.tiny_release import reference_greedy, saved_release
 
@@ -23,7 +24,7 @@ def test_both_files_come_with_their_facts(tmp_path: Path) -> None:
     for key, precision in (("model_fp16", "float16"), ("model_int8", "int8")):
         (output,) = outputs[key]
         path = Path(output.uri, "Format-TFLite", "model.tflite")
-        facts = tflite.file_facts(str(path))
+        facts = file_facts(str(path))
         assert output.get_string_custom_property("precision") == precision
         assert output.get_string_custom_property("sha256") == facts["sha256"]
         assert output.get_int_custom_property("size_bytes") == facts["size_bytes"]

@@ -60,12 +60,6 @@ def test_the_conversion_tells_its_time_and_leaves_nothing_else() -> None:
     assert [name for name in os.listdir(release.folder) if "unfinished" in name] == []
 
 
-def test_file_facts(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"abc")
-    sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert tflite.file_facts(str(tmp_path / "file")) == {"size_bytes": 3, "sha256": sha256}
-
-
 def test_a_missing_preset_is_told_with_the_process_last_lines(tmp_path: Path) -> None:
     with pytest.raises(tflite.ConversionError, match=r"no_preset to TFLite .* ended with status 1") as raised:
         tflite.export_tflite(str(tmp_path / "no_preset"), str(tmp_path / "out"), precision="int8")
