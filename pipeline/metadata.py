@@ -21,8 +21,7 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from modules.errors import InputError
-
-_BOOKKEEPING = {"name", "tfx_version", "state", "producer_component", "is_external"}
+from modules.mlmd_values import plain_values
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -234,7 +233,7 @@ class MetadataReader:
                 id=artifact.id,
                 type=self._artifact_types[artifact.type_id],
                 uri=artifact.uri,
-                properties=_values(artifact.properties) | _values(artifact.custom_properties),
+                properties=plain_values(artifact.properties) | plain_values(artifact.custom_properties),
             )
             for artifact in self._store.get_artifacts_by_id(sorted(ids))
         ]
@@ -259,11 +258,3 @@ class MetadataReader:
             if self._context_types[context.type_id] == "pipeline":
                 return context.name
         return ""
-
-
-def _values(properties: Mapping[str, mlmd.Value]) -> dict[str, Any]:
-    return {
-        name: getattr(value, value.WhichOneof("value"))
-        for name, value in properties.items()
-        if name not in _BOOKKEEPING and value.WhichOneof("value") in ("int_value", "double_value", "string_value")
-    }

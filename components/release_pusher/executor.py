@@ -8,6 +8,7 @@ from tfx.components.pusher import executor as pusher_executor
 from tfx.types import artifact, artifact_utils
 
 from modules import release, tflite
+from modules.mlmd_values import plain_values
 from modules.vocabulary import Vocabulary, find_table
 
 TFLITE_NAMES = {"model_fp16": "model_fp16.tflite", "model_int8": "model_int8.tflite"}
@@ -45,23 +46,12 @@ class Executor(pusher_executor.Executor):
         return {
             "pipeline": self._context.pipeline_info.id,
             "run": self._context.pipeline_run_id,
-            "metrics": properties(evaluation),
+            "metrics": plain_values(evaluation.mlmd_artifact.custom_properties),
             "gate": json.loads(exec_properties["gate"]),
-            "data": properties(examples),
+            "data": plain_values(examples.mlmd_artifact.custom_properties),
             "mlmd": {
                 "artifact_ids": {
                     key: artifact_utils.get_single_instance(artifacts).id for key, artifacts in input_dict.items()
                 },
             },
         }
-
-
-def properties(of: artifact.Artifact) -> dict[str, Any]:
-    """An artifact's custom properties without TFX's own bookkeeping, as JSON values."""
-    values = of.mlmd_artifact.custom_properties
-    return {
-        name: getattr(value, value.WhichOneof("value"))
-        for name, value in sorted(values.items())
-        if name not in ("name", "tfx_version", "state", "producer_component", "is_external")
-        and value.WhichOneof("value") in ("int_value", "double_value", "string_value")
-    }

@@ -1,0 +1,16 @@
+"""Properties of ML Metadata as plain values."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_BOOKKEEPING = {"name", "tfx_version", "state", "producer_component", "is_external"}
+_PLAIN = ("int_value", "double_value", "string_value")
+
+
+def plain_values(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers and strings among the properties (`ml_metadata.proto.Value` by name), without TFX's own bookkeeping."""
+    return {
+        name: getattr(value, value.WhichOneof("value"))
+        for name, value in sorted(properties.items())
+        if name not in _BOOKKEEPING and value.WhichOneof("value") in _PLAIN
+    }
