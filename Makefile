@@ -7,7 +7,7 @@ VENV := .venv/.synced
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint clean check-prerequisites
+.PHONY: help setup run test lint bench-data clean check-prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -22,6 +22,9 @@ lint: $(VENV) ## ruff, and mypy on pipeline/ and modules/
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+bench-data: $(VENV) ## MB/s and peak memory from files to token ids at 10, 100 and 1,000 MB
+	$(RUN) -m tests.benchmarks.data
 
 setup: $(VENV) ## install the locked packages into .venv
 

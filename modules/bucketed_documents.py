@@ -1,14 +1,18 @@
 """Exact duplicates dropped and splits made by content, for corpora of any size in bounded memory.
 
-Two passes, each a plain function that a Beam worker calls:
+Plain functions that Beam workers call:
     `scatter` hashes each document and appends it to one of N bucket files, chosen by the hash;
-    `gather_bucket` loads one bucket, where all copies of a text meet, sorts it by hash and writes its splits.
-A Beam shuffle would do the same on a cluster, but the local runner holds every shuffled element in memory.
+    `unique_documents` loads one bucket, where all copies of a document meet, sorted by hash;
+    `write_bucket` writes what remains of it to a file a split.
+Between them `modules.corpus_cleaning` looks for near duplicates and leaks. A Beam shuffle would do the same on a
+cluster, but the local runner holds every shuffled element in memory.
 """
 
 import bisect
+import dataclasses
 import hashlib
 import itertools
+import json
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,42 +20,55 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import pydantic
 import tensorflow as tf
 
-from modules.document_readers import Document
+from modules.documents import Document, add_up, content_of
 from modules.errors import InputError
+from modules.text_statistics import word_sample
 
+TRAIN = "train"
 BUCKET_BYTES = 16 * 2**20
 MAX_BUCKETS = 4096
 FLUSH_BYTES = 16 * 2**20
 
 _DIGEST_BYTES = 32
-_HEADER = struct.Struct(f">{_DIGEST_BYTES}sHI")  # digest, bytes of the source, bytes of the text
+_HEADER = struct.Struct(f">{_DIGEST_BYTES}sHI")  # digest, bytes of the source, bytes of the payload
 _MAX_SOURCE_BYTES = 2**16 - 1
 # The lowest level: writing is three times as fast, and the files are only a little larger.
 _COMPRESSION = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
 
 
 class BucketCounts(pydantic.BaseModel):
-    """What became of the documents: kept ones and their text's bytes by split, and dropped copies."""
+    """What became of the documents: kept ones and their text's bytes by split, and dropped ones by reason."""
 
     documents: dict[str, int]
     bytes: dict[str, int]
-    exact_duplicates_dropped: int = 0
+    dropped: dict[str, int]
 
     @classmethod
-    def sum(cls, splits: Iterable[str], parts: Iterable["BucketCounts"]) -> "BucketCounts":
-        """Adds the parts up; every split is named, if with 0."""
-        total = cls(documents=dict.fromkeys(splits, 0), bytes=dict.fromkeys(splits, 0))
-        for part in parts:
-            for split in part.documents:
-                total.documents[split] += part.documents[split]
-                total.bytes[split] += part.bytes[split]
-            total.exact_duplicates_dropped += part.exact_duplicates_dropped
-        return total
+    def zero(cls, splits: Iterable[str] = (), reasons: Iterable[str] = ()) -> "BucketCounts":
+        """Nothing counted yet; the splits and reasons are named, with 0."""
+        zeros = dict.fromkeys(splits, 0)
+        return cls(documents=zeros, bytes=dict(zeros), dropped=dict.fromkeys(reasons, 0))
+
+    def add(self, other: "BucketCounts") -> None:
+        """Adds what another worker counted."""
+        add_up(self.documents, other.documents)
+        add_up(self.bytes, other.bytes)
+        add_up(self.dropped, other.dropped)
 
 
-def content_digest(text: str) -> bytes:
-    """Returns the sha256 of the text as UTF-8: equal for exact duplicates only."""
-    return hashlib.sha256(text.encode("utf-8")).digest()
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document of a bucket: `position` counts the bucket's different documents from 0."""
+
+    position: int
+    digest: bytes
+    source: str
+    features: Mapping[str, list[str]]
+
+    @property
+    def content(self) -> str:
+        """All its texts, joined."""
+        return content_of(self.features)
 
 
 def number_of_buckets(corpus_bytes: int) -> int:
@@ -102,11 +119,12 @@ def check_splits(counts: BucketCounts, weights: Mapping[str, int]) -> None:
         return
     total = sum(counts.documents.values())
     shares = ", ".join(f"{split} {weight}" for split, weight in weights.items())
+    dropped = ", ".join(f"{number} {reason}" for reason, number in counts.dropped.items() if number)
     raise InputError(
         f"Every split needs at least one document, but {' and '.join(empty)} got none of the "
-        f"{total} different documents (shares: {shares}). Received: {total} documents after dropping "
-        f"{counts.exact_duplicates_dropped} duplicates. Add text, split .txt files into more documents with "
-        f"`document_separator` (for example blank_line), or give the split a larger share."
+        f"{total} different documents (shares: {shares}). Received: {total} documents (dropped: {dropped or 'none'}). "
+        f"Add text, split .txt files into more documents with `document_separator` (for example blank_line), or give "
+        f"the split a larger share."
     )
 
 
@@ -134,9 +152,9 @@ def scatter(documents: Iterable[Document], directory: str, *, writer: str, bucke
 
 
 def _packed(document: Document) -> bytes:
-    text = document.text.encode("utf-8")
+    payload = document.payload()
     source = document.source.encode("utf-8", "replace")[:_MAX_SOURCE_BYTES]
-    return _HEADER.pack(hashlib.sha256(text).digest(), len(source), len(text)) + source + text
+    return _HEADER.pack(hashlib.sha256(payload).digest(), len(source), len(payload)) + source + payload
 
 
 def _append(pending: Mapping[int, list[bytes]], directory: str, writer: str) -> None:
@@ -152,54 +170,73 @@ def bucket_directory(directory: str, bucket: int) -> str:
     return os.path.join(directory, f"bucket-{bucket:05d}")
 
 
-def read_bucket(directory: str, bucket: int) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Yields (digest, source, text) as bytes, of all writers."""
+def unique_documents(directory: str, bucket: int, counts: BucketCounts | None = None) -> Iterator[StoredDocument]:
+    """Yields one bucket's different documents, sorted by hash; counts the copies that it leaves out.
+
+    Sorting makes the result independent of the order in which the documents came, and as good as shuffled.
+    Of equal documents the one with the alphabetically first source stays.
+    """
+    previous = b""
+    position = 0
+    for digest, source, payload in sorted(_read_bucket(directory, bucket)):
+        if digest == previous:
+            if counts:
+                counts.dropped["exact_duplicate"] = counts.dropped.get("exact_duplicate", 0) + 1
+            continue
+        previous = digest
+        yield StoredDocument(position, digest, source.decode("utf-8", "replace"), json.loads(payload))
+        position += 1
+
+
+def _read_bucket(directory: str, bucket: int) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Yields (digest, source, payload), of all writers."""
     for path in sorted(tf.io.gfile.glob(os.path.join(bucket_directory(directory, bucket), "*"))):
         with tf.io.gfile.GFile(path, "rb") as handle:
             content = handle.read()
         position = 0
         while position < len(content):
-            digest, source_bytes, text_bytes = _HEADER.unpack_from(content, position)
-            text_start = position + _HEADER.size + source_bytes
-            position = text_start + text_bytes
-            yield digest, content[text_start - source_bytes : text_start], content[text_start:position]
+            digest, source_bytes, payload_bytes = _HEADER.unpack_from(content, position)
+            payload_start = position + _HEADER.size + source_bytes
+            position = payload_start + payload_bytes
+            yield digest, content[payload_start - source_bytes : payload_start], content[payload_start:position]
 
 
-def gather_bucket(
-    directory: str,
-    bucket: int,
+def write_bucket(
+    documents: Iterable[StoredDocument],
     *,
     weights: Mapping[str, int],
+    splits: Iterable[str],
     shard_path: Callable[[str], str],
+    drop_reason: Callable[[StoredDocument, str], str | None] = lambda document, split: None,
     on_document: Callable[[], None] = lambda: None,
 ) -> BucketCounts:
-    """Drops one bucket's exact duplicates and writes what remains, sorted by hash, to a file a split.
-
-    Sorting makes the result independent of the order in which the documents came, and as good as shuffled.
-    Of equal texts the one with the alphabetically first source stays.
+    """Writes one bucket's documents to a file a split.
 
     Args:
-        directory: What `scatter` wrote to.
-        bucket: From 0 on.
+        documents: From `unique_documents`.
         weights: Each split's share, see `split_of`.
+        splits: Only documents of these splits are written and counted.
         shard_path: Maps a split to this bucket's gzip TFRecord file of tf.Example; made only if needed.
-        on_document: Is called for every document that is kept.
+        drop_reason: Says of a document and its split why it is not written, or None.
+        on_document: Is called for every document that is written.
     """
-    counts = BucketCounts(documents={}, bytes={})
+    splits = set(splits)
+    counts = BucketCounts.zero()
     writers: dict[str, tf.io.TFRecordWriter] = {}
-    previous = b""
     try:
-        for digest, source, text in sorted(read_bucket(directory, bucket)):
-            if digest == previous:
-                counts.exact_duplicates_dropped += 1
+        for document in documents:
+            split = split_of(document.digest, weights)
+            if split not in splits:
                 continue
-            previous = digest
-            split = split_of(digest, weights)
+            reason = drop_reason(document, split)
+            if reason:
+                counts.dropped[reason] = counts.dropped.get(reason, 0) + 1
+                continue
             if split not in writers:
                 writers[split] = tf.io.TFRecordWriter(shard_path(split), _COMPRESSION)
-            writers[split].write(serialized_example(text, source))
+            writers[split].write(serialized_example(document.features, document.source))
             counts.documents[split] = counts.documents.get(split, 0) + 1
-            counts.bytes[split] = counts.bytes.get(split, 0) + len(text)
+            counts.bytes[split] = counts.bytes.get(split, 0) + _text_bytes(document.features)
             on_document()
     finally:
         for shard in writers.values():
@@ -207,11 +244,20 @@ def gather_bucket(
     return counts
 
 
-def serialized_example(text: bytes, source: bytes) -> bytes:
-    """Returns a tf.Example with the features `text` and `source`, one UTF-8 value each."""
-    features = {
-        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-        for name, value in (("text", text), ("source", source))
+def _text_bytes(features: Mapping[str, list[str]]) -> int:
+    return sum(len(text.encode("utf-8")) for texts in features.values() for text in texts)
+
+
+def serialized_example(features: Mapping[str, list[str]], source: str) -> bytes:
+    """Returns a tf.Example with the features as UTF-8, `source`, and what StatisticsGen can make something of.
+
+    `characters` (int64) is the length of the texts; `words` are the first few pre-tokens, a sample.
+    """
+    content = content_of(features)
+    lists = {**features, "source": [source], "words": word_sample(content)}
+    columns = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode("utf-8") for value in values]))
+        for name, values in lists.items()
     }
-    example = tf.train.Example(features=tf.train.Features(feature=features))
-    return example.SerializeToString(deterministic=True)
+    columns["characters"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[len(content)]))
+    return tf.train.Example(features=tf.train.Features(feature=columns)).SerializeToString(deterministic=True)

@@ -9,20 +9,17 @@ import importlib.metadata
 import os
 import time
 from collections.abc import Iterator
-from typing import Self
+from typing import Literal, Self
 
 import pydantic
 
-from modules import docstrings
-from modules.document_readers import (
-    TEXT_KINDS,
-    Document,
-    ReadCounts,
-    clean,
-    file_kind,
-    read_texts,
-)
+from modules import docstrings, records
+from modules.data_files import TEXT_KINDS, file_kind
+from modules.documents import Document, ReadCounts, tidy
 from modules.errors import InputError
+from modules.prompt_templates import TEMPLATES
+from modules.row_files import read_rows
+from modules.text_files import read_texts
 
 TFDS_PREFIX = "tfds:"
 
@@ -37,7 +34,9 @@ class DataSource(pydantic.BaseModel):
     Attributes:
         tfds: A TFDS name: `name`, `name/config` or `name/config:version`.
         tfds_splits: The dataset's splits to read; None reads all.
-        files: Globs (`**` matches folders) of .txt, .md, .jsonl, .csv or .parquet files.
+        files: Globs (`**` matches folders) of .txt, .md, .jsonl, .json, .csv or .parquet files.
+        kind: What a row is: `text`, `instruction` or `preference`; see `modules.records`.
+        template: Of `modules.prompt_templates`, for instructions and preferences.
         text_column: The column, key or TFDS feature that holds the text.
         document_separator: For .txt and .md: None (a document a file), `"blank_line"` or a literal string.
     """
@@ -47,6 +46,8 @@ class DataSource(pydantic.BaseModel):
     tfds: str | None = pydantic.Field(default=None, min_length=1)
     tfds_splits: tuple[str, ...] | None = pydantic.Field(default=None, min_length=1)
     files: tuple[str, ...] | None = pydantic.Field(default=None, min_length=1)
+    kind: Literal["text", "instruction", "preference"] = "text"
+    template: Literal["plain", "headings", "chat"] = "headings"
     text_column: str = pydantic.Field(default="text", min_length=1)
     document_separator: str | None = pydantic.Field(default=None, min_length=1)
 
@@ -63,6 +64,8 @@ class DataSource(pydantic.BaseModel):
             raise ValueError("`tfds_splits` goes with `tfds` only")
         if self.document_separator is not None and self.files is None:
             raise ValueError("`document_separator` goes with `files` only")
+        if self.kind != "text" and self.files is None:
+            raise ValueError(f"`kind: {self.kind}` is read from `files` only")
         return self
 
     @classmethod
@@ -95,7 +98,10 @@ def expand_files(source: DataSource) -> list[str]:
             )
         paths.update(files)
     for path in paths:
-        file_kind(path)
+        if file_kind(path) in TEXT_KINDS and source.kind != "text":
+            raise InputError(
+                f"`kind: {source.kind}` is read from .jsonl, .json, .csv or .parquet files. Received: {path}."
+            )
     return sorted(paths)
 
 
@@ -121,9 +127,33 @@ def read_documents(
     Raises:
         InputError: The file cannot be read as what it claims to be; names the file, the line and the cure.
     """
-    texts = read_texts(path, text_column=source.text_column, document_separator=source.document_separator)
-    for text in clean(texts, counts if counts is not None else ReadCounts()):
-        yield Document(text=text, source=name or os.path.basename(path))
+    counts = counts if counts is not None else ReadCounts()
+    name = name or os.path.basename(path)
+    for place, raw in _read_features(path, source):
+        features = tidy(raw, counts)
+        if all(not text or text.isspace() for texts in features.values() for text in texts):
+            counts.drop("empty")
+            continue
+        if source.kind == "preference" and features["chosen"] == features["rejected"]:
+            counts.drop("no_preference")
+            continue
+        yield Document(features=features, source=name, place=place)
+
+
+def _read_features(path: str, source: DataSource) -> Iterator[tuple[str, records.Features]]:
+    """Streams (place, features) of one file, before anything is tidied or dropped."""
+    if file_kind(path) in TEXT_KINDS:
+        for place, text in read_texts(path, source.document_separator):
+            yield place, {"text": [text]}
+    elif source.kind == "text":
+        for place, row in read_rows(path, [source.text_column], required=True):
+            yield place, records.text_features(row, source.text_column, place)
+    elif source.kind == "instruction":
+        for place, row in read_rows(path, records.INSTRUCTION_COLUMNS, required=False):
+            yield place, records.instruction_features(row, TEMPLATES[source.template], place)
+    else:
+        for place, row in read_rows(path, records.PREFERENCE_COLUMNS, required=False):
+            yield place, records.preference_features(row, TEMPLATES[source.template], place)
 
 
 def fingerprint(source: DataSource) -> str:
@@ -179,8 +209,9 @@ def check_source(source: DataSource, time_limit_s: float = 2.0, *, data_director
     paths = expand_files(source)
     empty = sum(os.path.getsize(path) == 0 for path in paths)
     if empty == len(paths):
-        raise empty_corpus(source, ReadCounts(empty_dropped=empty))
+        raise empty_corpus(source, ReadCounts(dropped={"empty": empty}))
     counts = ReadCounts()
+    found = False
     # Large files of the text kinds have no columns to check and take long to their first document.
     for path in paths:
         if time.monotonic() > deadline:
@@ -189,16 +220,19 @@ def check_source(source: DataSource, time_limit_s: float = 2.0, *, data_director
             next(read_documents(path, source), None)
     for path in paths:
         for _ in read_documents(path, source, counts=counts):
+            found = True
             if time.monotonic() > deadline:
                 return
-    if counts.documents == 0:
+    if not found:
         raise empty_corpus(source, counts)
 
 
 def empty_corpus(source: DataSource, counts: ReadCounts) -> InputError:
-    """The error that says that no document was found."""
+    """The error that says that no document is left, and why."""
     place = f"tfds:{source.tfds}" if source.tfds else ", ".join(source.files or ())
+    dropped = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.dropped.items()))
     return InputError(
-        f"{place} holds no text: a corpus needs at least a few documents. "
-        f"Received: 0 documents ({counts.empty_dropped} empty ones dropped). Name a source with text in it."
+        f"{place} holds no text that can be used: a corpus needs at least a few documents. "
+        f"Received: 0 documents (dropped: {dropped or 'none'}). Name a source with text in it, or relax "
+        "`data.cleaning`."
     )

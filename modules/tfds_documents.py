@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
 
-from modules.document_readers import Document, ReadCounts, clean
+from modules.documents import Document, ReadCounts, tidy
 from modules.errors import InputError
 from modules.python_documentation import EnvironmentConfig, PythonDocumentation
 from modules.text_sources import DataSource, is_python_documentation
@@ -138,8 +138,12 @@ def read_slice(
     for batch in dataset.batch(_BATCH_SIZE).as_numpy_iterator():
         sources = batch.get(_SOURCE_FEATURE)
         for index, raw in enumerate(batch[source.text_column]):
-            for text in clean([_decoded(raw, f"tfds:{source.tfds}, {piece}")], counts):
-                yield Document(text=text, source=default if sources is None else sources[index].decode())
+            features = tidy({"text": [_decoded(raw, f"tfds:{source.tfds}, {piece}")]}, counts)
+            if features["text"][0].strip():
+                name = default if sources is None else sources[index].decode()
+                yield Document(features=features, source=name, place=f"tfds:{source.tfds}, {piece}")
+            else:
+                counts.drop("empty")
 
 
 def _check_splits_and_feature(source: DataSource, builder: tfds.core.DatasetBuilder) -> None:

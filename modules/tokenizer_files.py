@@ -1,23 +1,31 @@
-"""Vocabularies that are there already: GPT-2's two files, or a keras-hub preset's."""
+"""Vocabularies that need no training: GPT-2's two files, a keras-hub preset's, or bytes alone."""
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from modules.errors import InputError
 from modules.vocabulary import Vocabulary
 
+# All of keras-hub's GPT-2 presets have the vocabulary that OpenAI published.
+_GPT2_SIZE = 50257
 
-def load_vocabulary(tokenizer: Mapping[str, str]) -> Vocabulary:
+
+def load_vocabulary(tokenizer: Mapping[str, Any]) -> Vocabulary:
     """Loads what the configuration's `tokenizer` names.
 
     Args:
-        tokenizer: `{"vocabulary": path, "merges": path}`, or `{"preset": name or folder}`.
+        tokenizer: `{"vocabulary": path, "merges": path}`, `{"preset": name or folder}`, or `{"kind": "byte"}`: the
+            256 bytes and <|endoftext|>.
 
     Raises:
         InputError: If the files or the preset cannot be read.
     """
+    if tokenizer.get("kind") == "byte":
+        return Vocabulary.from_merges([])
     if "preset" not in tokenizer:
         return Vocabulary.from_gpt2_files(tokenizer["vocabulary"], tokenizer["merges"])
     import keras_hub
@@ -36,7 +44,7 @@ def load_vocabulary(tokenizer: Mapping[str, str]) -> Vocabulary:
         return Vocabulary.from_gpt2_files(Path(folder, "vocabulary.json"), Path(folder, "merges.txt"))
 
 
-def fingerprint(tokenizer: Mapping[str, str]) -> str:
+def fingerprint(tokenizer: Mapping[str, Any]) -> str:
     """SHA-256 over the files that the tokenizer comes from; a downloaded preset's name says it all.
 
     Raises:
@@ -54,3 +62,47 @@ def fingerprint(tokenizer: Mapping[str, str]) -> str:
         elif key in ("vocabulary", "merges"):
             raise InputError(f"`tokenizer.{key}` names no file. Received: {value}.")
     return digest.hexdigest()
+
+
+def check_fits(tokenizer: Mapping[str, Any], model_preset: str | None) -> None:
+    """Makes sure, without loading TensorFlow, that a model that is there knows the tokenizer's tokens.
+
+    Args:
+        tokenizer: What the configuration's `tokenizer` names.
+        model_preset: Name or folder of a keras-hub preset; None: the model is built to fit.
+
+    Raises:
+        InputError: The sizes differ, or a vocabulary's files are wrong.
+    """
+    tokens = _tokenizer_size(tokenizer)
+    if model_preset is None or tokens is None:
+        return
+    expected = _preset_size(model_preset)
+    if expected is not None and tokens != expected:
+        raise InputError(
+            f"the tokenizer must have the model's vocabulary. Received: {tokens:,} tokens, and {expected:,} in the "
+            f"preset {model_preset}. Use the preset's own: `tokenizer: {{preset: {model_preset}}}`."
+        )
+
+
+def _tokenizer_size(tokenizer: Mapping[str, Any]) -> int | None:
+    if "vocabulary" in tokenizer:
+        return Vocabulary.from_gpt2_files(tokenizer["vocabulary"], tokenizer["merges"]).size
+    if "preset" not in tokenizer:
+        return None  # trained or bytes: the configuration refuses these with a preset
+    files = Path(tokenizer["preset"], "assets", "tokenizer")
+    if files.is_dir():
+        return Vocabulary.from_gpt2_files(files / "vocabulary.json", files / "merges.txt").size
+    return None if Path(tokenizer["preset"]).is_dir() else _GPT2_SIZE
+
+
+def _preset_size(preset: str) -> int | None:
+    folder = Path(preset)
+    if not folder.is_dir():
+        return _GPT2_SIZE
+    try:
+        return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]["vocabulary_size"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"the preset {preset} must hold a config.json of a keras-hub GPT-2 backbone. Received: {error!r}."
+        ) from None

@@ -5,7 +5,8 @@ import os
 from collections.abc import Iterator
 
 from modules import text_sources
-from modules.document_readers import TEXT_KINDS, Document, ReadCounts, file_kind
+from modules.data_files import TEXT_KINDS, file_kind
+from modules.documents import Document, ReadCounts
 from modules.text_sources import DataSource
 
 PIECE_BYTES = 64 * 2**20
@@ -46,7 +47,7 @@ def plan(source: DataSource, data_directory: str) -> list[WorkPiece]:
 
 
 def read(piece: WorkPiece, counts: ReadCounts) -> Iterator[Document]:
-    """Streams the piece's cleaned documents; adds to `counts` on the way.
+    """Streams the piece's documents; adds to `counts` what is dropped on the way.
 
     Raises:
         InputError: A file cannot be read as what it claims to be.
@@ -103,5 +104,5 @@ def _plan_files(source: DataSource, data_directory: str) -> list[WorkPiece]:
 
 
 def _text_bytes(path: str) -> int:
-    plain = file_kind(path) in (*TEXT_KINDS, ".jsonl", ".csv") and not path.lower().endswith(".gz")
+    plain = file_kind(path) in (*TEXT_KINDS, ".jsonl", ".json", ".csv") and not path.lower().endswith(".gz")
     return os.path.getsize(path) * (1 if plain else _EXPANSION)

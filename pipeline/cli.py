@@ -1,8 +1,8 @@
-"""The command line: `python -m pipeline run | generate | runs | compile`."""
+"""The command line: `python -m pipeline run | validate | generate | runs | compile`."""
 
 import enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -11,6 +11,10 @@ from rich.table import Table
 
 from modules.errors import InputError
 from pipeline.config import DEFAULT_RECIPE, PipelineConfig, load_config
+
+if TYPE_CHECKING:
+    from pipeline.local_runner import RunRequest
+    from pipeline.metadata import Run
 
 app = typer.Typer(
     help="Fine-tunes GPT-2 on your own text and ships it through a perplexity gate.",
@@ -58,31 +62,67 @@ def run(
 
     Exit status: 0 pushed, 3 the gate said no, 2 bad configuration or input, 1 anything else.
     """
-    from modules import text_sources, tokenizer_files
+    from modules import tokenizer_files
     from pipeline import run_view
     from pipeline.local_runner import NODES, RunRequest
-    from pipeline.metadata import MetadataReader
     from pipeline.summary import print_summary
 
     settings = load_config(config, set_)
-    text_sources.check_source(settings.data.to_source(), data_directory=str(settings.workspace / "tfds"))
-    tokenizer_files.fingerprint(settings.tokenizer.model_dump(exclude_none=True))
+    if settings.data.kind == "preference":
+        raise InputError(
+            "training on preferences is not built yet; `python -m pipeline validate` reads and checks them."
+        )
+    check_data(settings)
+    tokenizer_files.fingerprint(settings.tokenizer.settings())
     settings.model.fingerprint()
+    tokenizer_files.check_fits(settings.tokenizer.settings(), settings.model.preset)
     if from_node and from_node not in NODES:
         raise InputError(f"--from-node must be one of {', '.join(NODES)}. Received: {from_node!r}.")
-    run_id = run_view.new_run_id()
-    log_path = run_view.log_path(settings, run_id)
     console.print(f"[bold]{settings.name}[/]  {escape(describe_model(settings))}", highlight=False)
+    finished = run_to_end(RunRequest(config=settings, run_id=run_view.new_run_id(), from_node=from_node))
+    print_summary(finished, settings, console)
+    raise typer.Exit(run_view.EXIT_PUSHED if finished.release else run_view.EXIT_REFUSED)
+
+
+@app.command()
+def validate(config: ConfigOption = DEFAULT_RECIPE, set_: SetOption = None) -> None:
+    """Reads and cleans the data, checks it against its contract, and stops there.
+
+    Exit status: 0 the data is good, 2 bad configuration or input, 1 anything else.
+    """
+    from pipeline import run_view
+    from pipeline.local_runner import RunRequest
+    from pipeline.summary import print_data
+
+    settings = load_config(config, set_)
+    check_data(settings)
+    console.print(f"[bold]{settings.name}[/]  {escape(str(settings.data.source))}", highlight=False)
+    finished = run_to_end(RunRequest(config=settings, run_id=run_view.new_run_id(), data_only=True))
+    print_data(finished, console)
+    console.print("[bold green]DATA GOOD[/]  it meets its contract.")
+
+
+def check_data(settings: PipelineConfig) -> None:
+    """Reads as much of the data as two seconds allow; raises InputError for what cannot be used."""
+    from modules import text_sources
+
+    text_sources.check_source(settings.data.to_source(), data_directory=str(settings.workspace / "tfds"))
+
+
+def run_to_end(request: "RunRequest") -> "Run":
+    """Runs the request in a child and shows it; exits where it failed, and returns the run where it did not."""
+    from pipeline import run_view
+    from pipeline.metadata import MetadataReader
+
+    log_path = run_view.log_path(request.config, request.run_id)
     console.print(f"[dim]logs: {escape(str(log_path))}[/]", highlight=False, soft_wrap=True)
-    watch = run_view.run_in_child(RunRequest(config=settings, run_id=run_id, from_node=from_node), log_path, console)
+    watch = run_view.run_in_child(request, log_path, console)
     if watch.failure:
         where = f" in {watch.current}" if watch.current else ""
         errors.print(f"[bold red]failed{where}[/]: {escape(watch.failure['message'])}", soft_wrap=True)
         errors.print(f"[dim]logs: {escape(str(log_path))}[/]", highlight=False, soft_wrap=True)
         raise typer.Exit(run_view.EXIT_INPUT if watch.failure["input"] else run_view.EXIT_ERROR)
-    finished = MetadataReader(settings.metadata_path).run(run_id)
-    print_summary(finished, settings, console)
-    raise typer.Exit(run_view.EXIT_PUSHED if finished.release else run_view.EXIT_REFUSED)
+    return MetadataReader(request.config.metadata_path).run(request.run_id)
 
 
 def describe_model(settings: PipelineConfig) -> str:
@@ -97,7 +137,7 @@ def describe_model(settings: PipelineConfig) -> str:
 
 @app.command()
 def generate(
-    prompt: Annotated[str, typer.Option(help="Text to continue.")],
+    prompt: Annotated[str, typer.Option(help="Text to continue; an instruction for models of instructions.")],
     release: Annotated[
         Path | None, typer.Option(help="Folder of a release; default: the newest in the workspace.")
     ] = None,
@@ -106,6 +146,7 @@ def generate(
     temperature: Annotated[float, typer.Option(min=0, help="0 always takes the likeliest token.")] = 0.7,
     top_k: Annotated[int, typer.Option(min=1, help="Draw among this many likeliest tokens.")] = 40,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    raw: Annotated[bool, typer.Option("--raw", help="Do not put the prompt into the model's own template.")] = False,
     workspace: Annotated[Path, typer.Option()] = Path("workspace"),
 ) -> None:
     """Continues a prompt with a released model."""
@@ -119,6 +160,7 @@ def generate(
         temperature=temperature,
         top_k=top_k,
         seed=seed,
+        raw=raw,
     )
     console.print(f"[bold]{escape(prompt)}[/]{escape(text)}", highlight=False, soft_wrap=True)
     discard_stderr()

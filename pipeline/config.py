@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
+from modules.cleaning import CleaningSettings
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from modules import tokenizer_files
@@ -39,16 +40,28 @@ class DataConfig(Settings):
 
     source: str | list[str] = Field(description="`tfds:name[/config]`, or a glob of files, or several globs.")
     tfds_splits: tuple[str, ...] | None = Field(None, description="Splits of the TFDS data set to read; default: all.")
-    text_column: str = Field("text", description="Column of .jsonl, .csv and .parquet files that holds the text.")
+    kind: Literal["text", "instruction", "preference"] = Field(
+        "text", description="What a row is: text, an instruction with its completion, or a preference between two."
+    )
+    template: Literal["plain", "headings", "chat"] = Field(
+        "headings", description="How instructions and messages become prompts; see README, `Instruction data`."
+    )
+    text_column: str = Field(
+        "text", description="Column of .jsonl, .json, .csv and .parquet files that holds the text, for `kind: text`."
+    )
     document_separator: str | None = Field(
         None,
         description="Splits .txt and .md files: `blank_line`, or any literal text. Default: a document a file.",
     )
     splits: SplitWeights = SplitWeights()
+    cleaning: CleaningSettings = Field(CleaningSettings(), description="What is dropped, and what is only warned of.")
+    on_drift: Literal["warn", "stop"] = Field(
+        "warn", description="What to do where the text drifted from the last run's, or eval differs from train."
+    )
 
     def to_source(self) -> DataSource:
         """The same as the reader's own type."""
-        settings = self.model_dump(include={"tfds_splits", "text_column", "document_separator"})
+        settings = self.model_dump(include={"tfds_splits", "kind", "template", "text_column", "document_separator"})
         if isinstance(self.source, str):
             return DataSource.from_string(self.source, **settings)
         if any(name.startswith(TFDS_PREFIX) for name in self.source):
@@ -59,8 +72,11 @@ class DataConfig(Settings):
 
 
 class TokenizerConfig(Settings):
-    """Byte-level BPE: trained on the corpus, taken from a preset, or read from GPT-2's two files."""
+    """Byte-level BPE: trained on the corpus, taken from a preset, or read from GPT-2's two files; or bytes alone."""
 
+    kind: Literal["bpe", "byte"] = Field(
+        "bpe", description="`byte`: a token a byte, for tiny corpora and languages without a tokenizer."
+    )
     vocabulary_size: Annotated[int, Field(ge=258)] | None = Field(
         None, description="Train a vocabulary of this size on the corpus (256 bytes, merges, <|endoftext|>)."
     )
@@ -71,11 +87,20 @@ class TokenizerConfig(Settings):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         ways = [self.vocabulary_size is not None, self.preset is not None, self.vocabulary is not None]
-        if sum(ways) != 1 or (self.vocabulary is None) != (self.merges is None):
+        if self.kind == "byte" and sum(ways) == 0 and self.merges is None:
+            return self
+        if self.kind == "byte" or sum(ways) != 1 or (self.vocabulary is None) != (self.merges is None):
             raise ValueError(
-                "choose one: `vocabulary_size: N` to train, `preset: NAME`, or `vocabulary: F` with `merges: F`"
+                "choose one: `vocabulary_size: N` to train, `preset: NAME`, `vocabulary: F` with `merges: F`, or "
+                "`kind: byte`"
             )
         return self
+
+    def settings(self) -> dict[str, Any]:
+        """The one way that was chosen, as `modules.tokenizer_files` takes it."""
+        if self.kind == "byte":
+            return {"kind": "byte"}
+        return self.model_dump(mode="json", exclude_none=True, exclude={"kind"})
 
 
 class ModelConfig(Settings):
@@ -163,10 +188,10 @@ class PipelineConfig(Settings):
 
     @model_validator(mode="after")
     def _preset_with_its_tokenizer(self) -> Self:
-        if self.model.preset and self.tokenizer.vocabulary_size:
+        if self.model.preset and (self.tokenizer.vocabulary_size or self.tokenizer.kind == "byte"):
             raise ValueError(
                 "`model.preset` brings a vocabulary: use it by `tokenizer.preset` instead of training one by "
-                "`tokenizer.vocabulary_size`"
+                "`tokenizer.vocabulary_size` or `kind: byte`"
             )
         return self
 

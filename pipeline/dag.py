@@ -1,5 +1,6 @@
 """The DAG, from text to release: the same for LocalDagRunner and for Vertex Pipelines."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterable
@@ -9,91 +10,159 @@ from typing import Any
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 from tfx.components import (
-    ExampleValidator,
     SchemaGen,
     StatisticsGen,
     Trainer,
 )
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
 from tfx.types import Channel
-from tfx.types.standard_artifacts import Model, ModelBlessing
+from tfx.types.standard_artifacts import ExampleStatistics, Model, ModelBlessing
 
-from components.anomaly_gate.component import AnomalyGate
-from components.baseline_strategy import LatestOtherBlessedModelStrategy
+from components.anomaly_gate.component import AnomalyGate, DataBlessing
 from components.perplexity_evaluator.component import PerplexityEvaluator
 from components.release_pusher.component import ReleasePusher
+from components.resolver_strategies import (
+    CANDIDATE_KEY,
+    LatestOtherBlessedModelStrategy,
+    LatestOtherBlessedStatisticsStrategy,
+)
 from components.text_example_gen.component import TextExampleGen
 from components.text_transform.component import TextTransform
+from components.text_validator.component import TextValidator
 from components.tflite_converter.component import TFLiteConverter
 from modules import evaluation
 from pipeline.code_fingerprint import ROOT, code_fingerprint
 from pipeline.config import PipelineConfig
 
-CONTRACT = ROOT / "schemas" / "text.pbtxt"
+SCHEMAS = Path("schemas")
 BEAM_ARGS = ["--runner=FnApiRunner"]  # the default runner would download a binary and run it
 
 
-def create_pipeline(
-    config: PipelineConfig,
-    *,
-    pipeline_root: str,
-    push_directory: str,
-    data_directory: str,
-    data_fingerprint: str,
-    tokenizer_fingerprint: str,
-    preset_fingerprint: str,
-    push_directory_id: str,
-    metadata_connection_config: Any = None,
-    contract: str = str(CONTRACT),
-    strategy_class: type = LatestOtherBlessedModelStrategy,
-) -> Pipeline:
-    """Builds the pipeline; nothing runs yet.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where a pipeline runs and what identifies its inputs there.
 
-    Args:
-        config: What to train on what.
+    Attributes:
         pipeline_root: Where TFX writes artifacts.
         push_directory: Where releases appear.
+        push_directory_id: Names the life of the push directory: a new one has releases pushed again.
         data_directory: Where TFDS prepares data sets.
         data_fingerprint: Hash of the input text; a changed one re-runs the DAG.
         tokenizer_fingerprint: Hash of the vocabulary files in use.
         preset_fingerprint: Hash of the files of `model.preset`.
-        push_directory_id: Names the life of the push directory: a new one has releases pushed again.
+        project: Folder of this project there.
+        own_strategies: Whether resolvers may use the project's strategies; Vertex knows TFX's own only.
         metadata_connection_config: MLMD's connection; None where the orchestrator brings its own.
-        contract: The schema file of the data contract.
-        strategy_class: Picks the model to compare with.
     """
+
+    pipeline_root: str
+    push_directory: str
+    push_directory_id: str
+    data_directory: str
+    data_fingerprint: str
+    tokenizer_fingerprint: str
+    preset_fingerprint: str
+    project: Path = ROOT
+    own_strategies: bool = True
+    metadata_connection_config: Any = None
+
+
+def create_pipeline(config: PipelineConfig, placement: Placement, *, data_only: bool = False) -> Pipeline:
+    """Builds the pipeline; nothing runs yet.
+
+    Args:
+        config: What to train on what.
+        placement: Where.
+        data_only: Whether to end where the data is checked.
+    """
+    data = _data_nodes(config, placement)
+    nodes = data.nodes
+    if not data_only:
+        nodes = [*nodes, *_model_nodes(config, placement, data)]
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=placement.pipeline_root,
+        components=nodes,
+        enable_cache=True,
+        metadata_connection_config=placement.metadata_connection_config,
+        beam_pipeline_args=BEAM_ARGS,
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Data:
+    """The nodes up to the data gate, and what the others take from them."""
+
+    nodes: list[BaseNode]
+    examples: Channel
+    schema: Channel
+    gate: AnomalyGate
+
+
+def _data_nodes(config: PipelineConfig, placement: Placement) -> _Data:
+    """From text to examples that meet their contract."""
+    contract = SCHEMAS / f"{config.data.kind}.pbtxt"
     example_gen = TextExampleGen(
         source=config.data.to_source().model_dump_json(),
+        cleaning=config.data.cleaning.model_dump_json(),
         splits=config.data.splits.model_dump_json(),
-        input_fingerprint=data_fingerprint,
-        data_directory=data_directory,
+        input_fingerprint=placement.data_fingerprint,
+        data_directory=placement.data_directory,
     )
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples=examples)
     statistics = statistics_gen.outputs["statistics"]
     schema_gen = SchemaGen(statistics=statistics, infer_feature_shape=True)
-    contract_gen = ImportSchemaGen(schema_file=contract).with_id("Contract")
+    contract_gen = ImportSchemaGen(schema_file=str(placement.project / contract)).with_id("Contract")
     schema = contract_gen.outputs["schema"]
-    validator = ExampleValidator(statistics=statistics, schema=schema)
-    gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
+    nodes = [example_gen, statistics_gen, schema_gen, contract_gen]
 
+    previous = None
+    if placement.own_strategies:
+        resolver = Resolver(
+            strategy_class=LatestOtherBlessedStatisticsStrategy,
+            statistics=Channel(type=ExampleStatistics),
+            data_blessing=Channel(type=DataBlessing),
+            **{CANDIDATE_KEY: statistics},
+        ).with_id("LatestBlessedData")
+        previous = resolver.outputs["statistics"]
+        nodes.append(resolver)
+    validator = TextValidator(statistics=statistics, schema=schema, previous_statistics=previous)
+    validator.with_id("ExampleValidator")
+    gate = AnomalyGate(
+        anomalies=validator.outputs["anomalies"],
+        statistics=statistics,
+        contract=contract.as_posix(),
+        on_drift=config.data.on_drift,
+    )
+    fingerprint_code(example_gen, statistics_gen, schema_gen, validator, gate)
+    fingerprint_code(contract_gen, data_files=[ROOT / contract])
+    return _Data(nodes=[*nodes, validator, gate], examples=examples, schema=schema, gate=gate)
+
+
+def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> list[BaseNode]:
+    """From examples to a release."""
     transform = TextTransform(
-        examples=examples,
-        schema=schema,
+        examples=data.examples,
+        schema=data.schema,
         preprocessing_fn="modules.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "eval", "test"]),
         custom_config={
-            "tokenizer": config.tokenizer.model_dump(mode="json", exclude_none=True),
-            "tokenizer_fingerprint": tokenizer_fingerprint,
+            "tokenizer": config.tokenizer.settings(),
+            "tokenizer_fingerprint": placement.tokenizer_fingerprint,
+            "data_kind": config.data.kind,
+            "sequence_length": config.model.context_length,
         },
         disable_statistics=True,  # StatisticsGen has them of the text; of token ids they say little
         disable_analyzer_cache=True,  # the vocabulary's analyzer has none
     )
-    transform.with_id("Transform").add_upstream_node(gate)
+    transform.with_id("Transform").add_upstream_node(data.gate)
     transform_graph = transform.outputs["transform_graph"]
 
     trainer = Trainer(
@@ -105,20 +174,21 @@ def create_pipeline(
         custom_config={
             "model": config.model.model_dump(),
             "training": config.training.model_dump(),
-            "preset_fingerprint": preset_fingerprint,
+            "data_kind": config.data.kind,
+            "preset_fingerprint": placement.preset_fingerprint,
         },
     )
     model = trainer.outputs["model"]
 
     baseline = Resolver(
-        strategy_class=strategy_class,
+        strategy_class=LatestOtherBlessedModelStrategy if placement.own_strategies else LatestBlessedModelStrategy,
         model=Channel(type=Model),
         model_blessing=Channel(type=ModelBlessing),
-        **({"candidate": model} if strategy_class is LatestOtherBlessedModelStrategy else {}),
+        **({CANDIDATE_KEY: model} if placement.own_strategies else {}),
     ).with_id("LatestBlessedModel")
 
     evaluator = PerplexityEvaluator(
-        examples=examples,
+        examples=data.examples,
         model=model,
         baseline_model=baseline.outputs["model"],
         eval_config=evaluation.eval_config(**config.evaluation.model_dump()),
@@ -126,45 +196,24 @@ def create_pipeline(
 
     converter = TFLiteConverter(model=model, context_length=config.model.context_length)
     pusher = ReleasePusher(
-        push_directory=push_directory,
-        push_directory_id=push_directory_id,
+        push_directory=placement.push_directory,
+        push_directory_id=placement.push_directory_id,
         gate=json.dumps(config.evaluation.model_dump()),
         model=model,
         model_blessing=evaluator.outputs["blessing"],
         model_fp16=converter.outputs["model_fp16"],
         model_int8=converter.outputs["model_int8"],
         evaluation=evaluator.outputs["evaluation"],
-        examples=examples,
+        examples=data.examples,
         transform_graph=transform_graph,
     ).with_id("Pusher")
     # A model that is not blessed is not worth converting first.
     converter.add_upstream_node(evaluator)
 
-    fingerprint_code(example_gen, statistics_gen, schema_gen, validator, gate, evaluator, converter, pusher)
-    fingerprint_code(contract_gen, data_files=[CONTRACT])
+    fingerprint_code(evaluator, converter, pusher)
     fingerprint_code(transform, modules=["modules.preprocessing"])
     fingerprint_code(trainer, modules=["modules.training"])
-    return Pipeline(
-        pipeline_name=config.name,
-        pipeline_root=pipeline_root,
-        components=[
-            example_gen,
-            statistics_gen,
-            schema_gen,
-            contract_gen,
-            validator,
-            gate,
-            transform,
-            trainer,
-            baseline,
-            evaluator,
-            converter,
-            pusher,
-        ],
-        enable_cache=True,
-        metadata_connection_config=metadata_connection_config,
-        beam_pipeline_args=BEAM_ARGS,
-    )
+    return [transform, trainer, baseline, evaluator, converter, pusher]
 
 
 def fingerprint_code(*nodes: BaseComponent, modules: Iterable[str] = (), data_files: Iterable[Path] = ()) -> None:

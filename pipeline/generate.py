@@ -1,12 +1,14 @@
 """Finds a release and continues a prompt with one of its files."""
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from modules.errors import InputError
 from modules.generation import LiteRTGenerator, SavedModelGenerator, TextGenerator
+from modules.prompt_templates import TEMPLATES, PromptTemplate
 from modules.release import MANIFEST, latest_release
 
 TFLITE_FILES = {"tflite-int8": "tflite/model_int8.tflite", "tflite-fp16": "tflite/model_fp16.tflite"}
@@ -36,15 +38,24 @@ def continue_prompt(
     temperature: float,
     top_k: int,
     seed: int,
+    raw: bool = False,
 ) -> str:
     """Continues a prompt; `modules.generation.TextGenerator` defines the settings.
+
+    The release of a model of instructions renders the prompt by the template that it was trained with.
 
     A single space at the prompt's end is taken back first: in GPT-2's vocabularies the space belongs to the word that
     follows, and a model has hardly seen a text that ends with one.
 
+    Args:
+        raw: Whether the prompt is taken as it stands, even if the model was trained with a template.
+
     Returns:
-        What follows the prompt as it was given.
+        What follows the prompt as it was given; of a template, the reply.
     """
+    template = None if raw else prompt_template(release)
+    if template:
+        prompt = template.prompt(prompt)
     held_back = " " if prompt.endswith(" ") and not prompt.endswith("  ") and prompt.strip() else ""
     with quiet_libraries():
         generator = open_generator(release, format)
@@ -57,6 +68,24 @@ def continue_prompt(
         )
         del generator  # LiteRT also logs when it goes
     return text.removeprefix(held_back)
+
+
+def prompt_template(release: Path) -> PromptTemplate | None:
+    """The template that a release's model was trained with; None for models of plain text.
+
+    Raises:
+        InputError: If the folder is not a release, or knows another template than this version.
+    """
+    try:
+        data = json.loads((release / MANIFEST).read_text(encoding="utf-8"))["data"]
+    except (OSError, ValueError, KeyError):
+        raise InputError(f"--release must be a folder with a {MANIFEST}. Received: {release}.") from None
+    name = data.get("prompt_template")
+    if name is not None and name not in TEMPLATES:
+        raise InputError(
+            f"{release / MANIFEST}: `prompt_template` must be one of {', '.join(TEMPLATES)}. Received: {name!r}."
+        )
+    return TEMPLATES[name] if name else None
 
 
 @contextlib.contextmanager

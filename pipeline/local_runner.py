@@ -23,6 +23,7 @@ NODES = (
     "TextExampleGen",
     "StatisticsGen",
     "SchemaGen",
+    "LatestBlessedData",
     "ExampleValidator",
     "AnomalyGate",
     "Transform",
@@ -46,11 +47,13 @@ class RunRequest(pydantic.BaseModel):
         config: The configuration.
         run_id: Names the run in ML Metadata.
         from_node: Start here and reuse what came before from the last run; None: run all.
+        data_only: End where the data is checked.
     """
 
     config: PipelineConfig
     run_id: str
     from_node: str | None = None
+    data_only: bool = False
 
 
 def main() -> int:
@@ -79,22 +82,21 @@ def run(request: RunRequest) -> None:
     from tfx.proto.orchestration import pipeline_pb2
 
     from modules import release, text_sources, tokenizer_files
-    from pipeline.dag import create_pipeline
+    from pipeline.dag import Placement, create_pipeline
 
     config = request.config
     progress.emit({"event": "phase", "text": "fingerprinting the text"})
-    dag = create_pipeline(
-        config,
+    placement = Placement(
         pipeline_root=str(config.pipeline_root.absolute()),
         push_directory=str(config.push_directory.absolute()),
         data_directory=str((config.workspace / "tfds").absolute()),
         data_fingerprint=text_sources.fingerprint(config.data.to_source()),
         preset_fingerprint=config.model.fingerprint(),
         push_directory_id=release.directory_id(config.push_directory),
-        tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.model_dump(exclude_none=True)),
+        tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.settings()),
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(config.metadata_path.absolute())),
     )
-    proto = compiler.Compiler().compile(dag)
+    proto = compiler.Compiler().compile(create_pipeline(config, placement, data_only=request.data_only))
     nodes = [node.pipeline_node.node_info.id for node in proto.nodes]
     runtime_parameter_utils.substitute_runtime_parameter(
         proto, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: request.run_id}

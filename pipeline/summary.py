@@ -12,13 +12,22 @@ from pipeline.config import PipelineConfig
 from pipeline.metadata import Run
 from pipeline.run_view import clock
 
+DROPPED = "dropped_"
 SPLITS = ("train", "eval", "test")
 
 
 def print_summary(run: Run, config: PipelineConfig, console: Console) -> None:
     """Prints what a run did and what it decided."""
-    console.print(Group(_data(run), _gate(run, config), *_release(run), _times(run)))
+    print_data(run, console)
+    console.print(Group(_gate(run, config), *_release(run), _times(run)))
     console.print(_verdict(run, config))
+
+
+def print_data(run: Run, console: Console) -> None:
+    """Prints what was kept of the data, what was dropped and why, and what looks odd."""
+    console.print(Group(_splits(run), *_dropped(run)))
+    for warning in _warnings(run):
+        console.print(warning, soft_wrap=True)
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -28,13 +37,40 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def _data(run: Run) -> RenderableType:
-    table = _table("Data", "split", "documents", "tokens")
+def _splits(run: Run) -> RenderableType:
+    table = _table("Data", "split", "documents", "bytes", "tokens")
     for split in SPLITS:
         documents = run.measured("TextExampleGen", "examples", f"documents_{split}")
+        size_bytes = run.measured("TextExampleGen", "examples", f"bytes_{split}")
         tokens = run.measured("Transform", "transformed_examples", f"tokens_{split}")
-        table.add_row(split, _count(documents), _count(tokens))
+        table.add_row(split, _count(documents), _count(size_bytes), _count(tokens))
     return table
+
+
+def _dropped(run: Run) -> list[RenderableType]:
+    """What was dropped, by reason; nothing where nothing was."""
+    examples = run.output("TextExampleGen", "examples")
+    properties = examples.properties if examples else {}
+    table = _table("Dropped", "reason", "documents")
+    for name, number in properties.items():
+        if name.startswith(DROPPED) and number:
+            table.add_row(name.removeprefix(DROPPED).replace("_", " "), _count(number))
+    return [table] if table.row_count else []
+
+
+def _warnings(run: Run) -> list[Text]:
+    warnings = []
+    examples = run.output("TextExampleGen", "examples")
+    if examples and examples.properties.get("secrets_found"):
+        path = Path(examples.uri, "counts.json")
+        first = json.loads(path.read_text(encoding="utf-8"))["secret_places"][0]
+        warnings.append(
+            f"{examples.properties['secrets_found']:,} passages look like secrets or addresses, the first in {first}; "
+            f"more in {relative(path)}. To leave such documents out: --set data.cleaning.secrets=drop"
+        )
+    for line in (run.measured("AnomalyGate", "blessing", "drift") or "").splitlines():
+        warnings.append(f"drift in {line}")
+    return [Text.assemble(("warning", "bold yellow"), f"  {warning}") for warning in warnings]
 
 
 def _gate(run: Run, config: PipelineConfig) -> RenderableType:

@@ -28,32 +28,28 @@ def compile_pipeline(config: PipelineConfig, output: Path, *, image: str, pipeli
         )
     except ImportError as error:
         raise InputError("compiling needs kfp: install the extra, `tfx-gpt2[cloud]`.") from error
-    from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 
     from modules import text_sources, tokenizer_files
-    from pipeline.dag import CONTRACT, ROOT, create_pipeline
+    from pipeline.dag import Placement, create_pipeline
 
     if output.suffix not in (".yaml", ".yml"):
         raise InputError(f"--output must end with .yaml. Received: {output}.")
     if not output.absolute().parent.is_dir():
         raise InputError(f"the folder of --output does not exist. Received: {output}.")
     root = pipeline_root.rstrip("/")
-    dag = create_pipeline(
-        config,
+    placement = Placement(
         pipeline_root=root,
         push_directory=f"{root}/releases",
         data_directory=f"{root}/tfds",
         data_fingerprint=text_sources.fingerprint(config.data.to_source()),
         preset_fingerprint=config.model.fingerprint(),
         push_directory_id="",
-        tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.model_dump(exclude_none=True)),
-        # In the image the project is the working directory.
-        contract=CONTRACT.relative_to(ROOT).as_posix(),
-        # Vertex knows TFX's own strategies only.
-        strategy_class=LatestBlessedModelStrategy,
+        tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.settings()),
+        project=Path(),  # in the image the project is the working directory
+        own_strategies=False,
     )
     runner = KubeflowV2DagRunner(
         KubeflowV2DagRunnerConfig(display_name=config.name, default_image=image, use_pipeline_spec_2_1=True),
         output_filename=str(output.absolute()),
     )
-    runner.run(dag)
+    runner.run(create_pipeline(config, placement))

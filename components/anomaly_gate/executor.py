@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+from absl import logging
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
 from tfx.dsl.components.base import base_executor
@@ -10,10 +11,16 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact, artifact_utils
 
 from modules.errors import InputError
+from modules.mlmd_values import STATISTICS_ID
+
+_DRIFT_TYPES = (
+    anomalies_pb2.AnomalyInfo.COMPARATOR_L_INFTY_HIGH,
+    anomalies_pb2.AnomalyInfo.COMPARATOR_JENSEN_SHANNON_DIVERGENCE_HIGH,
+)
 
 
 class Executor(base_executor.BaseExecutor):
-    """Reads the anomalies of every split and fails if there is one."""
+    """Reads the anomalies of every split and fails if there is one that may not pass."""
 
     def Do(
         self,
@@ -21,35 +28,57 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[artifact.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Fails on an anomaly.
+        """Fails on an anomaly; drift and skew may pass, as `on_drift` says.
 
         Raises:
             InputError: With every anomaly of every split in words.
         """
         anomalies = artifact_utils.get_single_instance(input_dict["anomalies"])
         problems: list[str] = []
+        drift: list[str] = []
         for split in artifact_utils.decode_split_names(anomalies.split_names):
             path = os.path.join(artifact_utils.get_split_uri([anomalies], split), DEFAULT_FILE_NAME)
             with fileio.open(path, "rb") as file:
                 found = anomalies_pb2.Anomalies.FromString(file.read())
-            problems.extend(f"  {split}: {problem}" for problem in describe(found))
+            problems.extend(f"  {split}: {problem}" for problem in describe(found, drift=False))
+            drift.extend(f"  {split}: {problem}" for problem in describe(found, drift=True))
         if problems:
             raise InputError(
-                "the data breaks its contract, schemas/text.pbtxt:\n"
+                f"the data breaks its contract, {exec_properties['contract']}:\n"
                 + "\n".join(problems)
                 + "\nMend the data, or change the contract if the data is right."
             )
+        if drift and exec_properties["on_drift"] == "stop":
+            raise InputError(
+                "the data drifted from the last run's, or the splits differ:\n"
+                + "\n".join(drift)
+                + "\nLook at the data. If it is meant to be so, run once with --set data.on_drift=warn, or change the "
+                f"comparators in {exec_properties['contract']}."
+            )
+        for line in drift:
+            logging.warning("Drift or skew:%s", line)
+        statistics = artifact_utils.get_single_instance(input_dict["statistics"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        blessing.set_int_custom_property(STATISTICS_ID, statistics.id)
+        blessing.set_string_custom_property("drift", "\n".join(line.strip() for line in drift))
         with fileio.open(os.path.join(blessing.uri, "BLESSED"), "w") as file:
             file.write("")
 
 
-def describe(anomalies: anomalies_pb2.Anomalies) -> list[str]:
-    """One line an anomaly: the feature, what is wrong, and the rule."""
+def describe(anomalies: anomalies_pb2.Anomalies, *, drift: bool) -> list[str]:
+    """One line an anomaly: the feature, what is wrong, and the rule.
+
+    Args:
+        anomalies: Of one split.
+        drift: Whether to describe drift and skew, or everything else.
+    """
     lines = []
-    if anomalies.HasField("dataset_anomaly_info"):
+    if anomalies.HasField("dataset_anomaly_info") and not drift:
         lines.append(f"the whole split: {anomalies.dataset_anomaly_info.description}")
     for feature, info in sorted(anomalies.anomaly_info.items()):
-        reasons = "; ".join(f"{reason.short_description}: {reason.description}" for reason in info.reason)
-        lines.append(f"`{feature}`: {reasons or info.description}")
+        reasons = [reason for reason in info.reason if (reason.type in _DRIFT_TYPES) == drift]
+        if reasons:
+            lines.append(f"`{feature}`: " + "; ".join(f"{one.short_description}: {one.description}" for one in reasons))
+        elif not info.reason and not drift:
+            lines.append(f"`{feature}`: {info.description}")
     return lines

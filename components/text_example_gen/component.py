@@ -3,6 +3,7 @@
 import json
 from typing import Any, ClassVar
 
+from modules.cleaning import CleaningSettings
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
@@ -18,6 +19,7 @@ class TextExampleGenSpec(component_spec.ComponentSpec):
     OUTPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
     PARAMETERS = {
         "source": component_spec.ExecutionParameter(type=str),
+        "cleaning": component_spec.ExecutionParameter(type=str),
         "splits": component_spec.ExecutionParameter(type=str),
         "input_fingerprint": component_spec.ExecutionParameter(type=str),
         "data_directory": component_spec.ExecutionParameter(type=str),
@@ -25,7 +27,7 @@ class TextExampleGenSpec(component_spec.ComponentSpec):
 
 
 class TextExampleGen(base_beam_component.BaseBeamComponent):
-    """Reads documents, drops exact duplicates and writes splits that follow from the content alone.
+    """Reads documents, drops what `cleaning` says and writes splits that follow from the content alone.
 
     Example:
         >>> source = DataSource.from_string("poems/*.txt", document_separator="blank_line")
@@ -45,6 +47,7 @@ class TextExampleGen(base_beam_component.BaseBeamComponent):
         self,
         *,
         source: str,
+        cleaning: str = "{}",
         splits: str,
         input_fingerprint: str,
         data_directory: str,
@@ -53,19 +56,22 @@ class TextExampleGen(base_beam_component.BaseBeamComponent):
 
         Args:
             source: A `text_sources.DataSource` as JSON.
+            cleaning: A `cleaning.CleaningSettings` as JSON.
             splits: Each split's share as JSON, `{"train": 18, "eval": 1, "test": 1}`.
             input_fingerprint: `text_sources.fingerprint` of the source: part of TFX's cache key, and
                 written to the artifact.
             data_directory: Where TFDS prepares datasets.
 
         Raises:
-            ValueError: `source` or `splits` is not what it must be.
+            ValueError: `source`, `cleaning` or `splits` is not what it must be.
         """
         DataSource.model_validate_json(source)
+        CleaningSettings.model_validate_json(cleaning)
         checked_weights(json.loads(splits))
         super().__init__(
             TextExampleGenSpec(
                 source=source,
+                cleaning=cleaning,
                 splits=splits,
                 input_fingerprint=input_fingerprint,
                 data_directory=data_directory,

@@ -1,5 +1,6 @@
-"""Executor of TextExampleGen: two small Beam jobs around the functions of `modules.bucketed_documents`."""
+"""Executor of TextExampleGen: small Beam jobs around the functions of `bucketed_documents` and `corpus_cleaning`."""
 
+import dataclasses
 import json
 import os
 import time
@@ -9,21 +10,24 @@ from typing import Any
 import apache_beam as beam
 import tensorflow as tf
 from absl import logging
+from modules.cleaning import CleaningSettings
 from tfx.components.example_gen import utils
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
-from modules import bucketed_documents, progress, text_sources, work_pieces
-from modules.bucketed_documents import BucketCounts
-from modules.document_readers import Document, ReadCounts
+from modules import bucketed_documents, cleaning, corpus_cleaning, progress, text_sources, work_pieces
+from modules.bucketed_documents import TRAIN, BucketCounts, StoredDocument
+from modules.document_filters import keep_documents
+from modules.documents import Document, ReadCounts
 from modules.errors import InputError
 from modules.text_sources import DataSource
 from modules.work_pieces import WorkPiece
 
 NODE = "TextExampleGen"
 COUNTS_FILE = "counts.json"
+REASONS = ("empty", *cleaning.REASONS, "exact_duplicate", "near_duplicate", "leaked")
 _REPORT_INTERVAL_S = 0.5
 
 
@@ -44,75 +48,114 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         source = DataSource.model_validate_json(exec_properties["source"])
+        settings = CleaningSettings.model_validate_json(exec_properties["cleaning"])
         weights = bucketed_documents.checked_weights(json.loads(exec_properties["splits"]))
         directory = os.path.join(self._get_tmp_dir(), "buckets")
         try:
             pieces = work_pieces.plan(source, exec_properties["data_directory"])
-            buckets = bucketed_documents.number_of_buckets(sum(piece.size_bytes for piece in pieces))
-            reading = self._scatter(pieces, directory, buckets)
+            job = _Job(
+                directory=directory,
+                buckets=bucketed_documents.number_of_buckets(sum(piece.size_bytes for piece in pieces)),
+                weights=weights,
+                settings=settings,
+                folders={split: os.path.join(examples.uri, f"Split-{split}") for split in weights},
+            )
+            reading = self._scatter(pieces, job)
             if reading.documents == 0:
                 raise text_sources.empty_corpus(source, reading)
-            kept = self._gather(examples, directory, buckets, weights)
+            kept = self._gather(job)
         finally:
             if tf.io.gfile.exists(directory):
                 tf.io.gfile.rmtree(directory)
+        kept.dropped = dict.fromkeys(REASONS, 0) | reading.dropped | kept.dropped
         bucketed_documents.check_splits(kept, weights)
         _describe(examples, list(weights), exec_properties["input_fingerprint"])
+        examples.set_string_custom_property("data_kind", source.kind)
+        if source.kind != "text":
+            examples.set_string_custom_property("prompt_template", source.template)
         _record_counts(examples, reading, kept)
 
-    def _scatter(self, pieces: list[WorkPiece], directory: str, buckets: int) -> ReadCounts:
-        """Reads every piece of work and throws its documents into buckets."""
-        results = os.path.join(directory, "read")
-        with self._make_beam_pipeline() as pipeline:
-            _ = (
-                pipeline
-                | "Pieces" >> beam.Create(pieces)
-                | "SpreadPieces" >> beam.Reshuffle()
-                | "Scatter" >> beam.ParDo(ScatterPiece(directory, buckets))
-                | "WriteReadCounts" >> beam.io.WriteToText(results, file_name_suffix=".jsonl")
-            )
+    def _scatter(self, pieces: list[WorkPiece], job: "_Job") -> ReadCounts:
+        """Reads every piece of work and throws the documents that pass the filters into buckets."""
         total = ReadCounts()
-        for row in _read_rows(results):
+        for row in self._results("read", job, pieces, ScatterPiece(job)):
             if "input_error" in row:
                 raise InputError(row["input_error"])
             total.add(ReadCounts(**row))
         return total
 
-    def _gather(
-        self, examples: standard_artifacts.Examples, directory: str, buckets: int, weights: dict[str, int]
-    ) -> BucketCounts:
-        """Turns every bucket into one file a split."""
-        folders = {split: os.path.join(examples.uri, f"Split-{split}") for split in weights}
-        for folder in folders.values():
+    def _gather(self, job: "_Job") -> BucketCounts:
+        """Drops duplicates and leaks, and turns every bucket into one file a split."""
+        for folder in job.folders.values():
             tf.io.gfile.makedirs(folder)
-        results = os.path.join(directory, "kept")
+        settings = job.settings
+        if settings.near_duplicates is not None or settings.leakage is not None:
+            list(self._results("study", job, range(job.buckets), StudyBucket(job)))
+        if settings.near_duplicates is not None:
+            corpus_cleaning.resolve_near_duplicates(job.directory, job.buckets, settings.near_duplicates)
+        if settings.leakage is None:
+            return self._write(job, tuple(job.weights))
+        corpus_cleaning.collect_held_out(job.directory, job.buckets)
+        # Only when all of train is marked is it known which held-out documents leaked.
+        counts = self._write(job, (TRAIN,))
+        counts.add(self._write(job, tuple(split for split in job.weights if split != TRAIN)))
+        return counts
+
+    def _write(self, job: "_Job", splits: tuple[str, ...]) -> BucketCounts:
+        counts = BucketCounts.zero(splits)
+        for row in self._results(f"write {' and '.join(splits)}", job, range(job.buckets), WriteBucket(job, splits)):
+            counts.add(BucketCounts(**row))
+        return counts
+
+    def _results(self, name: str, job: "_Job", work: Iterable[Any], function: beam.DoFn) -> Iterator[dict[str, Any]]:
+        """Runs a function over pieces of work in a Beam job; yields the JSON objects that it returned."""
+        prefix = os.path.join(job.directory, "results", name.replace(" ", "-"))
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | "Buckets" >> beam.Create(range(buckets))
-                | "SpreadBuckets" >> beam.Reshuffle()
-                | "Gather" >> beam.ParDo(GatherBucket(directory, buckets, weights, folders))
-                | "WriteKeptCounts" >> beam.io.WriteToText(results, file_name_suffix=".jsonl")
+                | "Work" >> beam.Create(list(work))
+                | "Spread" >> beam.Reshuffle()
+                | name >> beam.ParDo(function)
+                | "WriteResults" >> beam.io.WriteToText(prefix, file_name_suffix=".jsonl")
             )
-        return BucketCounts.sum(weights, (BucketCounts(**row) for row in _read_rows(results)))
+        for path in sorted(tf.io.gfile.glob(f"{prefix}-*")):
+            with tf.io.gfile.GFile(path) as handle:
+                for line in handle:
+                    yield json.loads(line)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What all workers need to know.
+
+    Attributes:
+        directory: Where the buckets lie.
+        buckets: How many there are.
+        weights: Each split's share.
+        settings: What is dropped.
+        folders: Where each split's files go.
+    """
+
+    directory: str
+    buckets: int
+    weights: dict[str, int]
+    settings: CleaningSettings
+    folders: dict[str, str]
 
 
 class ScatterPiece(beam.DoFn):
     """Reads one piece of work into the buckets; yields its counts, or what is wrong with the input."""
 
-    def __init__(self, directory: str, buckets: int):
-        self._directory = directory
-        self._buckets = buckets
+    def __init__(self, job: _Job):
+        self._job = job
         self._meter = _Meter("reading")
 
     def process(self, piece: WorkPiece) -> Iterable[str]:
         counts = ReadCounts()
+        documents = keep_documents(work_pieces.read(piece, counts), self._job.settings, counts)
         try:
             bucketed_documents.scatter(
-                self._metered(work_pieces.read(piece, counts)),
-                self._directory,
-                writer=piece.name,
-                buckets=self._buckets,
+                self._metered(documents), self._job.directory, writer=piece.name, buckets=self._job.buckets
             )
         except InputError as error:
             # Beam would wrap it in a traceback; as a result it reaches the user in its own words.
@@ -126,25 +169,67 @@ class ScatterPiece(beam.DoFn):
             yield document
 
 
-class GatherBucket(beam.DoFn):
-    """Writes one bucket's files; yields its counts as JSON."""
+class StudyBucket(beam.DoFn):
+    """Takes down one bucket's signatures and held-out n-grams."""
 
-    def __init__(self, directory: str, buckets: int, weights: dict[str, int], folders: dict[str, str]):
-        self._directory = directory
-        self._buckets = buckets
-        self._weights = weights
-        self._folders = folders
-        self._meter = _Meter("writing")
+    def __init__(self, job: _Job):
+        self._job = job
+        self._meter = _Meter("comparing")
 
     def process(self, bucket: int) -> Iterable[str]:
-        name = f"data_tfrecord-{bucket:05d}-of-{self._buckets:05d}.gz"
-        counts = bucketed_documents.gather_bucket(
-            self._directory,
+        corpus_cleaning.study_bucket(
+            self._job.directory,
             bucket,
-            weights=self._weights,
-            shard_path=lambda split: os.path.join(self._folders[split], name),
+            weights=self._job.weights,
+            settings=self._job.settings,
             on_document=self._meter.tick,
         )
+        yield "{}"
+
+
+class WriteBucket(beam.DoFn):
+    """Writes one bucket's files of some splits; yields its counts as JSON."""
+
+    def __init__(self, job: _Job, splits: tuple[str, ...]):
+        self._job = job
+        self._splits = splits
+        self._meter = _Meter("writing")
+        self._leakage: corpus_cleaning.Leakage | None = None
+
+    def setup(self) -> None:
+        if self._job.settings.leakage is not None:
+            self._leakage = corpus_cleaning.Leakage(self._job.directory)
+            if TRAIN not in self._splits:
+                self._leakage.load_marks(self._job.buckets)
+
+    def process(self, bucket: int) -> Iterable[str]:
+        near_duplicates = corpus_cleaning.NearDuplicates(self._job.directory, bucket)
+
+        def drop_reason(document: StoredDocument, split: str) -> str | None:
+            if document in near_duplicates:
+                return "near_duplicate"
+            if self._leakage is None:
+                return None
+            if split == TRAIN:
+                self._leakage.mark(document.content)
+            elif self._leakage.overlap(document.content) >= self._job.settings.leakage:
+                return "leaked"
+            return None
+
+        name = f"data_tfrecord-{bucket:05d}-of-{self._job.buckets:05d}.gz"
+        counts = BucketCounts.zero()
+        written = bucketed_documents.write_bucket(
+            # Copies are counted once, with the train split.
+            bucketed_documents.unique_documents(self._job.directory, bucket, counts if TRAIN in self._splits else None),
+            weights=self._job.weights,
+            splits=self._splits,
+            shard_path=lambda split: os.path.join(self._job.folders[split], name),
+            drop_reason=drop_reason,
+            on_document=self._meter.tick,
+        )
+        counts.add(written)
+        if self._leakage is not None and TRAIN in self._splits:
+            self._leakage.save_marks(bucket)
         yield counts.model_dump_json()
 
 
@@ -164,13 +249,6 @@ class _Meter:
             progress.report(NODE, done=self._documents, total=None, unit="documents", phase=self._phase)
 
 
-def _read_rows(prefix: str) -> Iterator[dict[str, Any]]:
-    for path in sorted(tf.io.gfile.glob(f"{prefix}-*")):
-        with tf.io.gfile.GFile(path) as handle:
-            for line in handle:
-                yield json.loads(line)
-
-
 def _describe(examples: standard_artifacts.Examples, splits: list[str], input_fingerprint: str) -> None:
     """Sets what TFX's own ExampleGens set, so that every stock component reads the artifact."""
     examples.split_names = artifact_utils.encode_split_names(splits)
@@ -181,22 +259,22 @@ def _describe(examples: standard_artifacts.Examples, splits: list[str], input_fi
 
 
 def _record_counts(examples: standard_artifacts.Examples, reading: ReadCounts, kept: BucketCounts) -> None:
-    """Writes the counts beside the splits and to ML Metadata: `documents_train`, `bytes_train` and so on."""
-    dropped = {
-        "exact_duplicates_dropped": kept.exact_duplicates_dropped,
-        "empty_dropped": reading.empty_dropped,
-        "control_characters_dropped": reading.control_characters_dropped,
+    """Writes the counts beside the splits and to ML Metadata: `documents_train`, `dropped_too_short` and so on."""
+    counts = {
+        "documents": kept.documents,
+        "bytes": kept.bytes,
+        "dropped": kept.dropped,
+        "control_characters_removed": reading.control_characters_removed,
+        "secrets": reading.secrets,
+        "secret_places": reading.secret_places,
     }
-    counts = {"documents": kept.documents, "bytes": kept.bytes, **dropped}
     with tf.io.gfile.GFile(os.path.join(examples.uri, COUNTS_FILE), "w") as handle:
-        handle.write(json.dumps(counts, indent=2) + "\n")
-    by_split = {
-        f"{kind}_{split}": value
-        for kind, values in (("documents", kept.documents), ("bytes", kept.bytes))
-        for split, value in values.items()
-    }
-    for name, value in {**by_split, **dropped}.items():
-        examples.set_int_custom_property(name, value)
-    logging.info("Examples written: %s, dropped: %s.", by_split, dropped)
+        handle.write(json.dumps(counts, indent=2, ensure_ascii=False) + "\n")
+    for kind in ("documents", "bytes", "dropped"):
+        for name, value in counts[kind].items():
+            examples.set_int_custom_property(f"{kind}_{name}", value)
+    examples.set_int_custom_property("control_characters_removed", reading.control_characters_removed)
+    examples.set_int_custom_property("secrets_found", sum(reading.secrets.values()))
+    logging.info("Examples written: %s", counts)
     total = sum(kept.documents.values())
     progress.report(NODE, done=total, total=total, unit="documents")

@@ -1,5 +1,6 @@
 """Duplicates, splits and order follow from the texts alone."""
 
+import hashlib
 import random
 import tracemalloc
 
@@ -8,27 +9,31 @@ import tensorflow as tf
 
 from modules import bucketed_documents
 from modules.bucketed_documents import BucketCounts
-from modules.document_readers import Document
+from modules.documents import Document
 from modules.errors import InputError
 
 WEIGHTS = {"train": 18, "eval": 1, "test": 1}
 
 
 def run(documents, folder, *, buckets=3, writers=2, weights=WEIGHTS) -> tuple[dict[str, list], BucketCounts]:
-    """Scatters and gathers; returns the splits' (text, source) pairs in the order of the files, and the counts."""
+    """Scatters and writes; returns the splits' (text, source) pairs in the order of the files, and the counts."""
     for writer in range(writers):
         part = documents[writer::writers]
         bucketed_documents.scatter(part, str(folder), writer=f"w{writer}", buckets=buckets)
     splits = {split: [] for split in weights}
-    counts = []
+    total = BucketCounts.zero(weights)
     for bucket in range(buckets):
         paths = {split: str(folder / f"{split}-{bucket}.gz") for split in weights}
-        counts.append(
-            bucketed_documents.gather_bucket(str(folder), bucket, weights=weights, shard_path=paths.__getitem__)
-        )
-        for split in counts[-1].documents:
+        counts = BucketCounts.zero()
+        written = bucketed_documents.write_bucket(
+            bucketed_documents.unique_documents(str(folder), bucket, counts),
+            weights=weights, splits=weights, shard_path=paths.__getitem__,
+        )  # fmt: skip
+        for split in written.documents:
             splits[split] += read_examples(paths[split])
-    return splits, BucketCounts.sum(weights, counts)
+        total.add(counts)
+        total.add(written)
+    return splits, total
 
 
 def read_examples(path) -> list[tuple[str, str]]:
@@ -41,10 +46,18 @@ def read_examples(path) -> list[tuple[str, str]]:
 
 
 def documents_of(texts, source="a.txt") -> list[Document]:
-    return [Document(text=text, source=source) for text in texts]
+    return [Document(features={"text": (text,)}, source=source) for text in texts]
+
+
+def digest(text: str) -> bytes:
+    return hashlib.sha256(documents_of([text])[0].payload()).digest()
 
 
 TEXTS = [f"Text number {number}" for number in range(200)]
+
+
+def stored_texts(folder, bucket: int) -> list[str]:
+    return [document.content for document in bucketed_documents.unique_documents(str(folder), bucket)]
 
 
 def test_digests_choose_buckets_and_splits():
@@ -69,7 +82,7 @@ def test_drops_exact_duplicates_and_keeps_the_first_source(tmp_path):
     assert sorted(splits["train"] + splits["eval"]) == [
         ("a", "c.txt"), ("a ", "z.txt"), ("b", "z.txt"), ("ü", "c.txt"),
     ]  # fmt: skip
-    assert counts.exact_duplicates_dropped == 2
+    assert counts.dropped == {"exact_duplicate": 2}
     assert sum(counts.documents.values()) == 4
     assert sum(counts.bytes.values()) == 6  # ü takes two
 
@@ -80,7 +93,7 @@ def test_order_buckets_and_writers_do_not_matter(tmp_path):
     many = run(documents_of(shuffled), tmp_path / "many", buckets=5, writers=3)
     assert one == many
     train = [text for text, _ in one[0]["train"]]
-    assert train == sorted(train, key=bucketed_documents.content_digest)
+    assert train == sorted(train, key=digest)
     assert one[1].documents == {"train": 185, "eval": 8, "test": 7}
 
 
@@ -94,19 +107,20 @@ def test_more_documents_move_none(tmp_path):
 def test_a_repeated_attempt_replaces_the_first(tmp_path):
     for _ in range(2):
         bucketed_documents.scatter(documents_of(["a"]), str(tmp_path), writer="w0", buckets=1)
-    assert [text for _, _, text in bucketed_documents.read_bucket(str(tmp_path), 0)] == [b"a"]
+    assert stored_texts(tmp_path, 0) == ["a"]
 
 
 def test_flushes_when_full(tmp_path, monkeypatch):
     monkeypatch.setattr(bucketed_documents, "FLUSH_BYTES", 100)
     bucketed_documents.scatter(documents_of(TEXTS), str(tmp_path), writer="w0", buckets=2)
-    found = [text.decode() for bucket in (0, 1) for _, _, text in bucketed_documents.read_bucket(str(tmp_path), bucket)]
-    assert sorted(found) == sorted(TEXTS)
+    assert sorted(stored_texts(tmp_path, 0) + stored_texts(tmp_path, 1)) == sorted(TEXTS)
 
 
 def test_an_empty_split_is_an_error():
-    counts = BucketCounts(documents={"train": 3, "eval": 0, "test": 0}, bytes={}, exact_duplicates_dropped=2)
-    message = r"but eval and test got none of the 3 different documents .*2 duplicates\. .*`document_separator`"
+    counts = BucketCounts(documents={"train": 3, "eval": 0, "test": 0}, bytes={}, dropped={"leaked": 2, "empty": 0})
+    message = (
+        r"but eval and test got none of the 3 different documents .*\(dropped: 2 leaked\)\. .*`document_separator`"
+    )
     with pytest.raises(InputError, match=message):
         bucketed_documents.check_splits(counts, WEIGHTS)
 
@@ -121,14 +135,17 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
     monkeypatch.setattr(bucketed_documents, "FLUSH_BYTES", 2**18)
 
     def peak_bytes(documents: int) -> int:
-        texts = (Document(text=f"{number} " * 100, source="a.txt") for number in range(documents))
+        texts = (Document(features={"text": (f"{number} " * 100,)}, source="a.txt") for number in range(documents))
         folder, buckets = tmp_path / str(documents), documents // 500
         tracemalloc.start()
         bucketed_documents.scatter(texts, str(folder), writer="w0", buckets=buckets)
         for bucket in range(buckets):
             path = f"{folder}/shard-{bucket}"
-            bucketed_documents.gather_bucket(
-                str(folder), bucket, weights={"train": 1, "eval": 1}, shard_path=lambda split, path=path: path + split
+            bucketed_documents.write_bucket(
+                bucketed_documents.unique_documents(str(folder), bucket),
+                weights={"train": 1, "eval": 1},
+                splits=("train", "eval"),
+                shard_path=lambda split, path=path: path + split,
             )
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()

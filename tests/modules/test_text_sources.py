@@ -10,7 +10,7 @@ import pydantic
 import pytest
 
 from modules import text_sources
-from modules.document_readers import Document, ReadCounts
+from modules.documents import Document, ReadCounts
 from modules.errors import InputError
 from modules.text_sources import DataSource
 
@@ -20,7 +20,7 @@ TEXTS = ["One, two.", 'He said "no".\nTwice.', "Grüße, 世界 \U0001f600"]
 def texts(path, counts=None, **settings) -> list[str]:
     source = DataSource(files=str(path), **settings)
     paths = text_sources.expand_files(source)
-    return [document.text for path in paths for document in text_sources.read_documents(path, source, counts=counts)]
+    return [document.content for path in paths for document in text_sources.read_documents(path, source, counts=counts)]
 
 
 def write_all_formats(folder) -> dict[str, object]:
@@ -34,8 +34,9 @@ def write_all_formats(folder) -> dict[str, object]:
     (folder / "a.txt").write_text("\n%%\n".join(TEXTS), encoding="utf-8")
     (folder / "a.csv.gz").write_bytes(gzip.compress(csv.encode()))
     (folder / "a.jsonl.gz").write_bytes(gzip.compress(json_lines.encode()))
+    (folder / "a.json").write_text("\ufeff" + json.dumps(rows, ensure_ascii=False, indent=1), encoding="utf-8")
     pq.write_table(pa.Table.from_pylist(rows), folder / "a.parquet")
-    return {name: folder / name for name in ("a.jsonl", "a.csv", "a.csv.gz", "a.jsonl.gz", "a.parquet")}
+    return {name: folder / name for name in ("a.jsonl", "a.json", "a.csv", "a.csv.gz", "a.jsonl.gz", "a.parquet")}
 
 
 class TestDataSource:
@@ -79,7 +80,7 @@ class TestReading:
         assert texts(tmp_path / "a.txt", document_separator="blank_line") == ["First:\nSpeak.", "All:\nSpeak, speak."]
 
     def test_literal_separator_across_pieces_of_a_stream(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("modules.document_readers._PIECE_CHARACTERS", 4)
+        monkeypatch.setattr("modules.text_files._PIECE_CHARACTERS", 4)
         (tmp_path / "a.txt").write_text("a\n<|end|>b<|end|>\nc\n---\n<|end|>")
         assert texts(tmp_path / "a.txt", document_separator="<|end|>") == ["a\n", "b", "\nc\n---\n"]
         (tmp_path / "a.txt").write_text("a\n\n---\nb\n---\nc")
@@ -90,7 +91,7 @@ class TestReading:
         (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in rows))
         counts = ReadCounts()
         assert texts(tmp_path / "a.jsonl", counts) == ["ab\tc\nd\re", "é\u200b"]
-        assert counts == ReadCounts(documents=2, empty_dropped=3, control_characters_dropped=4)
+        assert counts == ReadCounts(dropped={"empty": 3}, control_characters_removed=4)
 
     def test_byte_order_mark_is_no_text(self, tmp_path):
         (tmp_path / "a.txt").write_bytes("\ufeffabc".encode())
@@ -105,7 +106,7 @@ class TestReading:
         (tmp_path / "a.txt").write_text("a")
         source = DataSource(files=str(tmp_path / "a.txt"))
         path = str(tmp_path / "a.txt")
-        assert list(text_sources.read_documents(path, source)) == [Document(text="a", source="a.txt")]
+        assert list(text_sources.read_documents(path, source)) == [Document(features={"text": ("a",)}, source="a.txt")]
         assert text_sources.relative_names(["/d/x.txt", "/d/e/y.md"]) == {"/d/x.txt": "x.txt", "/d/e/y.md": "e/y.md"}
 
 
@@ -124,7 +125,14 @@ BAD_FILES = {
     "short.txt.gz": (gzip.compress(os.urandom(500).hex().encode())[:300], r"short\.txt\.gz is not a whole gzip file"),
     "plain.txt.gz": (b"not compressed", r"plain\.txt\.gz is not a whole gzip file"),
     "cut.parquet": (b"PAR1" + bytes(64), r"cut\.parquet cannot be read as Parquet after row 0"),
-    "a.docx": (b"PK", r"must end in one of \.txt, \.md, \.jsonl, \.csv, \.parquet.*a\.docx"),
+    "broken.json": (b'[{"text": "a"},\n {"text": ]', r"broken\.json: not valid JSON .*line 2"),
+    "object.json": (b'{"text": "a"}', r"object\.json: a \.json file must hold a list of objects"),
+    "items.json": (
+        b'[{"text": "a"}, 7]',
+        r"items\.json, row 2: each item of a \.json file must be an object .* Received: 7",
+    ),
+    "latin1.json": (b'[{"text": "\xe9"}]', r"latin1\.json is not UTF-8: byte 11\. Received: 0xe9"),
+    "a.docx": (b"PK", r"must end in one of \.txt, \.md, \.jsonl, \.json, \.csv, \.parquet.*a\.docx"),
 }
 
 
@@ -160,7 +168,7 @@ class TestFaults:
             texts(tmp_path)
 
     def test_document_too_long_to_hold(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("modules.document_readers.MAX_DOCUMENT_BYTES", 10)
+        monkeypatch.setattr("modules.data_files.MAX_DOCUMENT_BYTES", 10)
         for content, separator in (("123456789012", None), ("12345\n67890\n", None), ("12345\n67890\n", "%%")):
             (tmp_path / "a.txt").write_text(content)
             with pytest.raises(InputError, match=r"a document must be at most .* set `document_separator`"):
@@ -169,7 +177,9 @@ class TestFaults:
     @pytest.mark.parametrize("content", [b"", b" \n\n \n"])
     def test_empty_corpus(self, tmp_path, content):
         (tmp_path / "a.txt").write_bytes(content)
-        with pytest.raises(InputError, match=r"a\.txt holds no text: .* Received: 0 documents \(1 empty"):
+        with pytest.raises(
+            InputError, match=r"a\.txt holds no text that can be used: .* Received: 0 documents \(dropped: 1 empty"
+        ):
             text_sources.check_source(DataSource(files=str(tmp_path / "a.txt")))
 
     def test_check_looks_at_every_file_first(self, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from modules import text_sources, tfds_documents, work_pieces
-from modules.document_readers import Document, ReadCounts
+from modules.documents import Document, ReadCounts
 from modules.errors import InputError
 from modules.python_documentation import EnvironmentConfig, PythonDocumentation
 from modules.text_sources import DataSource
@@ -42,15 +42,10 @@ class TestByName:
         assert [piece.tfds_slice for piece in pieces] == ["test[0:1]", "train[0:2]", "train[2:4]", "train[4:5]"]
         counts = ReadCounts()
         documents = [document for piece in pieces for document in work_pieces.read(piece, counts)]
-        assert Document(text="Rhyme 0", source="tiny_rhymes/test") in documents
-        assert sorted(document.text for document in documents) == [
-            "Rhyme 0",
-            "Rhyme 0",
-            "Rhyme 1",
-            "Rhyme 2",
-            "Rhyme 3",
-        ]
-        assert counts == ReadCounts(documents=5, empty_dropped=1, control_characters_dropped=5)
+        assert Document(features={"text": ("Rhyme 0",)}, source="tiny_rhymes/test") in documents
+        texts = sorted(document.content for document in documents)
+        assert texts == ["Rhyme 0", "Rhyme 0", "Rhyme 1", "Rhyme 2", "Rhyme 3"]
+        assert counts == ReadCounts(dropped={"empty": 1}, control_characters_removed=5)
 
     def test_only_the_splits_asked_for(self, tmp_path):
         source = DataSource(tfds="tiny_rhymes", tfds_splits=("test",))

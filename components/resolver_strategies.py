@@ -1,0 +1,46 @@
+"""Which earlier artifacts a run is compared with: the latest that passed their gate, other than the run's own.
+
+Without leaving out its own, an identical second run would be compared with itself: inputs would differ from the first
+run's, and nothing from there on would be cached.
+"""
+
+from tfx.dsl.components.common import resolver
+from tfx.dsl.input_resolution.strategies import latest_blessed_model_strategy
+from tfx.types import artifact
+
+from modules.mlmd_values import STATISTICS_ID
+
+CANDIDATE_KEY = "candidate"
+
+_Artifacts = dict[str, list[artifact.Artifact]]
+
+
+class LatestOtherBlessedModelStrategy(latest_blessed_model_strategy.LatestBlessedModelStrategy):
+    """TFX's latest blessed model, leaving out the candidate."""
+
+    def resolve_artifacts(self, store: object, input_dict: _Artifacts) -> _Artifacts | None:
+        """Resolves `model` and `model_blessing`; the third channel, `candidate`, names the model to leave out."""
+        candidates = input_dict[CANDIDATE_KEY]
+        candidate_ids = {candidate.id for candidate in candidates}
+        others = {
+            "model": [model for model in input_dict["model"] if model.id not in candidate_ids],
+            "model_blessing": input_dict["model_blessing"],
+        }
+        resolved = super().resolve_artifacts(store, others)
+        return resolved and {**resolved, CANDIDATE_KEY: candidates}
+
+
+class LatestOtherBlessedStatisticsStrategy(resolver.ResolverStrategy):
+    """The statistics of the latest data that passed AnomalyGate, leaving out the candidate's."""
+
+    def resolve_artifacts(self, store: object, input_dict: _Artifacts) -> _Artifacts | None:
+        """Resolves `statistics`, to none where there are none; `data_blessing` names those that passed."""
+        candidates = input_dict[CANDIDATE_KEY]
+        blessed = {blessing.get_int_custom_property(STATISTICS_ID) for blessing in input_dict["data_blessing"]}
+        blessed -= {candidate.id for candidate in candidates}
+        found = [statistics for statistics in input_dict["statistics"] if statistics.id in blessed]
+        return {
+            "statistics": sorted(found, key=lambda statistics: statistics.id)[-1:],
+            "data_blessing": [],
+            CANDIDATE_KEY: candidates,
+        }

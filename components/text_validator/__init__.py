@@ -1,0 +1,1 @@
+"""TFX's ExampleValidator, which also checks drift and skew."""

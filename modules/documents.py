@@ -1,0 +1,101 @@
+"""What the corpus is made of: documents, and the counts of what reading did to them."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Self
+
+# Unicode's category Cc without tab, line feed and carriage return.
+_CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_PLACES_KEPT = 10
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Document:
+    """One example of the corpus and where it came from.
+
+    Attributes:
+        features: What becomes the tf.Example's features, by name, e.g. `{"text": ("Once upon a time",)}`.
+        source: A file's name, or a TFDS split.
+        place: Where exactly, for messages, e.g. `rows.jsonl, line 7`.
+    """
+
+    features: Mapping[str, tuple[str, ...]]
+    source: str
+    place: str = dataclasses.field(default="", compare=False)
+
+    @property
+    def content(self) -> str:
+        """All texts of the document, one after the other: what filters look at."""
+        return content_of(self.features)
+
+    def payload(self) -> bytes:
+        """The features as JSON: equal for exact duplicates only."""
+        return json.dumps(self.features, ensure_ascii=False, sort_keys=True).encode("utf-8")
+
+
+def content_of(features: Mapping[str, Iterable[str]]) -> str:
+    """Joins the features' texts by line feeds."""
+    return "\n".join(text for texts in features.values() for text in texts)
+
+
+@dataclasses.dataclass(kw_only=True)
+class ReadCounts:
+    """What reading did to the documents.
+
+    Attributes:
+        documents: How many were kept.
+        dropped: How many were not, by reason.
+        control_characters_removed: Characters taken out of texts.
+        secrets: Findings that look like a secret, by kind.
+        secret_places: The first few of them, e.g. `notes.txt: e-mail address`.
+    """
+
+    documents: int = 0
+    dropped: dict[str, int] = dataclasses.field(default_factory=dict)
+    control_characters_removed: int = 0
+    secrets: dict[str, int] = dataclasses.field(default_factory=dict)
+    secret_places: list[str] = dataclasses.field(default_factory=list)
+
+    def drop(self, reason: str) -> None:
+        """Counts one document that is not kept."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    def found_secret(self, kind: str, place: str) -> None:
+        """Counts one finding and remembers the place of the first few."""
+        self.secrets[kind] = self.secrets.get(kind, 0) + 1
+        if len(self.secret_places) < _PLACES_KEPT:
+            self.secret_places.append(f"{place}: {kind}")
+
+    def add(self, other: Self) -> None:
+        """Adds what another worker counted."""
+        self.documents += other.documents
+        self.control_characters_removed += other.control_characters_removed
+        add_up(self.dropped, other.dropped)
+        add_up(self.secrets, other.secrets)
+        self.secret_places = [*self.secret_places, *other.secret_places][:_PLACES_KEPT]
+
+    def as_dict(self) -> dict[str, object]:
+        """Returns the counts by name, for JSON."""
+        return dataclasses.asdict(self)
+
+
+def add_up(total: dict[str, int], more: Mapping[str, int]) -> None:
+    """Adds counts by name."""
+    for name, value in more.items():
+        total[name] = total.get(name, 0) + value
+
+
+def tidy(features: Mapping[str, Iterable[str]], counts: ReadCounts) -> dict[str, tuple[str, ...]]:
+    r"""Removes control characters and turns `\r\n` into `\n`: the one place where text changes.
+
+    `{"text": ["a\r\nb\x00"]}  ->  {"text": ("a\nb",)}`, one control character removed.
+    """
+    return {name: tuple(_tidy_text(text, counts) for text in texts) for name, texts in features.items()}
+
+
+def _tidy_text(text: str, counts: ReadCounts) -> str:
+    printable, removed = _CONTROL_CHARACTERS.subn("", text)
+    counts.control_characters_removed += removed
+    return printable.replace("\r\n", "\n")
