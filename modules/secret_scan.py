@@ -1,0 +1,149 @@
+"""Finds what looks like a secret or a personal address in a text, so that a model is not trained to repeat it.
+
+Every search starts from a literal that each such secret contains, so that clean text costs only a few substring
+searches. All patterns take linear time: what may repeat is bounded, or cannot be matched in two ways.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+
+class Secret(NamedTuple):
+    """What kind of secret stands where; never the secret itself.
+
+    Attributes:
+        kind: One of `KINDS`.
+        start: The index of its first character in the text.
+        line: The line it stands in, from 1.
+    """
+
+    kind: str
+    start: int
+    line: int
+
+
+class _Pattern(NamedTuple):
+    needles: tuple[str, ...]
+    expression: re.Pattern[str]
+    is_secret: Callable[[re.Match[str]], bool] = lambda match: True
+
+
+# RFC 2606 and RFC 6761: names that are reserved for documentation and tests.
+_RESERVED_DOMAIN = re.compile(r"(?:^|\.)(?:example(?:\.(?:com|net|org))?|invalid|test|localhost)$")
+# Country codes have two letters (ISO 3166-1); of the longer ones, those in common use
+# (https://data.iana.org/TLD/tlds-alpha-by-domain.txt), for else `weights@self.sum` were an address.
+_TOP_LEVEL_DOMAIN = re.compile(
+    r"[a-z]{2}|com|org|net|edu|gov|mil|int|info|biz|name|pro|mobi|arpa|aero|coop|museum|travel|jobs|app|dev|page|"
+    r"cloud|online|site|website|tech|store|shop|blog|email|mail|xyz|club|live|news|world|agency|company|systems|"
+    r"solutions|digital|network|academy|university|science|berlin|london|paris|tokyo|nyc"
+)
+_PLACEHOLDER = re.compile(
+    r"example|your|placeholder|change.?me|dummy|sample|test|redacted|(.)\1{4}|1234567|abcdef", re.IGNORECASE
+)
+_MANY_KINDS = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])", re.DOTALL)
+_LETTER_AND_DIGITS = re.compile(r"(?=.*[A-Za-z])(?=(?:[^0-9]*[0-9]){2})", re.DOTALL)
+
+
+def find_secrets(text: str) -> Iterator[Secret]:
+    """Yields what looks like a secret, kind by kind in the order of `KINDS`.
+
+    `'token = "q8Zr2LxV90bTn4Wd"'` holds one of kind `assigned_secret` in line 1. What documentation writes in
+    place of one does not count: `user@example.com`, `AKIA…EXAMPLE`, `password = "your-password-1"`.
+    """
+    for kind, pattern in _PATTERNS.items():
+        if any(needle in text for needle in pattern.needles):
+            for match in pattern.expression.finditer(text):
+                if pattern.is_secret(match):
+                    yield Secret(kind, match.start(), 1 + text.count("\n", 0, match.start()))
+
+
+def _is_personal_address(match: re.Match[str]) -> bool:
+    user, domain = match["user"], match["domain"]
+    top = domain.rpartition(".")[2]
+    return bool(
+        # `git@github.com:…` is a place, not a person.
+        user != "git"
+        and (top.islower() or domain.isupper())
+        and _TOP_LEVEL_DOMAIN.fullmatch(top.lower())
+        and not _RESERVED_DOMAIN.search(domain.lower())
+    )
+
+
+def _is_no_example(match: re.Match[str]) -> bool:
+    return not match.group().endswith("EXAMPLE")
+
+
+def _looks_random(match: re.Match[str]) -> bool:
+    return bool(_MANY_KINDS.match(match["value"]) and not _PLACEHOLDER.search(match["value"]))
+
+
+def _is_no_placeholder(match: re.Match[str]) -> bool:
+    value = match["value"] or match["bare"]
+    return bool(_LETTER_AND_DIGITS.match(value) and not _PLACEHOLDER.search(value))
+
+
+_PATTERNS = {
+    # RFC 5322, 3.4.1, without quoted users. What follows a call or an index is code: `x@self.weight.to(device)`.
+    "email_address": _Pattern(
+        ("@",),
+        re.compile(
+            r"(?<![A-Za-z0-9._%+/@-])(?P<user>[A-Za-z0-9][A-Za-z0-9._%+-]{0,63})"
+            r"@(?P<domain>(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}+)(?![A-Za-z0-9_(\[@-]|\.[A-Za-z0-9])"
+        ),
+        _is_personal_address,
+    ),
+    # AWS, IAM user guide, "IAM identifiers", unique identifiers: AKIA a permanent key, ASIA a temporary one.
+    # AWS's own examples end in EXAMPLE.
+    "aws_access_key_id": _Pattern(
+        ("AKIA", "ASIA"), re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Za-z0-9])"), _is_no_example
+    ),
+    # RFC 7468, sections 10 and 11; OpenSSH, PROTOCOL.key; RFC 4880, 6.2. Key material must follow the header.
+    "private_key": _Pattern(
+        ("-----BEGIN",),
+        re.compile(
+            r"-----BEGIN (?:(?:RSA|EC|DSA|OPENSSH|ENCRYPTED|PGP) )?PRIVATE KEY(?: BLOCK)?-----"
+            r"(?:\s|\\r|\\n){1,8}(?:[A-Za-z0-9+/]{20}|Proc-Type:|Version:|Comment:)"
+        ),
+    ),
+    # GitHub Docs, "About authentication to GitHub", token formats.
+    "github_token": _Pattern(
+        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+        re.compile(
+            r"(?<![A-Za-z0-9_])(?P<value>gh[pousr]_[A-Za-z0-9]{36,251}+|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59})(?!\w)"
+        ),
+        _looks_random,
+    ),
+    # Slack, "Tokens" (https://docs.slack.dev/authentication/tokens): xoxb bots, xoxp users, xapp apps, xoxe expiring.
+    "slack_token": _Pattern(
+        ("xox", "xapp-"),
+        re.compile(r"(?<![A-Za-z0-9])(?:xox[abceoprs](?:\.xox[bp])?|xapp)-[0-9][A-Za-z0-9-]{20,250}(?![A-Za-z0-9])"),
+    ),
+    # Google Cloud, "Manage API keys": strings that start with AIza, 39 characters.
+    "google_api_key": _Pattern(("AIza",), re.compile(r"(?<![A-Za-z0-9_-])AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])")),
+    # RFC 7519: header, claims and signature in base64url; a JSON object's {" is eyJ.
+    "json_web_token": _Pattern(
+        ("eyJ",),
+        re.compile(r"(?<![A-Za-z0-9_.-])eyJ[A-Za-z0-9_-]{10,}+\.eyJ[A-Za-z0-9_-]{10,}+\.[A-Za-z0-9_-]{10,}+"),
+    ),
+    # OpenAI, API reference, "Authentication" (sk-…, sk-proj-…); Stripe Docs, "API keys" (sk_live_…, rk_live_…).
+    "secret_api_key": _Pattern(
+        ("sk-", "sk_live_", "sk_test_", "rk_live_", "rk_test_"),
+        re.compile(r"(?<![A-Za-z0-9_-])(?P<value>sk-[A-Za-z0-9_-]{20,200}+|[sr]k_(?:live|test)_[A-Za-z0-9]{16,250}+)"),
+        _looks_random,
+    ),
+    # A name, a sign and a long value: in quotes, or bare and at the end of its line as in an .env file.
+    "assigned_secret": _Pattern(
+        ("assword", "ASSWORD", "asswd", "ASSWD", "ecret", "ECRET", "oken", "OKEN", "api", "Api", "API"),
+        re.compile(
+            # Tokens that name a page of results are no secrets.
+            r"(?<!page_)(?<!page)(?<!page )(?:password|passwd|secret|token|api[_-]?key)(?:[_-]?(?:id|key|value))?[\"']?[ \t]{0,8}[:=][ \t]{0,8}"
+            r"(?:(?P<quote>[\"'])(?P<value>[^\s\"'<>{}()\[\]]{12,256})(?P=quote)"
+            r"|(?P<bare>[A-Za-z0-9+/_=-]{16,256}+)(?=\s|$))",
+            re.IGNORECASE,
+        ),
+        _is_no_placeholder,
+    ),
+}
+
+KINDS = tuple(_PATTERNS)
