@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from modules.documents import Document, add_up, content_of
 from modules.errors import InputError
-from modules.text_statistics import word_sample
+from modules.text_statistics import length_bucket, word_sample
 
 TRAIN = "train"
 BUCKET_BYTES = 16 * 2**20
@@ -251,10 +251,10 @@ def _text_bytes(features: Mapping[str, list[str]]) -> int:
 def serialized_example(features: Mapping[str, list[str]], source: str) -> bytes:
     """Returns a tf.Example with the features as UTF-8, `source`, and what StatisticsGen can make something of.
 
-    `characters` (int64) is the length of the texts; `words` are the first few pre-tokens, a sample.
+    `characters` (int64) is the length of the texts, `length` its bucket; `words` are the first few words, a sample.
     """
     content = content_of(features)
-    lists = {**features, "source": [source], "words": word_sample(content)}
+    lists = {**features, "source": [source], "length": [length_bucket(len(content))], "words": word_sample(content)}
     columns = {
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode("utf-8") for value in values]))
         for name, values in lists.items()

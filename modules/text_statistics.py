@@ -9,6 +9,15 @@ SAMPLE_WORDS = 64
 _WORD = re.compile(r" ?[^\W\d_]+| ?\d+| ?[^\s\w]+| ?_+")
 
 
+def length_bucket(characters: int) -> str:
+    """The range from one power of two to the next that holds a length: 300 gives `"256-511"`.
+
+    Lengths of documents spread over several magnitudes; a histogram of equal widths would show the longest only.
+    """
+    start = 1 << max(characters.bit_length() - 1, 0)
+    return f"{start}-{2 * start - 1}"
+
+
 def word_sample(text: str) -> list[str]:
     """The text's first words, numbers and runs of marks, at most `SAMPLE_WORDS`, without the space before them.
 

@@ -141,7 +141,7 @@ def read_slice(
             features = tidy({"text": [_decoded(raw, f"tfds:{source.tfds}, {piece}")]}, counts)
             if features["text"][0].strip():
                 name = default if sources is None else sources[index].decode()
-                yield Document(features=features, source=name, place=f"tfds:{source.tfds}, {piece}")
+                yield Document(features=features, source=name, place=name)
             else:
                 counts.drop("empty")
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
-from modules.cleaning import CleaningSettings
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from modules import tokenizer_files
+from modules.cleaning import CleaningSettings
 from modules.errors import InputError
 from modules.text_sources import TFDS_PREFIX, DataSource
 
@@ -54,7 +54,7 @@ class DataConfig(Settings):
         description="Splits .txt and .md files: `blank_line`, or any literal text. Default: a document a file.",
     )
     splits: SplitWeights = SplitWeights()
-    cleaning: CleaningSettings = Field(CleaningSettings(), description="What is dropped, and what is only warned of.")
+    cleaning: CleaningSettings = CleaningSettings.model_validate({})
     on_drift: Literal["warn", "stop"] = Field(
         "warn", description="What to do where the text drifted from the last run's, or eval differs from train."
     )

@@ -10,7 +10,6 @@ from typing import Any
 import apache_beam as beam
 import tensorflow as tf
 from absl import logging
-from modules.cleaning import CleaningSettings
 from tfx.components.example_gen import utils
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
@@ -19,6 +18,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from modules import bucketed_documents, cleaning, corpus_cleaning, progress, text_sources, work_pieces
 from modules.bucketed_documents import TRAIN, BucketCounts, StoredDocument
+from modules.cleaning import CleaningSettings
 from modules.document_filters import keep_documents
 from modules.documents import Document, ReadCounts
 from modules.errors import InputError
@@ -204,17 +204,17 @@ class WriteBucket(beam.DoFn):
 
     def process(self, bucket: int) -> Iterable[str]:
         near_duplicates = corpus_cleaning.NearDuplicates(self._job.directory, bucket)
+        limit = self._job.settings.leakage
 
         def drop_reason(document: StoredDocument, split: str) -> str | None:
             if document in near_duplicates:
                 return "near_duplicate"
-            if self._leakage is None:
+            if self._leakage is None or limit is None:
                 return None
             if split == TRAIN:
                 self._leakage.mark(document.content)
-            elif self._leakage.overlap(document.content) >= self._job.settings.leakage:
-                return "leaked"
-            return None
+                return None
+            return "leaked" if self._leakage.overlap(document.content) >= limit else None
 
         name = f"data_tfrecord-{bucket:05d}-of-{self._job.buckets:05d}.gz"
         counts = BucketCounts.zero()
@@ -260,18 +260,17 @@ def _describe(examples: standard_artifacts.Examples, splits: list[str], input_fi
 
 def _record_counts(examples: standard_artifacts.Examples, reading: ReadCounts, kept: BucketCounts) -> None:
     """Writes the counts beside the splits and to ML Metadata: `documents_train`, `dropped_too_short` and so on."""
+    numbers = {"documents": kept.documents, "bytes": kept.bytes, "dropped": kept.dropped}
     counts = {
-        "documents": kept.documents,
-        "bytes": kept.bytes,
-        "dropped": kept.dropped,
+        **numbers,
         "control_characters_removed": reading.control_characters_removed,
         "secrets": reading.secrets,
         "secret_places": reading.secret_places,
     }
     with tf.io.gfile.GFile(os.path.join(examples.uri, COUNTS_FILE), "w") as handle:
         handle.write(json.dumps(counts, indent=2, ensure_ascii=False) + "\n")
-    for kind in ("documents", "bytes", "dropped"):
-        for name, value in counts[kind].items():
+    for kind, values in numbers.items():
+        for name, value in values.items():
             examples.set_int_custom_property(f"{kind}_{name}", value)
     examples.set_int_custom_property("control_characters_removed", reading.control_characters_removed)
     examples.set_int_custom_property("secrets_found", sum(reading.secrets.values()))

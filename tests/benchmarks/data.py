@@ -1,8 +1,8 @@
 """How fast text goes from files to token ids, and in how much memory: `make bench-data`.
 
 Corpora of 10, 100 and 1,000 MB are made from Python's help texts, repeated with every fifth word replaced, so that no
-document is a near duplicate of another. Each goes through the pipeline from TextExampleGen to Transform with the default
-cleaning and a vocabulary trained on it, in a process of its own whose peak memory the kernel tells.
+document is a near duplicate of another. Each goes through the pipeline from TextExampleGen to Transform with the
+default cleaning and a vocabulary trained on it, in a process of its own whose peak memory the kernel tells.
 """
 
 import argparse

@@ -89,8 +89,10 @@ class TestPythonDocumentation:
         pieces = work_pieces.plan(source, str(tmp_path))
         documents = [document for piece in pieces for document in work_pieces.read(piece, ReadCounts())]
         assert {document.source for document in documents} == {"json", "unittest"}
-        assert any(document.text.startswith("Serialize ``obj`` to a JSON formatted ``str``.") for document in documents)
-        assert not [document for document in documents if "\n    Serialize" in document.text]
+        assert any(
+            document.content.startswith("Serialize ``obj`` to a JSON formatted ``str``.") for document in documents
+        )
+        assert not [document for document in documents if "\n    Serialize" in document.content]
         prepared = tmp_path / "python_documentation" / EnvironmentConfig.of(("json", "unittest")).name / "1.0.0"
         assert prepared.is_dir()
 
