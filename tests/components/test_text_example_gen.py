@@ -12,8 +12,11 @@ from tfx import v1 as tfx
 from tfx.orchestration import metadata
 
 from components.text_example_gen.component import TextExampleGen
+from components.text_example_gen.executor import REASONS
 from modules import text_sources
+from modules.cleaning import CleaningSettings
 from modules.errors import InputError
+from modules.mlmd_values import plain_values
 from modules.text_sources import DataSource
 
 SPLITS = '{"train": 2, "eval": 1, "test": 1}'
@@ -26,9 +29,10 @@ class Workspace:
         self.folder = folder
         self.connection = metadata.sqlite_metadata_connection_config(str(folder / "metadata.sqlite"))
 
-    def run(self, source: DataSource, splits: str = SPLITS, *, statistics: bool = False) -> None:
+    def run(self, source: DataSource, splits: str = SPLITS, *, statistics: bool = False, **cleaning: object) -> None:
         example_gen = TextExampleGen(
             source=source.model_dump_json(),
+            cleaning=CleaningSettings.model_validate(cleaning).model_dump_json(),
             splits=splits,
             input_fingerprint=text_sources.fingerprint(source),
             data_directory=str(self.folder / "tfds"),
@@ -93,14 +97,17 @@ def test_a_pipeline_reads_what_it_writes(workspace, tmp_path):
     assert sorted(pairs) == sorted([(text, "a.jsonl") for text in texts] + [("Bell", "a.jsonl")])
 
     artifact = workspace.artifact()
-    properties = {name: value.int_value or value.string_value for name, value in artifact.custom_properties.items()}
+    properties = plain_values(artifact.custom_properties)
     counts = {split: len(pairs) for split, pairs in splits.items()}
     written = {split: sum(len(text) for text, _ in pairs) for split, pairs in splits.items()}
-    dropped = {"exact_duplicates_dropped": 2, "empty_dropped": 1, "control_characters_dropped": 1}
+    dropped = {**dict.fromkeys(REASONS, 0), "empty": 1, "exact_duplicate": 2}
     expected = {
         **{f"documents_{split}": number for split, number in counts.items()},
         **{f"bytes_{split}": number for split, number in written.items()},
-        **dropped,
+        **{f"dropped_{reason}": number for reason, number in dropped.items()},
+        "control_characters_removed": 1,
+        "secrets_found": 0,
+        "data_kind": "text",
         "input_fingerprint": text_sources.fingerprint(source),
         "payload_format": "FORMAT_TF_EXAMPLE",
         "file_format": "tfrecords_gzip",
@@ -109,7 +116,14 @@ def test_a_pipeline_reads_what_it_writes(workspace, tmp_path):
     assert artifact.custom_properties["span"].int_value == 0
     assert json.loads(artifact.properties["split_names"].string_value) == ["train", "eval", "test"]
     counts_file = json.loads(pathlib.Path(artifact.uri, "counts.json").read_text())
-    assert counts_file == {"documents": counts, "bytes": written, **dropped}
+    assert counts_file == {
+        "documents": counts,
+        "bytes": written,
+        "dropped": dropped,
+        "control_characters_removed": 1,
+        "secrets": {},
+        "secret_places": [],
+    }
     assert not list(tmp_path.rglob("bucket-*"))
     assert statistics_counts(workspace) == counts
 
@@ -153,8 +167,94 @@ def test_too_few_documents_for_the_splits(workspace, tmp_path):
     with pytest.raises(InputError, match=r"got none of the 1 different documents .*`document_separator`"):
         workspace.run(DataSource(files=str(tmp_path / "a.txt")))
     (tmp_path / "a.txt").write_text(" \n")
-    with pytest.raises(InputError, match=r"a\.txt holds no text"):
+    with pytest.raises(InputError, match=r"a\.txt holds no text that can be used: .*dropped: 1 empty"):
         workspace.run(DataSource(files=str(tmp_path / "a.txt")))
+
+
+# Sentences of 20 words, each with words of its own: no two share a run of five.
+def sentence(number: int) -> str:
+    return " ".join(f"{word}{number}" for word in "abcdefghijklmnopqrst")
+
+
+def test_every_drop_is_counted_by_its_reason(workspace, tmp_path):
+    texts = [sentence(number) for number in range(60)]
+    near = [text.replace("j", "x", 1) for text in texts[:3]]
+    write_lines(tmp_path / "a.jsonl", [*texts, *near, texts[0], "Short.", "\ufffd" * 9 + texts[9], " "])
+    (tmp_path / "b.txt").write_text("Write to anna@tfx-mail.org, please: " + texts[8])
+
+    workspace.run(
+        DataSource(files=(str(tmp_path / "*.jsonl"), str(tmp_path / "*.txt"))), min_characters=10, near_duplicates=0.5
+    )
+    artifact = workspace.artifact()
+    dropped = {
+        name.removeprefix("dropped_"): value.int_value
+        for name, value in artifact.custom_properties.items()
+        if name.startswith("dropped_") and value.int_value
+    }
+    assert dropped == {"empty": 1, "too_short": 1, "charset": 1, "exact_duplicate": 1, "near_duplicate": 4}
+    assert sum(len(pairs) for pairs in workspace.examples().values()) == 60
+    counts = json.loads(pathlib.Path(artifact.uri, "counts.json").read_text())
+    assert counts["secrets"] == {"email_address": 1}
+    assert counts["secret_places"] == [f"{tmp_path}/b.txt, line 1: email_address"]
+    assert artifact.custom_properties["secrets_found"].int_value == 1
+
+    workspace.run(DataSource(files=str(tmp_path / "b.txt"), document_separator="."), secrets="drop", near_duplicates=None)
+    assert workspace.artifact().custom_properties["dropped_secret"].int_value == 1
+    assert workspace.artifact().custom_properties["dropped_near_duplicate"].int_value == 0
+
+
+def test_held_out_text_that_stands_in_train_is_dropped(workspace, tmp_path):
+    # Each text once alone and once inside a longer one: unlike as wholes, but the short one leaks where the long one
+    # is in train.
+    long = [" ".join(sentence(10 * number + part) for part in range(5)) for number in range(60)]
+    write_lines(tmp_path / "a.jsonl", long + [sentence(10 * number) for number in range(60)])
+    source = DataSource(files=str(tmp_path / "a.jsonl"))
+
+    workspace.run(source, leakage=None)
+    before = {split: {text for text, _ in pairs} for split, pairs in workspace.examples().items()}
+    assert sum(map(len, before.values())) == 120
+    held_out = {split: texts for split, texts in before.items() if split != "train"}
+    leaked = {
+        split: {text for text in texts if any(text in other for other in before["train"])}
+        for split, texts in held_out.items()
+    }
+    assert all(leaked.values())
+
+    workspace.run(source)
+    after = {split: {text for text, _ in pairs} for split, pairs in workspace.examples().items()}
+    assert after["train"] == before["train"]
+    for split in held_out:
+        assert after[split] == before[split] - leaked[split]
+    properties = workspace.artifact().custom_properties
+    assert properties["dropped_leaked"].int_value == sum(map(len, leaked.values()))
+
+
+def test_instructions_become_prompts_and_completions(workspace, tmp_path):
+    rows = [{"instruction": f"Say {number}.", "output": f"It is {number}."} for number in range(40)]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    workspace.run(DataSource(files=str(tmp_path / "a.json"), kind="instruction"), statistics=True)
+    records = [
+        tf.train.Example.FromString(record).features.feature
+        for path in pathlib.Path(workspace.artifact().uri).glob("Split-*/*")
+        for record in tf.data.TFRecordDataset([str(path)], "GZIP").as_numpy_iterator()
+    ]
+    found = {
+        (record["prompt"].bytes_list.value[0].decode(), record["completion"].bytes_list.value[0].decode())
+        for record in records
+    }
+    assert found == {
+        (f"### Instruction:\nSay {number}.\n\n### Response:\n", f"It is {number}.") for number in range(40)
+    }
+    assert {name for record in records for name in record} == {
+        "prompt", "completion", "source", "characters", "length", "words",
+    }  # fmt: skip
+    assert workspace.artifact().custom_properties["prompt_template"].string_value == "headings"
+
+
+def test_nothing_left_after_cleaning_is_an_error_with_the_reasons(workspace, tmp_path):
+    write_lines(tmp_path / "a.jsonl", ["Too short.", "This too.", ""])
+    with pytest.raises(InputError, match=r"0 documents \(dropped: 1 empty, 2 too_short\)\. .*relax `data.cleaning`"):
+        workspace.run(DataSource(files=str(tmp_path / "a.jsonl")), min_characters=100)
 
 
 def test_wrong_wiring_fails_when_built():
@@ -162,5 +262,7 @@ def test_wrong_wiring_fails_when_built():
     TextExampleGen(**settings)
     with pytest.raises(ValueError, match="Splits must be shares by name"):
         TextExampleGen(**settings | {"splits": '{"train": 1}'})
+    with pytest.raises(ValueError, match="Extra inputs are not permitted"):
+        TextExampleGen(**settings, cleaning='{"min_letters": 3}')
     with pytest.raises(ValueError, match="exactly one of `tfds` and `files`"):
         TextExampleGen(**settings | {"source": "{}"})
