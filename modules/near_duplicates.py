@@ -1,9 +1,9 @@
 """Near-duplicate documents by MinHash, for a million documents in tens of bytes of memory each.
 
-`signature` sketches a document's word 5-grams with datasketch's MinHash permutations; documents whose sketches agree in a whole
-band of values are candidates (Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3), and
-each candidate is verified by the whole sketch. Bands are compared by sorting: datasketch's own index keeps every
-band in dictionaries, about 5 kB a document.
+`signature` sketches a document's word 5-grams with datasketch's MinHash permutations; documents whose sketches
+agree in a whole band of values are candidates (Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets",
+chapter 3), and each candidate is verified by the whole sketch. Bands are compared by sorting: datasketch's own
+index keeps every band in dictionaries, about 5 kB a document.
 """
 
 import functools
@@ -129,8 +129,10 @@ def _groups_of_equals(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The documents that share their key with another, in order of the keys, and the number of each one's group."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
-    same_as_previous = np.append(False, ordered[1:] == ordered[:-1])
-    shared = same_as_previous | np.append(same_as_previous[1:], False)
+    same_as_previous = np.zeros(len(keys), bool)
+    same_as_previous[1:] = ordered[1:] == ordered[:-1]
+    shared = same_as_previous.copy()
+    shared[:-1] |= same_as_previous[1:]
     return order[shared], np.cumsum(~same_as_previous[shared])
 
 

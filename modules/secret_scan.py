@@ -52,10 +52,13 @@ def find_secrets(text: str) -> Iterator[Secret]:
     place of one does not count: `user@example.com`, `AKIA…EXAMPLE`, `password = "your-password-1"`.
     """
     for kind, pattern in _PATTERNS.items():
-        if any(needle in text for needle in pattern.needles):
-            for match in pattern.expression.finditer(text):
-                if pattern.is_secret(match):
-                    yield Secret(kind, match.start(), 1 + text.count("\n", 0, match.start()))
+        if not any(needle in text for needle in pattern.needles):
+            continue
+        line, counted = 1, 0
+        for match in pattern.expression.finditer(text):
+            if pattern.is_secret(match):
+                line, counted = line + text.count("\n", counted, match.start()), match.start()
+                yield Secret(kind, counted, line)
 
 
 def _is_personal_address(match: re.Match[str]) -> bool:
@@ -137,7 +140,8 @@ _PATTERNS = {
         ("assword", "ASSWORD", "asswd", "ASSWD", "ecret", "ECRET", "oken", "OKEN", "api", "Api", "API"),
         re.compile(
             # Tokens that name a page of results are no secrets.
-            r"(?<!page_)(?<!page)(?<!page )(?:password|passwd|secret|token|api[_-]?key)(?:[_-]?(?:id|key|value))?[\"']?[ \t]{0,8}[:=][ \t]{0,8}"
+            r"(?<!page_)(?<!page)(?<!page )(?:password|passwd|secret|token|api[_-]?key)"
+            r"(?:[_-]?(?:id|key|value))?[\"']?[ \t]{0,8}[:=][ \t]{0,8}"
             r"(?:(?P<quote>[\"'])(?P<value>[^\s\"'<>{}()\[\]]{12,256})(?P=quote)"
             r"|(?P<bare>[A-Za-z0-9+/_=-]{16,256}+)(?=\s|$))",
             re.IGNORECASE,
