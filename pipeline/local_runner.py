@@ -35,9 +35,9 @@ NODES = (
 )
 
 # Messages of the pinned TFX release, by which a node's start and end are known.
-_STARTED = "Component %s is running."
-_FINISHED = "Component %s is finished."
-_CACHED = "A cached execution %d is used."
+NODE_STARTED = "Component %s is running."
+NODE_FINISHED = "Component %s is finished."
+NODE_CACHED = "A cached execution %d is used."
 
 
 class RunRequest(pydantic.BaseModel):
@@ -133,12 +133,12 @@ class NodeEvents(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Emits `started`, `cached` and `finished`."""
-        if record.msg == _STARTED and record.args:
+        if record.msg == NODE_STARTED and record.args:
             self._node = str(record.args[0])  # type: ignore[index]
             progress.emit({"event": "started", "node": self._node})
-        elif record.msg == _CACHED:
+        elif record.msg == NODE_CACHED:
             progress.emit({"event": "cached", "node": self._node})
-        elif record.msg == _FINISHED:
+        elif record.msg == NODE_FINISHED:
             progress.emit({"event": "finished_node", "node": self._node})
 
 

@@ -28,6 +28,10 @@ evaluation: {max_perplexity: 300, max_regression: 0.05}
 """
 
 
+# A resolver only looks things up, in every run.
+RESOLVERS = {"LatestBlessedData", "LatestBlessedModel"}
+
+
 @dataclasses.dataclass
 class Checkout:
     """A copy of the project's code beside a small corpus, where tests may edit both."""
@@ -62,11 +66,11 @@ class FinishedRun:
 
     @property
     def executed(self) -> set[str]:
-        """Nodes that really worked. A resolver only looks things up, in every run."""
+        """Nodes that really worked."""
         return {
             execution.node
             for execution in self.run.executions
-            if execution.state == "complete" and execution.node != "LatestBlessedModel"
+            if execution.state == "complete" and execution.node not in RESOLVERS
         }
 
 

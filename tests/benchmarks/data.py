@@ -2,11 +2,13 @@
 
 Corpora of 10, 100 and 1,000 MB are made from Python's help texts, repeated with every fifth word replaced, so that no
 document is a near duplicate of another. Each goes through the pipeline from TextExampleGen to Transform with the
-default cleaning and a vocabulary trained on it, in a process of its own whose peak memory the kernel tells.
+default cleaning and a vocabulary trained on it, in a process of its own whose peak memory the kernel tells, and for
+each node by itself.
 """
 
 import argparse
 import json
+import logging
 import resource
 import shutil
 import subprocess
@@ -15,10 +17,13 @@ import tempfile
 import time
 from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+
+from pipeline.local_runner import NODE_FINISHED, NODE_STARTED
 
 WORDS_A_DOCUMENT = 150
 REPLACED = 0.2
@@ -79,14 +84,35 @@ def run_once(folder: Path) -> None:
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(config.metadata_path)),
     )
     config.metadata_path.parent.mkdir(parents=True, exist_ok=True)
+    peaks = NodePeaks()
+    logging.getLogger("absl").addHandler(peaks)
+    logging.getLogger("absl").setLevel(logging.INFO)
     dag = compiler.Compiler().compile(create_pipeline(config, placement))
     LocalDagRunner().run_with_ir(
         dag, pipeline_pb2.RunOptions(partial_run=pipeline_pb2.PartialRun(to_nodes=["Transform"]))
     )
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    print(json.dumps({"peak_rss_mb": peak_mb, "node_peak_mb": peaks.megabytes}))
 
 
-def measure(megabytes: int) -> dict[str, float]:
-    """Seconds of each node, and the peak memory of the process, for one size."""
+class NodePeaks(logging.Handler):
+    """Reads the largest resident memory of the process while each node ran, from Linux's /proc."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.megabytes: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Starts anew where a node starts, and looks where it ends."""
+        if record.msg == NODE_STARTED:
+            Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+        elif record.msg == NODE_FINISHED:
+            status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+            self.megabytes[str(record.args[0])] = int(status["VmHWM"].split()[0]) * 1024 / 1e6
+
+
+def measure(megabytes: int) -> dict[str, Any]:
+    """Seconds and peak memory of each node and of the whole process, for one size."""
     from pipeline.metadata import MetadataReader
 
     folder = Path(tempfile.mkdtemp(prefix="bench_data_"))
@@ -99,13 +125,14 @@ def measure(megabytes: int) -> dict[str, float]:
         )
         if child.returncode:
             raise SystemExit(child.stderr[-4000:])
+        all_seconds = time.monotonic() - before
         run = MetadataReader(folder / "workspace" / "metadata.sqlite").runs()[0]
         seconds = {execution.node: execution.seconds for execution in run.executions}
         tokens = run.measured("Transform", "transformed_examples", "tokens_train")
+        memory = json.loads(child.stdout.splitlines()[-1])
         return {
-            **{node: seconds[node] for node in NODES},
-            "all": time.monotonic() - before,
-            "peak_rss_mb": float(child.stdout.split()[-1]),
+            "seconds": {**{node: seconds[node] for node in NODES}, "all": all_seconds},
+            **memory,
             "documents": sum(
                 run.measured("TextExampleGen", "examples", f"documents_{split}") for split in ("train", "eval", "test")
             ),
@@ -123,21 +150,18 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.child:
         run_once(arguments.child)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
         return
     console = Console()
-    table = Table("MB", "documents", "train tokens", *(f"{node} MB/s" for node in NODES), "all MB/s", "peak RSS MB")
+    table = Table("MB", "documents", "tokens", *NODES, "all", title="MB/s (peak resident MB)")
     figures: dict[str, dict[str, float]] = {"peak_rss_mb": {}, "mb_per_s": {}}
     for megabytes in arguments.sizes:
         with console.status(f"{megabytes} MB"):
             measured = measure(megabytes)
-        speeds = [f"{megabytes / measured[name]:.2f}" for name in (*NODES, "all")]
-        table.add_row(
-            f"{megabytes:,}", f"{measured['documents']:,}", f"{measured['train_tokens']:,}", *speeds,
-            f"{measured['peak_rss_mb']:,.0f}",
-        )  # fmt: skip
+        peaks = {**measured["node_peak_mb"], "all": measured["peak_rss_mb"]}
+        cells = [f"{megabytes / measured['seconds'][name]:.2f} ({peaks[name]:,.0f})" for name in (*NODES, "all")]
+        table.add_row(f"{megabytes:,}", f"{measured['documents']:,}", f"{measured['train_tokens']:,}", *cells)
         figures["peak_rss_mb"][str(megabytes)] = round(measured["peak_rss_mb"])
-        figures["mb_per_s"][str(megabytes)] = round(megabytes / measured["all"], 2)
+        figures["mb_per_s"][str(megabytes)] = round(megabytes / measured["seconds"]["all"], 2)
     console.print(table)
     print(json.dumps(figures))
 

@@ -198,7 +198,9 @@ def test_every_drop_is_counted_by_its_reason(workspace, tmp_path):
     assert counts["secret_places"] == [f"{tmp_path}/b.txt, line 1: email_address"]
     assert artifact.custom_properties["secrets_found"].int_value == 1
 
-    workspace.run(DataSource(files=str(tmp_path / "b.txt"), document_separator="."), secrets="drop", near_duplicates=None)
+    workspace.run(
+        DataSource(files=str(tmp_path / "b.txt"), document_separator="."), secrets="drop", near_duplicates=None
+    )
     assert workspace.artifact().custom_properties["dropped_secret"].int_value == 1
     assert workspace.artifact().custom_properties["dropped_near_duplicate"].int_value == 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.local_runner import NODES
-from tests.conftest import Checkout, FinishedRun
+from tests.conftest import RESOLVERS, Checkout, FinishedRun
 
 ALL = {
     "Contract", "TextExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "AnomalyGate", "Transform",
@@ -30,7 +30,7 @@ def edited(path: Path, old: str | None, new: str) -> Iterator[None]:
 
 def test_first_run_works_every_node_and_pushes(first_run: FinishedRun) -> None:
     assert first_run.status == 0, first_run.output
-    assert first_run.executed == ALL == set(NODES) - {"LatestBlessedModel"}
+    assert first_run.executed == ALL == set(NODES) - RESOLVERS
     assert first_run.run.verdict == "pushed"
     assert 1 < first_run.run.perplexity < 300
     assert first_run.run.baseline_perplexity is None
@@ -41,7 +41,8 @@ def test_the_summary_tells_counts_verdict_and_place(first_run: FinishedRun, chec
     documents = run.measured("TextExampleGen", "examples", "documents_train")
     tokens = run.measured("Transform", "transformed_examples", "tokens_train")
     rows = [line.split() for line in first_run.output.splitlines()]
-    assert ["train", f"{documents:,}", f"{tokens:,}"] in rows
+    size_bytes = run.measured("TextExampleGen", "examples", "bytes_train")
+    assert ["train", f"{documents:,}", f"{size_bytes:,}", f"{tokens:,}"] in rows
     assert ["this", "run", f"{run.perplexity:,.2f}", "300.00"] in rows
     assert ["PUSHED", str(run.release.relative_to(checkout.folder))] in rows
     assert documents > 1000

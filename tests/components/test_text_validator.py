@@ -1,0 +1,93 @@
+"""Drift and skew, in real runs of `validate`: the same data is calm, other data is a warning or stops."""
+
+import shutil
+from pathlib import Path
+from pydoc_data import topics
+
+import pytest
+
+from tests.conftest import ROOT, Checkout
+
+RECIPE = """
+name: drift
+data: {source: "texts/*.txt", document_separator: blank_line, splits: {train: 8, eval: 1, test: 1}}
+tokenizer: {kind: byte}
+model: {num_layers: 1, num_heads: 1, hidden_dim: 32, context_length: 32}
+training: {steps: 1}
+evaluation: {max_perplexity: 300}
+"""
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    folder = tmp_path_factory.mktemp("drift")
+    for name in ("modules", "components", "pipeline", "schemas"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "uv.lock", folder)
+    (folder / "recipe.yaml").write_text(RECIPE)
+    (folder / "texts").mkdir()
+    write_texts(folder, sorted(topics.topics)[::2])
+    return Checkout(folder)
+
+
+def write_texts(folder: Path, names: list[str]) -> None:
+    text = "\n\n".join(topics.topics[name] for name in names)
+    (folder / "texts" / "topics.txt").write_text(text, encoding="utf-8")
+
+
+def validate(corpus: Checkout, *arguments: str) -> tuple[int, str, dict[str, str]]:
+    """Exit status, output, and the nodes' states by name."""
+    result = corpus.command("validate", "--config", "recipe.yaml", *arguments)
+    run = corpus.reader().runs()[0]
+    return (
+        result.returncode,
+        " ".join((result.stdout + result.stderr).split()),
+        {execution.node: execution.state for execution in run.executions},
+    )
+
+
+def test_drift_from_the_last_good_run(corpus: Checkout) -> None:
+    status, output, states = validate(corpus)
+    assert (status, states["AnomalyGate"]) == (0, "complete"), output
+    assert "warning" not in output
+    assert "Transform" not in states
+
+    # The same again compares with nothing new: all is cached.
+    status, output, states = validate(corpus)
+    assert status == 0, output
+    assert {node for node, state in states.items() if state != "cached"} == {"LatestBlessedData"}
+
+    # Half of the words are now one word.
+    before = (corpus.folder / "texts" / "topics.txt").read_text()
+    (corpus.folder / "texts" / "topics.txt").write_text(before.replace(" the ", " gauze gauze gauze gauze "))
+    status, output, _ = validate(corpus, "--set", "data.on_drift=stop")
+    assert status == 2, output
+    assert "the data drifted from the last run's" in output
+    assert "train: `words`: High Linfty distance between current and previous" in output
+    assert "gauze" in output, output
+    assert "--set data.on_drift=warn" in output
+
+    # What was stopped is not what the next run is compared with.
+    status, output, _ = validate(corpus, "--set", "data.on_drift=stop")
+    assert status == 2, output
+    status, output, _ = validate(corpus)
+    assert status == 0, output
+    assert "warning drift in train: `words`" in output
+
+    # Let through once, it is the new normal.
+    (corpus.folder / "texts" / "more.txt").write_text("One more document.\n")
+    status, output, _ = validate(corpus, "--set", "data.on_drift=stop")
+    assert status == 0, output
+
+
+def test_splits_that_differ_are_skew(corpus: Checkout) -> None:
+    contract = corpus.folder / "schemas" / "text.pbtxt"
+    before = contract.read_text()
+    try:
+        contract.write_text(before.replace("skew_comparator { infinity_norm { threshold: 0.2 } }",
+                                           "skew_comparator { infinity_norm { threshold: 0.0001 } }"))  # fmt: skip
+        status, output, _ = validate(corpus, "--set", "data.on_drift=stop")
+    finally:
+        contract.write_text(before)
+    assert status == 2, output
+    assert "train: `length`: High Linfty distance between training and serving" in output
