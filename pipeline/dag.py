@@ -87,6 +87,7 @@ def create_pipeline(
         preprocessing_fn="modules.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "eval", "test"]),
         custom_config={
+            "data_kind": "text",
             "tokenizer": config.tokenizer.model_dump(mode="json", exclude_none=True),
             "tokenizer_fingerprint": tokenizer_fingerprint,
         },
@@ -103,6 +104,7 @@ def create_pipeline(
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
         eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
         custom_config={
+            "data_kind": "text",
             "model": config.model.model_dump(),
             "training": config.training.model_dump(),
             "preset_fingerprint": preset_fingerprint,
