@@ -72,7 +72,7 @@ def one_value_a_row(column: Column) -> tf.Tensor:
 
 
 def values_a_row(column: Column) -> tf.RaggedTensor:
-    """Makes ragged string `[batch, values]` of a string column: dense `[batch]` or `[batch, values]`, sparse, ragged."""
+    """Makes ragged string `[batch, values]` of a sparse, ragged or dense (`[batch]`, `[batch, values]`) column."""
     if isinstance(column, tf.SparseTensor):
         return tf.RaggedTensor.from_sparse(column)
     if isinstance(column, tf.RaggedTensor):
