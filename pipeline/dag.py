@@ -90,6 +90,7 @@ def create_pipeline(
             "data_kind": "text",
             "tokenizer": config.tokenizer.model_dump(mode="json", exclude_none=True),
             "tokenizer_fingerprint": tokenizer_fingerprint,
+            "sequence_length": config.model.context_length,  # for the shares of useful slots
         },
         disable_statistics=True,  # StatisticsGen has them of the text; of token ids they say little
         disable_analyzer_cache=True,  # the vocabulary's analyzer has none
