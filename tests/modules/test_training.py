@@ -4,12 +4,19 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
+import tensorflow_transform as tft
+from tfx.components.trainer.fn_args_utils import DataAccessor, FnArgs
+from tfx.components.util.tfxio_utils import get_tf_dataset_factory_from_artifact
+from tfx.types import standard_artifacts
+from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from modules import gpt2
 from modules.errors import InputError
-from modules.training import TrainingSettings, TrainingWatch, build_loss, build_optimizer, fit
+from modules.training import TrainingSettings, TrainingWatch, build_loss, build_optimizer, fit, run_fn
+from tests.modules.test_preprocessing import transform_rows
 
 SETTINGS = TrainingSettings(
     steps=30, epochs=None, batch_size=4, learning_rate=1e-2, warmup_steps=10, weight_decay=0.1,
@@ -141,3 +148,54 @@ def test_no_window_with_a_target_that_counts_is_an_error(tmp_path: Path) -> None
         InputError, match="the train split fills 0 windows of 9 tokens that hold a token of a completion"
     ):
         fit(backbone, none, none, SETTINGS, log_dir=str(tmp_path))
+
+
+def transformed_conversations(folder: Path, rows: list[dict[str, list[bytes]]]) -> str:
+    """Files as Transform writes them, and its graph in `folder`; returns the file's path."""
+    spec = {"prompt": tf.io.VarLenFeature(tf.string), "completion": tf.io.VarLenFeature(tf.string)}
+    spec["source"] = tf.io.FixedLenFeature([1], tf.string)
+    custom_config = {"data_kind": "instruction", "tokenizer": {"vocabulary_size": 257}}
+    transformed = transform_rows(folder, rows, spec, custom_config)
+    schema = tft.TFTransformOutput(str(folder)).transformed_metadata.schema
+    encoder = RecordBatchToExamplesEncoder(schema)
+    with tf.io.TFRecordWriter(f"{folder}.gz", tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+        for example in encoder.encode(pa.RecordBatch.from_pylist(transformed)):
+            writer.write(example)
+    return f"{folder}.gz"
+
+
+def test_run_fn_learns_the_answers_and_not_the_questions(tmp_path: Path) -> None:
+    letters = np.random.default_rng(0).integers(ord("a"), ord("z"), (200, 6)).astype(np.uint8)
+    rows = [{"prompt": [row.tobytes()], "completion": [b"yes!"], "source": [b"file"]} for row in letters]
+    file = transformed_conversations(tmp_path / "graph", rows)
+    accessor = DataAccessor(
+        get_tf_dataset_factory_from_artifact([standard_artifacts.Examples()], []), record_batch_factory=None,
+        data_view_decode_fn=None,
+    )  # fmt: skip
+    settings = dataclasses.replace(SETTINGS, steps=100, isolate_documents=True)
+    fn_args = FnArgs(
+        train_files=[file], eval_files=[file], transform_graph_path=str(tmp_path / "graph"), data_accessor=accessor,
+        serving_model_dir=str(tmp_path / "model" / "Format-Serving"), model_run_dir=str(tmp_path / "run"),
+        custom_config={
+            "data_kind": "instruction",
+            "model": dataclasses.asdict(dataclasses.replace(MODEL, context_length=16)),
+            "training": dataclasses.asdict(settings),
+        },
+    )  # fmt: skip
+    run_fn(fn_args)
+    evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
+
+    def score(prompt: bytes, completion: bytes) -> tuple[float, int]:
+        features = {
+            name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
+            for name, text in {"prompt": prompt, "completion": completion}.items()
+        }
+        example = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+        outputs = evaluate(examples=tf.constant([example]))
+        return float(outputs["nll_sum"][0]), int(outputs["num_tokens"][0])
+
+    answer, tokens = score(b"qwerty", b"yes!")
+    assert tokens == 4 + 1  # y e s ! <|endoftext|>: the vocabulary has bytes only
+    assert answer / tokens < 0.5
+    question, tokens = score(b"yes!", b"qwerty")
+    assert question / tokens > 3  # log(25) = 3.2 nats a letter at best, had it been learned
