@@ -1,30 +1,65 @@
 """From token ids of documents to packed training windows."""
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 
+# A window, or a batch of them: `token_ids` and what else `packed_windows` gives.
+Windows = Mapping[str, tf.Tensor]
 
-def packed_windows(documents: tf.data.Dataset, *, window: int, end_of_text_id: int) -> tf.data.Dataset:
+
+def packed_windows(
+    documents: tf.data.Dataset, *, window: int, end_of_text_id: int, isolate_documents: bool = False
+) -> tf.data.Dataset:
     """Joins documents by `<|endoftext|>` and cuts the stream into windows without padding.
 
+    The `<|endoftext|>` before a document is its first input, and the target that ends the document before. With
+    `end_of_text_id = 1` and `window = 4`:
+
     ```
-    documents = [[5, 6, 7], [8]]   end_of_text_id = 1   window = 3
-    windows   = [1, 5, 6]  [7, 1, 8]  (what does not fill a window at the very end is dropped)
+    token_ids      = [[5, 6, 7], [8], [9, 9]]
+    loss_mask      = [[0, 1, 1], [1], [0, 0]]
+
+    token_ids      = [1, 5, 6, 7]  [1, 8, 1, 9]  (what does not fill a window at the very end is dropped)
+    loss_mask      = [1, 0, 1, 1]  [1, 1, 1, 0]
+    document_index = [1, 1, 1, 1]  [1, 1, 2, 2]  (0: the document began in an earlier window)
     ```
 
     Args:
-        documents: Ragged int64 `[documents, tokens]` batches.
+        documents: Batches of `token_ids`, ragged int64 `[documents, tokens]`, and, where not every token counts in
+            the loss, `loss_mask` of the same shape and type: 0 or 1.
         window: Tokens in a window.
-        end_of_text_id: Id put before each document.
+        end_of_text_id: Id put before each document. It counts in the loss.
+        isolate_documents: Whether to say which tokens belong to one document.
 
     Returns:
-        int32 `[window]` vectors.
+        Windows: int32 `[window]` vectors `token_ids`; `loss_mask` if there is one, and then a window in which no
+        target counts is left out; and `document_index` if documents are isolated, equal for tokens of one document.
     """
 
-    def flatten(token_ids: tf.RaggedTensor) -> tf.Tensor:
-        start = tf.fill([token_ids.nrows(), 1], tf.constant(end_of_text_id, token_ids.dtype))
-        return tf.cast(tf.concat([start, token_ids], axis=1).flat_values, tf.int32)
+    def flatten(columns: Mapping[str, tf.RaggedTensor]) -> Windows:
+        stream = {"token_ids": _with_first(end_of_text_id, columns["token_ids"])}
+        if "loss_mask" in columns:
+            stream["loss_mask"] = _with_first(1, columns["loss_mask"])
+        if isolate_documents:
+            stream["document_start"] = _with_first(1, tf.zeros_like(columns["token_ids"]))
+        return stream
 
-    return documents.map(flatten).rebatch(window, drop_remainder=True)
+    windows = documents.map(flatten).rebatch(window, drop_remainder=True)
+    if "loss_mask" in windows.element_spec:
+        windows = windows.filter(lambda columns: tf.reduce_any(columns["loss_mask"][1:] > 0))
+    return windows.map(_number_documents) if isolate_documents else windows
+
+
+def _with_first(value: int, rows: tf.RaggedTensor) -> tf.Tensor:
+    """Puts a value before each row and joins the rows: int32 `[values]`."""
+    first = tf.fill([rows.nrows(), 1], tf.constant(value, rows.dtype))
+    return tf.cast(tf.concat([first, rows], axis=1).flat_values, tf.int32)
+
+
+def _number_documents(columns: dict[str, tf.Tensor]) -> Windows:
+    starts = columns.pop("document_start")
+    return {**columns, "document_index": tf.cumsum(starts)}
 
 
 def shift_targets(token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -38,7 +73,7 @@ def training_batches(
     """Endless shuffled batches for `fit`: keras-hub inputs and next-token targets.
 
     Args:
-        windows: int32 `[time + 1]` vectors, from `packed_windows`.
+        windows: int32 `[time + 1]` vectors from `packed_windows`.
         batch_size: Windows a batch.
         seed: Seeds the order, which differs from epoch to epoch.
         shuffle_windows: Windows held in memory for shuffling.
@@ -51,12 +86,27 @@ def training_batches(
     return batches.prefetch(2).with_options(options)
 
 
-def sample(windows: tf.data.Dataset, count: int) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """The first `count` windows, or all if there are fewer, as one batch of inputs and targets in memory."""
+def sample(windows: tf.data.Dataset, count: int) -> tuple[dict[str, tf.Tensor] | tf.Tensor, ...]:
+    """The first `count` windows, or all if there are fewer, as one batch in memory: see `to_model_inputs`."""
     return to_model_inputs(windows.batch(count).take(1).get_single_element())
 
 
-def to_model_inputs(token_ids: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Makes of int32 `[batch, time + 1]` what `gpt2.language_model` takes: `({token_ids, padding_mask}, targets)`."""
-    inputs, targets = shift_targets(token_ids)
-    return {"token_ids": inputs, "padding_mask": tf.ones_like(inputs, tf.bool)}, targets
+def to_model_inputs(windows: Windows) -> tuple[dict[str, tf.Tensor] | tf.Tensor, ...]:
+    """Makes of a batch of windows what `fit` of a `gpt2.language_model` takes.
+
+    Args:
+        windows: int32 `[batch, time + 1]` each.
+
+    Returns:
+        `(inputs, targets)`, or, where not every token counts, `(inputs, targets, weights)`. `inputs` holds `token_ids`
+        and `padding_mask`, or `document_index` instead of the mask if documents are isolated. All are `[batch, time]`;
+        `weights` is float32, 1 for a target that counts and 0 for others.
+    """
+    inputs, targets = shift_targets(windows["token_ids"])
+    if "document_index" in windows:
+        features = {"token_ids": inputs, "document_index": shift_targets(windows["document_index"])[0]}
+    else:
+        features = {"token_ids": inputs, "padding_mask": tf.ones_like(inputs, tf.bool)}
+    if "loss_mask" not in windows:
+        return features, targets
+    return features, targets, tf.cast(shift_targets(windows["loss_mask"])[1], tf.float32)

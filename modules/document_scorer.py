@@ -36,25 +36,36 @@ class DocumentScorer(tf.Module):
         self.end_of_text_id = end_of_text_id
         self.sequence_length = sequence_length
 
-    def score(self, token_ids: tf.RaggedTensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def score(
+        self, token_ids: tf.RaggedTensor, loss_mask: tf.RaggedTensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Sums each document's negative log-likelihood.
 
+        ```
+        document  = [a, b, c]        inputs = [eot, a, b, c]    nll_sum = -log p(b | eot, a) - log p(c | eot, a, b)
+        loss_mask = [0, 1, 1]       targets = [a, b, c, eot]              -log p(eot | eot, a, b, c)
+                                    counted = [0, 1, 1, 1]   num_tokens = 3
+        ```
+
         Args:
-            token_ids: Ragged int64 `[documents, tokens]` without end-of-text; documents may be empty.
+            token_ids: Ragged int64 `[documents, tokens]` without the last end-of-text; documents may be empty.
+            loss_mask: As `token_ids`, 1 for tokens that count and 0 for others; None: all count. The last
+                end-of-text always counts.
 
         Returns:
-            `nll_sum`, float64 `[documents]` in nats, and `num_tokens`, int64 `[documents]`: the targets counted,
-            one more than the document's tokens.
+            `nll_sum`, float64 `[documents]` in nats, and `num_tokens`, int64 `[documents]`: the targets that count.
         """
         documents = token_ids.nrows()
         end = tf.fill([documents, 1], tf.constant(self.end_of_text_id, tf.int64))
+        counted = tf.concat([tf.ones_like(token_ids) if loss_mask is None else loss_mask, tf.ones_like(end)], axis=1)
         inputs, _ = self._windows(tf.concat([end, token_ids], axis=1))
         targets, window_document = self._windows(tf.concat([token_ids, end], axis=1))
+        counted_windows, _ = self._windows(counted)
         # Longest first: neighbours have like lengths, so a chunk is hardly padded.
         order = tf.argsort(targets.row_lengths(), direction="DESCENDING", stable=True)
-        nll = self._score_windows(tf.gather(inputs, order), tf.gather(targets, order))
+        nll = self._score_windows(*(tf.gather(windows, order) for windows in (inputs, targets, counted_windows)))
         nll_sum = tf.math.unsorted_segment_sum(nll, tf.gather(window_document, order), documents)
-        return nll_sum, token_ids.row_lengths() + 1
+        return nll_sum, tf.reduce_sum(counted, axis=1)
 
     def _windows(self, token_ids: tf.RaggedTensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
         """Cuts rows into windows; returns ragged `[windows, tokens]` and int64 `[windows]`: whose row each is.
@@ -68,7 +79,7 @@ class DocumentScorer(tf.Module):
         window_lengths = tf.minimum(rest, tf.cast(self.sequence_length, tf.int64))
         return tf.RaggedTensor.from_row_lengths(token_ids.flat_values, window_lengths), starts.value_rowids()
 
-    def _score_windows(self, inputs: tf.RaggedTensor, targets: tf.RaggedTensor) -> tf.Tensor:
+    def _score_windows(self, inputs: tf.RaggedTensor, targets: tf.RaggedTensor, counted: tf.RaggedTensor) -> tf.Tensor:
         """Returns float64 `[windows]`, the sum of each window's losses; windows come longest first."""
         lengths = targets.row_lengths()
         total = targets.nrows()
@@ -76,7 +87,8 @@ class DocumentScorer(tf.Module):
         def score_chunk(start: tf.Tensor, nll: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             rows = tf.maximum(tf.cast(1, tf.int64), TOKENS_PER_CHUNK // lengths[start])
             stop = tf.minimum(start + rows, total)
-            return stop, tf.concat([nll, self._score_chunk(inputs[start:stop], targets[start:stop])], 0)
+            chunk = self._score_chunk(inputs[start:stop], targets[start:stop], counted[start:stop])
+            return stop, tf.concat([nll, chunk], 0)
 
         _, nll = tf.while_loop(
             lambda start, nll: start < total,
@@ -87,7 +99,7 @@ class DocumentScorer(tf.Module):
         )
         return nll
 
-    def _score_chunk(self, inputs: tf.RaggedTensor, targets: tf.RaggedTensor) -> tf.Tensor:
+    def _score_chunk(self, inputs: tf.RaggedTensor, targets: tf.RaggedTensor, counted: tf.RaggedTensor) -> tf.Tensor:
         """Returns float64 `[windows]` for few enough windows that their logits fit into memory."""
         rows = inputs.nrows()
         # Padding comes after the real tokens and attention is causal, so no real token sees it.
@@ -95,7 +107,7 @@ class DocumentScorer(tf.Module):
         positions = tf.range(tf.shape(padded)[1])
         caches = self.model.empty_caches(tf.cast(rows, tf.int32))
         hidden, _ = self.model.hidden_states(padded, positions, caches)
-        real = tf.sequence_mask(inputs.row_lengths(), tf.shape(padded)[1])
-        logits = self.model.logits(tf.boolean_mask(hidden, tf.reshape(real, [-1])))
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets.flat_values, logits)
-        return tf.math.unsorted_segment_sum(tf.cast(losses, tf.float64), targets.value_rowids(), rows)
+        logits = self.model.logits(tf.boolean_mask(hidden, tf.reshape(counted.to_tensor() > 0, [-1])))
+        counted_targets = tf.ragged.boolean_mask(targets, tf.cast(counted, tf.bool))
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(counted_targets.flat_values, logits)
+        return tf.math.unsorted_segment_sum(tf.cast(losses, tf.float64), counted_targets.value_rowids(), rows)

@@ -68,14 +68,49 @@ def build_backbone(settings: ModelSettings, *, vocabulary_size: int, dtype: str)
     return backbone
 
 
-def language_model(backbone: keras_hub.models.GPT2Backbone) -> keras.Model:
-    """Puts GPT-2's head, the transposed token embedding, on a backbone.
+def language_model(backbone: keras_hub.models.GPT2Backbone, *, isolate_documents: bool = False) -> keras.Model:
+    """Puts GPT-2's head, the transposed token embedding, on a backbone, with which it shares all weights.
+
+    Args:
+        backbone: The transformer.
+        isolate_documents: Whether tokens attend only to tokens of their own document, whose positions start at 0:
+            each document then gets the logits it would get alone.
 
     Returns:
         A model from `{"token_ids", "padding_mask"}`, int32 `[batch, time]` each, to logits `[batch, time, vocabulary]`.
+        With isolation its inputs are `{"token_ids", "document_index"}`: an index is equal for tokens of one document.
     """
-    logits = backbone.token_embedding(backbone.output, reverse=True)
-    return keras.Model(backbone.input, logits)
+    if not isolate_documents:
+        logits = backbone.token_embedding(backbone.output, reverse=True)
+        return keras.Model(backbone.input, logits)
+    token_ids = keras.Input([None], dtype="int32", name="token_ids")
+    document_index = keras.Input([None], dtype="int32", name="document_index")
+    hidden = _hidden_states_of_documents(backbone, token_ids, document_index)
+    logits = backbone.token_embedding(hidden, reverse=True)
+    return keras.Model({"token_ids": token_ids, "document_index": document_index}, logits)
+
+
+def _hidden_states_of_documents(
+    backbone: keras_hub.models.GPT2Backbone, token_ids: keras.KerasTensor, document_index: keras.KerasTensor
+) -> keras.KerasTensor:
+    """The backbone's own layers, called as it calls them, but for mask and positions; `[batch, time, hidden_dim]`.
+
+    ```
+    document_index = [0, 0, 1]
+    mask           = [[1, 0, 0], [1, 1, 0], [0, 0, 1]]   row: the token that looks, column: what it sees
+    positions      = [0, 1, 0]
+    ```
+    """
+    same_document = keras.ops.equal(document_index[:, :, None], document_index[:, None, :])
+    mask = keras.ops.tril(keras.ops.cast(same_document, "int32"))
+    positions = keras.ops.sum(mask, axis=-1) - 1
+    tokens = backbone.token_embedding(token_ids)
+    x = backbone.embeddings_add((tokens, backbone.position_embedding(tokens, positions=positions)))
+    x = backbone.embeddings_dropout(x)
+    for transformer_layer in backbone.transformer_layers:
+        # The mask is causal already: made once, and not in each layer.
+        x = transformer_layer(x, decoder_attention_mask=mask, use_causal_mask=False)
+    return backbone.layer_norm(x)
 
 
 def _load_preset(preset: str, *, dropout: float, dtype: str) -> keras_hub.models.GPT2Backbone:

@@ -5,12 +5,13 @@ import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from modules import example_tokens
 from modules.bpe_graph import BytePairTokenizer, split_words
 from modules.bpe_training import BytePairAnalyzer
 from modules.errors import InputError
@@ -18,27 +19,41 @@ from modules.tokenizer_files import load_vocabulary
 from modules.vocabulary import TABLE_NAME, Vocabulary
 
 Column: TypeAlias = tf.Tensor | tf.SparseTensor | tf.RaggedTensor
+# How texts, string `[texts]`, become ragged int64 `[texts, tokens]`.
+Encode: TypeAlias = Callable[[BytePairTokenizer, tf.Tensor], tf.RaggedTensor]
 
 
 def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, Any]) -> dict[str, Column]:
-    """Tokenizes the documents; TFX Transform calls it.
+    """Tokenizes the examples as `modules.example_tokens` defines it; TFX Transform calls it.
 
     Args:
-        inputs: `text` and `source`, string columns of one value a row: dense `[batch, 1]` or `[batch]`,
-            sparse or ragged. A row without a value counts as empty.
-        custom_config: `custom_config["tokenizer"]` is `{"vocabulary_size": N}`, which learns a vocabulary
+        inputs: String columns: dense, sparse or ragged. `source` and, for texts, `text` have one value a row, and a
+            row without a value counts as empty. Instructions have `prompt` and `completion`: as many values a row as
+            the conversation has turns.
+        custom_config: `custom_config["data_kind"]` is one of `example_tokens.DATA_KINDS`.
+            `custom_config["tokenizer"]` is `{"vocabulary_size": N}`, which learns a vocabulary
             from the texts, or what `tokenizer_files.load_vocabulary` takes: one that is there.
 
     Returns:
-        `token_ids`, ragged int64 `[batch, tokens]` without <|endoftext|>, and `source`, string `[batch]`.
+        `token_ids`, ragged int64 `[batch, tokens]` without the last <|endoftext|>, for instructions `loss_mask` of the
+        same shape and type, 1 where a token counts in the loss, and `source`, string `[batch]`.
         The vocabulary is the asset `vocabulary.tsv` of the transform graph (see `vocabulary.find_table`).
 
     Raises:
         InputError: The vocabulary cannot be loaded, or is too small.
     """
-    texts = one_value_a_row(inputs["text"])
-    token_ids = _tokenize(texts, custom_config["tokenizer"])
-    return {"token_ids": token_ids, "source": one_value_a_row(inputs["source"])}
+    example_tokens.check_data_kind(custom_config["data_kind"])
+    source = one_value_a_row(inputs["source"])
+    if custom_config["data_kind"] == "text":
+        texts = one_value_a_row(inputs["text"])
+        token_ids = _tokenize(texts, custom_config["tokenizer"], BytePairTokenizer.tokenize)
+        return {"token_ids": token_ids, "source": source}
+    token_ids, loss_mask = example_tokens.conversation_tokens(
+        values_a_row(inputs["prompt"]),
+        values_a_row(inputs["completion"]),
+        lambda texts: _tokenize(texts, custom_config["tokenizer"], example_tokens.tokenize_and_end),
+    )
+    return {"token_ids": token_ids, "loss_mask": loss_mask, "source": source}
 
 
 def one_value_a_row(column: Column) -> tf.Tensor:
@@ -56,13 +71,23 @@ def one_value_a_row(column: Column) -> tf.Tensor:
     return tf.reshape(column, [-1])
 
 
-def _tokenize(texts: tf.Tensor, config: Mapping[str, Any]) -> tf.RaggedTensor:
+def values_a_row(column: Column) -> tf.RaggedTensor:
+    """Makes ragged string `[batch, values]` of a sparse, ragged or dense (`[batch]`, `[batch, values]`) column."""
+    if isinstance(column, tf.SparseTensor):
+        return tf.RaggedTensor.from_sparse(column)
+    if isinstance(column, tf.RaggedTensor):
+        return column.with_row_splits_dtype(tf.int64)
+    return tf.RaggedTensor.from_tensor(column if column.shape.rank == 2 else column[:, tf.newaxis])
+
+
+def _tokenize(texts: tf.Tensor, config: Mapping[str, Any], encode: Encode) -> tf.RaggedTensor:
     if set(config) == {"vocabulary_size"}:
         path = _train_vocabulary(texts, config["vocabulary_size"])
         # Not simply _tokenize_with_table(texts, path): Transform tells only a lookup_fn of where the file lies.
         # Without, the table is made within the graph, and the file read again for every batch.
-        return tft.apply_vocabulary(texts, path, default_value=0, lookup_fn=_tokenize_with_table)
-    return _tokenize_with_table(texts, _existing_table(tuple(sorted(config.items()))))[0]
+        lookup_fn = functools.partial(_tokenize_with_table, encode=encode)
+        return tft.apply_vocabulary(texts, path, default_value=0, lookup_fn=lookup_fn)
+    return _tokenize_with_table(texts, _existing_table(tuple(sorted(config.items()))), encode=encode)[0]
 
 
 @functools.cache
@@ -75,14 +100,16 @@ def _existing_table(config: tuple[tuple[str, str], ...]) -> str:
     return table
 
 
-def _tokenize_with_table(texts: tf.Tensor, path: str | tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+def _tokenize_with_table(
+    texts: tf.Tensor, path: str | tf.Tensor, *, encode: Encode
+) -> tuple[tf.RaggedTensor, tf.Tensor]:
     """Returns the token ids and the size of the vocabulary."""
     if isinstance(path, tf.Tensor) and tf.is_symbolic_tensor(path):
         tokenizer = BytePairTokenizer(path)  # only traced, to find the columns in use: no file is there yet
     else:
         # Made outside of Transform's graph and tracked, so that the file is copied among the assets.
         tokenizer = tft.make_and_track_object(lambda: BytePairTokenizer(path))
-    return tokenizer.tokenize(texts), tokenizer.size()
+    return encode(tokenizer, texts), tokenizer.size()
 
 
 def _train_vocabulary(texts: tf.Tensor, vocabulary_size: int) -> tf.Tensor:

@@ -3,12 +3,14 @@
 It holds stock TensorFlow operations only: TensorFlow Serving, or `tensorflow` alone, loads it.
 """
 
+import functools
 import os
 import tempfile
 
 import keras_hub
 import tensorflow as tf
 
+from modules import example_tokens
 from modules.bpe_graph import BytePairTokenizer, Detokenizer
 from modules.cached_gpt2 import CachedGPT2
 from modules.document_scorer import DocumentScorer
@@ -22,7 +24,7 @@ class TextModel(tf.Module):
 
     `serving_default`: `prompt` string `[batch]` -> `text` string `[batch]`, the continuation alone, by greedy
     search over 64 tokens. `generate`: the same with its settings as inputs. `evaluate`: serialized tf.Examples
-    with the feature `text` -> `nll_sum` and `num_tokens`.
+    with the feature `text`, or `prompt` and `completion` for a model of instructions -> `nll_sum` and `num_tokens`.
 
     A row's result depends on its own prompt only, not on the rest of the batch.
     """
@@ -33,10 +35,12 @@ class TextModel(tf.Module):
         tokenizer: BytePairTokenizer,
         detokenizer: Detokenizer,
         *,
+        data_kind: str,
         end_of_text_id: int,
         sequence_length: int,
     ) -> None:
         super().__init__()
+        self.data_kind = data_kind
         self.model = model
         self.tokenizer = tokenizer
         self.detokenizer = detokenizer
@@ -71,9 +75,15 @@ class TextModel(tf.Module):
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def evaluate(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scores documents: `nll_sum` float64 `[batch]` in nats, `num_tokens` int64 `[batch]`."""
-        features = tf.io.parse_example(examples, {"text": tf.io.FixedLenFeature([], tf.string)})
-        nll_sum, num_tokens = self.scorer.score(self.tokenizer.tokenize(features["text"]))
+        """Scores documents: `nll_sum` float64 `[batch]` in nats over the `num_tokens` int64 `[batch]` that count."""
+        features = tf.io.parse_example(examples, example_tokens.feature_spec(self.data_kind))
+        if self.data_kind == "text":
+            nll_sum, num_tokens = self.scorer.score(self.tokenizer.tokenize(features["text"]))
+        else:
+            tokenize = functools.partial(example_tokens.tokenize_and_end, self.tokenizer)
+            nll_sum, num_tokens = self.scorer.score(
+                *example_tokens.conversation_tokens(features["prompt"], features["completion"], tokenize)
+            )
         return {"nll_sum": nll_sum, "num_tokens": num_tokens}
 
     def _continue(
@@ -180,6 +190,7 @@ def export_saved_model(
     table_path: str,
     saved_model_dir: str,
     *,
+    data_kind: str = "text",
     context_length: int | None = None,
     sequence_length: int | None = None,
 ) -> None:
@@ -189,12 +200,15 @@ def export_saved_model(
         backbone: The trained model, under any precision policy; served in float32.
         table_path: The vocabulary's table, a file that `Vocabulary.write_table` wrote; copied into `assets/`.
         saved_model_dir: Folder to write.
+        data_kind: What `evaluate` scores, one of `example_tokens.DATA_KINDS`.
         context_length: Most tokens of prompt and continuation; the backbone's `max_sequence_length` if None.
         sequence_length: Tokens in a window of `evaluate`, best the training's; `context_length` if None.
 
     Raises:
-        ValueError: A length exceeds what the model covers, or the vocabulary is larger than the model's.
+        ValueError: A length exceeds what the model covers, the vocabulary is larger than the model's, or there is no
+            such kind of data.
     """
+    example_tokens.check_data_kind(data_kind)
     vocabulary = Vocabulary.from_table(table_path)
     if vocabulary.size > backbone.vocabulary_size:
         raise ValueError(
@@ -209,6 +223,7 @@ def export_saved_model(
             model,
             BytePairTokenizer(table_path),
             Detokenizer(token_bytes_file),
+            data_kind=data_kind,
             end_of_text_id=vocabulary.end_of_text_id,
             sequence_length=sequence_length or model.context_length,
         )

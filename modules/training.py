@@ -36,6 +36,7 @@ class TrainingSettings:
         gradient_clip_norm: Largest global norm of the gradients.
         precision: Keras policy of the computation; variables stay float32.
         jit_compile: Whether XLA compiles the step.
+        isolate_documents: Whether documents that share a window do not see each other.
         seed: Of the weights, the dropout and the order of the windows.
     """
 
@@ -48,6 +49,7 @@ class TrainingSettings:
     gradient_clip_norm: float
     precision: str
     jit_compile: bool
+    isolate_documents: bool
     seed: int
 
 
@@ -55,17 +57,25 @@ def run_fn(fn_args: FnArgs) -> None:
     """TFX's entry: trains on the transformed examples, writes the SavedModel and the preset.
 
     Args:
-        fn_args: `custom_config` holds `model` (ModelSettings) and `training` (TrainingSettings).
+        fn_args: `custom_config` holds `model` (ModelSettings), `training` (TrainingSettings) and `data_kind`, one of
+            `example_tokens.DATA_KINDS`.
     """
     model_settings = gpt2.ModelSettings(**fn_args.custom_config["model"])
     settings = TrainingSettings(**fn_args.custom_config["training"])
+    data_kind = fn_args.custom_config["data_kind"]
     keras.utils.set_random_seed(settings.seed)
 
     table_path = find_table(fn_args.transform_graph_path)
     vocabulary = Vocabulary.from_table(table_path)
-    window = model_settings.context_length + 1
-    train = read_windows(fn_args, fn_args.train_files, window, vocabulary.end_of_text_id)
-    validation = read_windows(fn_args, fn_args.eval_files, window, vocabulary.end_of_text_id)
+    train, validation = (
+        batches.packed_windows(
+            read_documents(fn_args, files, data_kind),
+            window=model_settings.context_length + 1,
+            end_of_text_id=vocabulary.end_of_text_id,
+            isolate_documents=settings.isolate_documents,
+        )
+        for files in (fn_args.train_files, fn_args.eval_files)
+    )
 
     backbone = gpt2.build_backbone(model_settings, vocabulary_size=vocabulary.size, dtype=settings.precision)
     fit(backbone, train, validation, settings, log_dir=fn_args.model_run_dir)
@@ -73,19 +83,23 @@ def run_fn(fn_args: FnArgs) -> None:
     model_dir = os.path.dirname(fn_args.serving_model_dir)
     backbone.save_to_preset(os.path.join(model_dir, "preset"))
     serving.export_saved_model(
-        backbone, table_path, fn_args.serving_model_dir, context_length=model_settings.context_length
+        backbone,
+        table_path,
+        fn_args.serving_model_dir,
+        data_kind=data_kind,
+        context_length=model_settings.context_length,
     )
 
 
-def read_windows(fn_args: FnArgs, files: list[str], window: int, end_of_text_id: int) -> tf.data.Dataset:
-    """Packed int32 `[window]` vectors of one split of the transformed examples."""
+def read_documents(fn_args: FnArgs, files: list[str], data_kind: str) -> tf.data.Dataset:
+    """One split of the transformed examples, as `batches.packed_windows` takes them."""
     schema = tft.TFTransformOutput(fn_args.transform_graph_path).transformed_metadata.schema
     options = tfxio.TensorFlowDatasetOptions(
         batch_size=DOCUMENTS_A_READ, drop_final_batch=False, num_epochs=1, shuffle=False
     )
-    documents = fn_args.data_accessor.tf_dataset_factory(files, options, schema)
-    token_ids = documents.map(lambda features: features["token_ids"])
-    return batches.packed_windows(token_ids, window=window, end_of_text_id=end_of_text_id)
+    examples = fn_args.data_accessor.tf_dataset_factory(files, options, schema)
+    names = ("token_ids",) if data_kind == "text" else ("token_ids", "loss_mask")
+    return examples.map(lambda features: {name: features[name] for name in names})
 
 
 def fit(
@@ -96,7 +110,10 @@ def fit(
     *,
     log_dir: str,
 ) -> keras.callbacks.History:
-    """Trains the backbone in place on packed int32 `[time + 1]` windows.
+    """Trains the backbone in place on windows of `time + 1` tokens, as `batches.packed_windows` gives them.
+
+    The loss of a batch is the mean over its targets that count. What Keras logs of an epoch, and of the validation
+    windows, is the mean of their batches' losses, weighted by windows and not by targets that count.
 
     Raises:
         InputError: If a split does not fill one batch.
@@ -105,14 +122,14 @@ def fit(
     train_windows = count_windows(train, split="train", at_least=settings.batch_size)
     count_windows(validation, split="eval", at_least=1)
     steps = settings.steps or max(1, round((settings.epochs or 1) * train_windows / settings.batch_size))
-    model = gpt2.language_model(backbone)
+    model = gpt2.language_model(backbone, isolate_documents=settings.isolate_documents)
     model.compile(
         optimizer=build_optimizer(settings, steps),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=build_loss(),
         jit_compile=settings.jit_compile,
     )
     rounds = next(count for count in (4, 3, 2, 1) if steps % count == 0)  # exactly `steps` in all
-    tokens_a_step = settings.batch_size * (train.element_spec.shape[0] - 1)
+    tokens_a_step = settings.batch_size * (train.element_spec["token_ids"].shape[0] - 1)
     return model.fit(
         batches.training_batches(train, batch_size=settings.batch_size, seed=settings.seed),
         steps_per_epoch=steps // rounds,
@@ -135,12 +152,22 @@ def count_windows(windows: tf.data.Dataset, *, split: str, at_least: int) -> int
     """
     count = int(windows.reduce(tf.constant(0, tf.int64), lambda total, _: total + 1))
     if count < at_least:
+        window = windows.element_spec["token_ids"].shape[0]
+        counted = " that hold a token of a completion" if "loss_mask" in windows.element_spec else ""
         raise InputError(
-            f"the {split} split fills {count} windows of {windows.element_spec.shape[0]} tokens, fewer than "
+            f"the {split} split fills {count} windows of {window} tokens{counted}, fewer than "
             f"{at_least}; add text, or lower `model.context_length` or `training.batch_size`, or raise "
             f"`data.splits.{split}`."
         )
     return count
+
+
+def build_loss() -> keras.losses.Loss:
+    """Mean cross-entropy in nats over the targets that count: all, or those of weight 1 where there are weights.
+
+    Without any target that counts it would be 0; `batches.packed_windows` leaves such windows out.
+    """
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
 
 
 def build_optimizer(settings: TrainingSettings, steps: int) -> keras.optimizers.AdamW:

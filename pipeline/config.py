@@ -155,6 +155,9 @@ class TrainingConfig(Settings):
     gradient_clip_norm: PositiveFloat = 1.0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     jit_compile: bool = Field(False, description="Compile the training step with XLA.")
+    isolate_documents: bool = Field(
+        False, description="Documents that share a window do not see each other, and positions restart in each."
+    )
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")

@@ -157,7 +157,7 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> l
             "tokenizer": config.tokenizer.settings(),
             "tokenizer_fingerprint": placement.tokenizer_fingerprint,
             "data_kind": config.data.kind,
-            "sequence_length": config.model.context_length,
+            "sequence_length": config.model.context_length,  # for the shares of useful slots
         },
         disable_statistics=True,  # StatisticsGen has them of the text; of token ids they say little
         disable_analyzer_cache=True,  # the vocabulary's analyzer has none

@@ -1,17 +1,56 @@
 import tensorflow as tf
 
-from modules.batches import packed_windows, sample, shift_targets, training_batches
+from modules.batches import packed_windows, sample, shift_targets, to_model_inputs, training_batches
 
 
-def documents(*batches: list[list[int]]) -> tf.data.Dataset:
+def documents(*batches: list[list[int]], masks: list[list[int]] | None = None) -> tf.data.Dataset:
     rows = [row for batch in batches for row in batch]
-    return tf.data.Dataset.from_tensor_slices(tf.ragged.constant(rows, dtype=tf.int64)).ragged_batch(len(batches[0]))
+    columns = {"token_ids": tf.ragged.constant(rows, dtype=tf.int64)}
+    if masks is not None:
+        columns["loss_mask"] = tf.ragged.constant(masks, dtype=tf.int64)
+    return tf.data.Dataset.from_tensor_slices(columns).ragged_batch(len(batches[0]))
+
+
+def values(windows: tf.data.Dataset, name: str) -> list[list[int]]:
+    return [window[name].tolist() for window in windows.as_numpy_iterator()]
 
 
 def test_documents_are_joined_by_end_of_text_and_cut_across_batches() -> None:
     windows = packed_windows(documents([[5, 6, 7], [8]], [[9, 10], []]), window=3, end_of_text_id=1)
-    # the stream:                1 5 6   7 1 8   1 9 10   1 (dropped)
-    assert [window.tolist() for window in windows.as_numpy_iterator()] == [[1, 5, 6], [7, 1, 8], [1, 9, 10]]
+    # the stream:                       1 5 6   7 1 8   1 9 10   1 (dropped)
+    assert values(windows, "token_ids") == [[1, 5, 6], [7, 1, 8], [1, 9, 10]]
+    assert set(windows.element_spec) == {"token_ids"}
+
+
+def test_masks_follow_their_tokens_and_the_end_of_text_counts() -> None:
+    packed = documents([[5, 6, 7], [8]], [[9, 9], [2]], masks=[[0, 1, 1], [1], [0, 0], [1]])
+    windows = packed_windows(packed, window=4, end_of_text_id=1)
+    assert values(windows, "token_ids") == [[1, 5, 6, 7], [1, 8, 1, 9]]  # 9 1 2 are dropped
+    assert values(windows, "loss_mask") == [[1, 0, 1, 1], [1, 1, 1, 0]]
+
+
+def test_a_window_in_which_no_target_counts_is_left_out() -> None:
+    # The first token of a window is no target, so its 1 does not count.
+    packed = documents([[5, 6, 7, 8, 9, 10]], masks=[[0, 0, 0, 0, 0, 1]])
+    windows = packed_windows(packed, window=3, end_of_text_id=1)
+    assert values(packed_windows(documents([[5, 6, 7, 8, 9]]), window=3, end_of_text_id=1), "token_ids") == [
+        [1, 5, 6],
+        [7, 8, 9],
+    ]
+    assert values(windows, "token_ids") == []
+    kept = documents([[5, 6, 7, 8, 9, 10]], masks=[[0, 0, 0, 0, 1, 1]])
+    assert values(packed_windows(kept, window=3, end_of_text_id=1), "token_ids") == [[7, 8, 9]]
+
+
+def test_documents_are_told_apart_by_their_borders_and_not_by_end_of_text() -> None:
+    # The second document is empty, the third holds an <|endoftext|> of its own.
+    packed = documents([[5, 6, 7], []], [[8, 1, 9], [2]])
+    windows = packed_windows(packed, window=5, end_of_text_id=1, isolate_documents=True)
+    assert values(windows, "token_ids") == [[1, 5, 6, 7, 1], [1, 8, 1, 9, 1]]
+    assert values(windows, "document_index") == [[1, 1, 1, 1, 2], [1, 1, 1, 1, 2]]
+    windows = packed_windows(packed, window=3, end_of_text_id=1, isolate_documents=True)
+    assert values(windows, "token_ids") == [[1, 5, 6], [7, 1, 1], [8, 1, 9]]
+    assert values(windows, "document_index") == [[1, 1, 1], [0, 1, 2], [0, 0, 0]]
 
 
 def test_targets_are_the_next_tokens() -> None:
@@ -21,7 +60,7 @@ def test_targets_are_the_next_tokens() -> None:
 
 
 def test_training_batches_see_every_window_once_an_epoch_in_a_seeded_order() -> None:
-    windows = tf.data.Dataset.range(8).map(lambda n: tf.stack([n, n + 100]))
+    windows = tf.data.Dataset.range(8).map(lambda n: {"token_ids": tf.stack([n, n + 100])})
 
     def epochs(seed: int) -> list[list[int]]:
         batches = training_batches(windows, batch_size=2, seed=seed).take(8)
@@ -36,9 +75,28 @@ def test_training_batches_see_every_window_once_an_epoch_in_a_seeded_order() -> 
 
 
 def test_sample_takes_the_first_windows_into_memory() -> None:
-    windows = tf.data.Dataset.from_tensor_slices([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    windows = tf.data.Dataset.from_tensor_slices({"token_ids": [[1, 2, 3], [4, 5, 6], [7, 8, 9]]})
     inputs, targets = sample(windows, 2)
     assert inputs["token_ids"].numpy().tolist() == [[1, 2], [4, 5]]
     assert inputs["padding_mask"].numpy().tolist() == [[True, True], [True, True]]
     assert targets.numpy().tolist() == [[2, 3], [5, 6]]
     assert sample(windows, 9)[1].shape == (3, 2)
+
+
+def test_weights_are_those_of_the_targets() -> None:
+    windows = {"token_ids": tf.constant([[1, 5, 6, 7, 1]]), "loss_mask": tf.constant([[1, 0, 1, 1, 1]])}
+    inputs, targets, weights = to_model_inputs(windows)
+    assert inputs["token_ids"].numpy().tolist() == [[1, 5, 6, 7]]
+    assert targets.numpy().tolist() == [[5, 6, 7, 1]]
+    assert weights.numpy().tolist() == [[0.0, 1.0, 1.0, 1.0]]
+    assert weights.dtype == tf.float32
+
+
+def test_isolated_windows_give_the_document_of_each_input() -> None:
+    # The <|endoftext|> is the last target of document 1, and as an input the first token of document 2.
+    windows = {"token_ids": tf.constant([[1, 5, 1, 6, 7]]), "document_index": tf.constant([[1, 1, 2, 2, 2]])}
+    inputs, targets = to_model_inputs(windows)
+    assert set(inputs) == {"token_ids", "document_index"}
+    assert inputs["token_ids"].numpy().tolist() == [[1, 5, 1, 6]]
+    assert inputs["document_index"].numpy().tolist() == [[1, 1, 2, 2]]
+    assert targets.numpy().tolist() == [[5, 1, 6, 7]]

@@ -26,8 +26,8 @@ def _dense(x: np.ndarray, layer) -> np.ndarray:
     return x @ kernel.reshape(x.shape[-1], -1) + bias
 
 
-def _oracle_window(inputs: list[int], targets: list[int]) -> float:
-    """Negative log-likelihood of one window in nats."""
+def _oracle_window(inputs: list[int], targets: list[int], counted: list[int]) -> float:
+    """Negative log-likelihood in nats of the targets of one window that count."""
     backbone = tiny_backbone()
     table = np.asarray(backbone.token_embedding.embeddings, np.float64)
     time = len(inputs)
@@ -48,13 +48,14 @@ def _oracle_window(inputs: list[int], targets: list[int]) -> float:
     logits = _norm(x, backbone.layer_norm) @ table.T
     top = logits.max(-1)
     log_sum = top + np.log(np.exp(logits - top[:, None]).sum(-1))
-    return float((log_sum - logits[np.arange(time), targets]).sum())
+    return float(((log_sum - logits[np.arange(time), targets]) * counted).sum())
 
 
-def _oracle(document: list[int], sequence_length: int) -> float:
+def _oracle(document: list[int], sequence_length: int, loss_mask: list[int] | None = None) -> float:
     inputs, targets = [END, *document], [*document, END]
-    starts = range(0, len(inputs), sequence_length)
-    return sum(_oracle_window(inputs[at : at + sequence_length], targets[at : at + sequence_length]) for at in starts)
+    counted = [*(loss_mask or [1] * len(document)), 1]
+    cuts = [slice(at, at + sequence_length) for at in range(0, len(inputs), sequence_length)]
+    return sum(_oracle_window(inputs[cut], targets[cut], counted[cut]) for cut in cuts)
 
 
 def _documents(*lengths: int) -> list[list[int]]:
@@ -75,6 +76,29 @@ def test_sums_equal_the_oracles(tokens_per_chunk: int, monkeypatch: pytest.Monke
     nll_sum, num_tokens = score(tf.ragged.constant(documents, dtype=tf.int64))
     assert num_tokens.numpy().tolist() == [1, 2, 15, 16, 17, 18, 101, 4]
     np.testing.assert_allclose(nll_sum, [_oracle(document, 16) for document in documents], rtol=1e-6)
+
+
+@pytest.mark.parametrize("tokens_per_chunk", [2048, 24])
+def test_of_masked_documents_only_the_targets_that_count_are_summed(
+    tokens_per_chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document_scorer, "TOKENS_PER_CHUNK", tokens_per_chunk)
+    documents = _documents(4, 0, 50, 3)
+    # Of the third the first two windows of 16 hold nothing that counts.
+    masks = [[0, 1, 0, 1], [], [0] * 40 + [1] * 10, [0, 0, 0]]
+    score = tf.function(_scorer(16).score)
+    columns = (tf.ragged.constant(rows, dtype=tf.int64) for rows in (documents, masks))
+    nll_sum, num_tokens = score(*columns)
+    assert num_tokens.numpy().tolist() == [3, 1, 11, 1]
+    expected = [_oracle(document, 16, mask) for document, mask in zip(documents, masks, strict=True)]
+    np.testing.assert_allclose(nll_sum, expected, rtol=1e-6)
+
+
+def test_a_mask_of_ones_is_no_mask() -> None:
+    token_ids = tf.ragged.constant(_documents(5, 40, 0), dtype=tf.int64)
+    scorer = _scorer(8)
+    for one, other in zip(scorer.score(token_ids), scorer.score(token_ids, tf.ones_like(token_ids)), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_document_scores_the_same_in_any_batch() -> None:

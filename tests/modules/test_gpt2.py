@@ -1,8 +1,11 @@
 import dataclasses
 from pathlib import Path
 
+import keras
+import keras_hub
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from modules import gpt2
 from modules.errors import InputError
@@ -31,6 +34,63 @@ def test_the_head_is_the_transposed_token_embedding() -> None:
     inputs = {"token_ids": np.array([[1, 2, 3]]), "padding_mask": np.ones((1, 3), bool)}
     expected = backbone(inputs).numpy() @ backbone.token_embedding.embeddings.numpy().T
     np.testing.assert_allclose(gpt2.language_model(backbone)(inputs).numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def two_documents(dtype: str = "float32") -> tuple[keras_hub.models.GPT2Backbone, dict[str, np.ndarray]]:
+    """Document 0: three tokens, document 1: five, in one window; weights large enough to tell them apart."""
+    keras.utils.set_random_seed(1)
+    backbone = gpt2.build_backbone(SIZES, vocabulary_size=30, dtype=dtype)
+    for weight in backbone.weights:
+        weight.assign(weight + 0.3 * keras.random.normal(weight.shape))
+    token_ids = np.array([[1, 7, 8, 1, 9, 10, 11, 12]], "int32")
+    document_index = np.array([[0, 0, 0, 1, 1, 1, 1, 1]], "int32")
+    return backbone, {"token_ids": token_ids, "document_index": document_index}
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("mixed_bfloat16", 0.03)])
+def test_isolated_documents_have_the_logits_they_have_alone(dtype: str, tolerance: float, jit_compile: bool) -> None:
+    backbone, window = two_documents(dtype)
+    isolated = gpt2.language_model(backbone, isolate_documents=True)
+    call = tf.function(isolated, jit_compile=jit_compile)
+    logits = call(window).numpy()
+    altered = call({**window, "token_ids": np.array([[1, 20, 21, 1, 9, 10, 11, 12]], "int32")}).numpy()
+    np.testing.assert_array_equal(altered[:, 3:], logits[:, 3:])
+    assert np.abs(altered[:, 1:3] - logits[:, 1:3]).max() > 0.1
+    # Alone, by the backbone's own graph, the second document starts at position 0.
+    plain = tf.function(gpt2.language_model(backbone), jit_compile=jit_compile)
+    for part in (slice(0, 3), slice(3, 8)):
+        alone = {"token_ids": window["token_ids"][:, part], "padding_mask": np.ones_like(window["token_ids"][:, part])}
+        rounding = tolerance * np.abs(logits).max()
+        np.testing.assert_allclose(logits[:, part], plain(alone).numpy(), rtol=0, atol=rounding)
+
+
+def test_without_isolation_documents_see_the_ones_before() -> None:
+    backbone, window = two_documents()
+    model = gpt2.language_model(backbone)
+    padding_mask = np.ones_like(window["token_ids"])
+    logits = model({"token_ids": window["token_ids"], "padding_mask": padding_mask}).numpy()
+    altered = np.array([[1, 20, 21, 1, 9, 10, 11, 12]], "int32")
+    assert np.abs(model({"token_ids": altered, "padding_mask": padding_mask}).numpy() - logits)[:, 3:].max() > 0.1
+
+
+def test_one_document_is_what_the_backbone_makes_of_it() -> None:
+    backbone, window = two_documents()
+    one = {**window, "document_index": np.zeros_like(window["document_index"])}
+    isolated = gpt2.language_model(backbone, isolate_documents=True)(one).numpy()
+    plain = {"token_ids": window["token_ids"], "padding_mask": np.ones_like(window["token_ids"])}
+    np.testing.assert_allclose(isolated, gpt2.language_model(backbone)(plain).numpy(), rtol=0, atol=1e-6)
+
+
+def test_isolation_shares_the_weights_and_keeps_the_dropout() -> None:
+    backbone, window = two_documents()
+    isolated = gpt2.language_model(backbone, isolate_documents=True)
+    assert [id(variable) for variable in isolated.trainable_variables] == [
+        id(variable) for variable in backbone.trainable_variables
+    ]
+    dropping = gpt2.build_backbone(dataclasses.replace(SIZES, dropout=0.5), vocabulary_size=30, dtype="float32")
+    model = gpt2.language_model(dropping, isolate_documents=True)
+    assert np.abs(model(window, training=True).numpy() - model(window).numpy()).max() > 1e-3
 
 
 def test_a_preset_folder_gives_the_same_weights_in_another_precision(preset: gpt2.ModelSettings) -> None:

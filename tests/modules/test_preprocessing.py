@@ -15,10 +15,13 @@ import tensorflow as tf
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tensorflow_transform.tf_metadata import schema_utils
 
 from modules.bpe_training import train_merges
 from modules.errors import InputError
-from modules.preprocessing import one_value_a_row, preprocessing_fn
+from modules.preprocessing import one_value_a_row, preprocessing_fn, values_a_row
 from modules.vocabulary import Vocabulary, find_table
 from tests.modules.tokenizer_reference import (
     corpus,
@@ -28,6 +31,7 @@ from tests.modules.tokenizer_reference import (
     reference_words,
 )
 
+ROOT = Path(__file__).parents[2]
 TEXTS = [
     b"",
     b"a\n\nb  I'm",
@@ -43,16 +47,31 @@ SPECS = {
 }
 
 
+CONVERSATIONS = [
+    ([b"the name"], [b"is Bond"]),
+    ([b"a", "naïve 🧑‍🚀".encode(), b""], [b"", b"the  the \xff", b"<|endoftext|>"]),
+]
+
+
 def transform(
     folder: Path, tokenizer: dict[str, Any], kind: str = "dense", texts: list[bytes] = TEXTS
 ) -> dict[bytes, list[int]]:
-    """Analyzes and transforms, writes the transform graph to `folder`; returns token ids by source."""
-    metadata = tft.DatasetMetadata.from_feature_spec({"text": SPECS[kind], "source": SPECS[kind]})
+    """Analyzes and transforms texts; returns token ids by source."""
     rows = [
         {"text": text if kind == "scalar" else [text], "source": name if kind == "scalar" else [name]}
         for name, text in ((b"document %d" % number, text) for number, text in enumerate(texts))
     ]
-    function = functools.partial(preprocessing_fn, custom_config={"tokenizer": tokenizer})
+    spec = {"text": SPECS[kind], "source": SPECS[kind]}
+    transformed = transform_rows(folder, rows, spec, {"data_kind": "text", "tokenizer": tokenizer})
+    return {row["source"][0]: row["token_ids"] for row in transformed}
+
+
+def transform_rows(
+    folder: Path, rows: list[dict[str, Any]], spec: dict[str, Any], custom_config: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Analyzes and transforms, writes the transform graph to `folder`; returns the rows in any order."""
+    metadata = tft.DatasetMetadata.from_feature_spec(spec)
+    function = functools.partial(preprocessing_fn, custom_config=custom_config)
     with beam.Pipeline(runner=FnApiRunner()) as pipeline, tft_beam.Context(temp_dir=f"{folder}_temporary"):
         data = pipeline | beam.Create(rows)
         (transformed, _), transform_fn = (data, metadata) | tft_beam.AnalyzeAndTransformDataset(
@@ -60,8 +79,7 @@ def transform(
         )
         _ = transform_fn | tft_beam.WriteTransformFn(str(folder))
         _ = transformed | beam.Map(lambda batch: append_rows(batch[0].to_pylist(), f"{folder}.rows"))
-    lines = Path(f"{folder}.rows").read_text().splitlines()
-    return {row["source"][0]: row["token_ids"] for row in map(ast.literal_eval, lines)}
+    return [ast.literal_eval(line) for line in Path(f"{folder}.rows").read_text().splitlines()]
 
 
 def append_rows(rows: list[dict[str, Any]], path: str) -> None:
@@ -118,6 +136,74 @@ def test_existing_table_with_every_kind_of_column(tmp_path: Path, kind: str) -> 
     assert Vocabulary.from_table(find_table(tmp_path / "graph")) == corpus_vocabulary()
 
 
+def expected_conversations(vocabulary: Vocabulary) -> dict[bytes, list[tuple[int, int]]]:
+    """By source, each token with its mask, as the reference tokenizer sees it."""
+    reference = reference_tokenizer(vocabulary)
+    expected = {}
+    for number, (prompts, completions) in enumerate(CONVERSATIONS):
+        tokens = []
+        for prompt, completion in zip(prompts, completions, strict=True):
+            tokens += [(token_id, 0) for token_id in reference_ids(reference, prompt)]
+            tokens += [(token_id, 1) for token_id in reference_ids(reference, completion)]
+            tokens.append((vocabulary.end_of_text_id, 1))
+        expected[b"conversation %d" % number] = tokens[:-1]
+    return expected
+
+
+def transform_conversations(
+    folder: Path, tokenizer: dict[str, Any], kind: str, conversations: list[tuple[list[bytes], list[bytes]]]
+) -> dict[bytes, list[tuple[int, int]]]:
+    rows = [
+        {"prompt": prompts, "completion": completions, "source": [b"conversation %d" % number]}
+        for number, (prompts, completions) in enumerate(conversations)
+    ]
+    spec = {"prompt": SPECS[kind], "completion": SPECS[kind], "source": SPECS["dense"]}
+    transformed = transform_rows(folder, rows, spec, {"data_kind": "instruction", "tokenizer": tokenizer})
+    return {row["source"][0]: list(zip(row["token_ids"], row["loss_mask"], strict=True)) for row in transformed}
+
+
+@pytest.mark.parametrize("kind", ["sparse", "ragged"])
+def test_conversations_train_a_vocabulary_and_get_a_mask(tmp_path: Path, kind: str) -> None:
+    rows = transform_conversations(tmp_path / "graph", {"vocabulary_size": 261}, kind, CONVERSATIONS)
+    vocabulary = Vocabulary.from_table(find_table(tmp_path / "graph"))
+    texts = [text for conversation in CONVERSATIONS for column in conversation for text in column]
+    words = [word for text in texts for word in reference_words(text.decode(errors="replace"))]
+    assert vocabulary == Vocabulary.from_merges(train_merges(Counter(words), 4))
+    assert rows == expected_conversations(vocabulary)
+    assert [mask for _, mask in rows[b"conversation 0"]][:3] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse", "ragged"])
+def test_conversations_with_an_existing_vocabulary(tmp_path: Path, kind: str) -> None:
+    conversations = CONVERSATIONS[:1] if kind == "dense" else CONVERSATIONS
+    tokenizer = gpt2_files(corpus_vocabulary(), tmp_path)
+    rows = transform_conversations(tmp_path / "graph", tokenizer, kind, conversations)
+    expected = expected_conversations(corpus_vocabulary())
+    assert rows == {source: expected[source] for source in rows}
+    assert len(rows) == len(conversations)
+
+
+def test_the_contract_of_instructions_gives_columns_that_are_understood() -> None:
+    schema = text_format.Parse((ROOT / "schemas" / "instruction.pbtxt").read_text(), schema_pb2.Schema())
+    spec = schema_utils.schema_as_feature_spec(schema).feature_spec
+    assert spec == {"prompt": SPECS["sparse"], "completion": SPECS["sparse"], "source": SPECS["dense"]}
+
+
+def test_a_conversation_without_anything_to_learn_stops_transform(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="needs a `completion` that is not empty"):
+        transform_conversations(tmp_path / "graph", gpt2_files(corpus_vocabulary(), tmp_path), "ragged",
+                                [*CONVERSATIONS, ([b"a"], [b""])])  # fmt: skip
+
+
+def test_columns_of_every_kind_become_ragged() -> None:
+    ragged = tf.ragged.constant([["a", "b"], [], ["c"]], row_splits_dtype=tf.int32)
+    for column in (ragged, ragged.to_sparse()):
+        assert values_a_row(column).to_list() == [[b"a", b"b"], [], [b"c"]]
+        assert values_a_row(column).row_splits.dtype == tf.int64
+    assert values_a_row(tf.constant([["a", "b"], ["c", "d"]])).to_list() == [[b"a", b"b"], [b"c", b"d"]]
+    assert values_a_row(tf.constant(["a", "b"])).to_list() == [[b"a"], [b"b"]]
+
+
 NEW_PROCESS = """
 import sys
 import tensorflow as tf
@@ -157,7 +243,7 @@ def test_moved_graph_needs_tensorflow_alone(tmp_path: Path, existing: bool) -> N
 def test_bad_configuration(tokenizer: dict[str, Any], message: str) -> None:
     inputs = {"text": tf.constant([["a"]]), "source": tf.constant([["b"]])}
     with pytest.raises(InputError, match=message):
-        preprocessing_fn(inputs, {"tokenizer": tokenizer})
+        preprocessing_fn(inputs, {"data_kind": "text", "tokenizer": tokenizer})
 
 
 def test_missing_values_are_empty_and_two_are_refused() -> None:

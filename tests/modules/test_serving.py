@@ -13,7 +13,7 @@ import tensorflow as tf
 from modules import serving
 from modules.cached_gpt2 import CachedGPT2
 from modules.document_scorer import DocumentScorer
-from tests.tiny_release import reference_greedy, saved_release, tiny_backbone
+from tests.tiny_release import reference_greedy, reference_logits, saved_release, tiny_backbone
 
 PROMPTS = ["", "the th", "Ünï\n", "abc"]
 
@@ -49,10 +49,15 @@ def _generate(prompts: list[bytes | str], max_new_tokens: int = 8, temperature: 
     return outputs["text"].numpy().tolist()
 
 
-def _examples(texts: list[str]) -> tf.Tensor:
-    features = [tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode()])) for text in texts]
-    examples = [tf.train.Example(features=tf.train.Features(feature={"text": one})) for one in features]
-    return tf.constant([example.SerializeToString() for example in examples])
+def _examples(*columns: dict[str, list[str]]) -> tf.Tensor:
+    def example(column: dict[str, list[str]]) -> bytes:
+        features = {
+            name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode() for text in texts]))
+            for name, texts in column.items()
+        }
+        return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+    return tf.constant([example(column) for column in columns])
 
 
 def test_tensorflow_alone_serves_it_from_another_folder(tmp_path: Path) -> None:
@@ -92,12 +97,47 @@ def test_no_prompts_have_no_texts() -> None:
 
 
 def test_evaluate_scores_the_texts_of_examples() -> None:
-    outputs = _signature("evaluate")(examples=_examples(["abc", "", "the " * 30]))
+    outputs = _signature("evaluate")(examples=_examples({"text": ["abc"]}, {"text": [""]}, {"text": ["the " * 30]}))
     scorer = DocumentScorer(CachedGPT2(tiny_backbone()), end_of_text_id=258, sequence_length=16)
     a, the, space = ord("a") - ord("!"), 257, 220  # the space is byte 33 of those that come after the 188 visible
     expected, tokens = scorer.score(tf.ragged.constant([[a, a + 1, a + 2], [], [the, space] * 30], tf.int64))
     assert outputs["num_tokens"].numpy().tolist() == tokens.numpy().tolist() == [4, 1, 61]
     np.testing.assert_allclose(outputs["nll_sum"], expected, rtol=1e-6)
+
+
+def _nll(token_ids: list[int], counted: list[int]) -> float:
+    """By hand, in float64: what the targets that count cost, the last of them <|endoftext|>; one window."""
+    targets = [*token_ids, 258]
+    logits = reference_logits([258, *token_ids]).astype(np.float64)
+    shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    return float((-np.log(shares[np.arange(len(targets)), targets]) * [*counted, 1]).sum())
+
+
+def test_a_model_of_instructions_scores_the_completions(tmp_path: Path) -> None:
+    release = saved_release()
+    folder = str(tmp_path / "model")
+    serving.export_saved_model(
+        tiny_backbone(), release.table, folder, data_kind="instruction", context_length=32, sequence_length=16
+    )
+    evaluate = tf.saved_model.load(folder).signatures["evaluate"]
+    outputs = evaluate(
+        examples=_examples(
+            {"prompt": ["ab"], "completion": ["the"], "source": ["file"]},
+            {"prompt": ["a", "b"], "completion": ["c", "da"], "source": ["file"]},
+        )
+    )
+    a, the = ord("a") - ord("!"), 257
+    one = [a, a + 1, the], [0, 0, 1]
+    two = [a, a + 2, 258, a + 1, a + 3, a], [0, 1, 1, 0, 1, 1]
+    np.testing.assert_allclose(outputs["nll_sum"], [_nll(*one), _nll(*two)], rtol=1e-6)
+    assert outputs["num_tokens"].numpy().tolist() == [2, 5]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="needs a `completion` that is not empty"):
+        evaluate(examples=_examples({"prompt": ["a"], "completion": [""]}))
+
+
+def test_another_kind_of_data_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`data_kind` must be one of"):
+        serving.export_saved_model(tiny_backbone(), saved_release().table, str(tmp_path), data_kind="chat")
 
 
 def test_a_vocabulary_larger_than_the_model_is_refused(tmp_path: Path) -> None:

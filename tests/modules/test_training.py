@@ -4,16 +4,23 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pyarrow as pa
 import pytest
 import tensorflow as tf
+import tensorflow_transform as tft
+from tfx.components.trainer.fn_args_utils import DataAccessor, FnArgs
+from tfx.components.util.tfxio_utils import get_tf_dataset_factory_from_artifact
+from tfx.types import standard_artifacts
+from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from modules import gpt2
 from modules.errors import InputError
-from modules.training import TrainingSettings, TrainingWatch, build_optimizer, fit
+from modules.training import TrainingSettings, TrainingWatch, build_loss, build_optimizer, fit, run_fn
+from tests.modules.test_preprocessing import transform_rows
 
 SETTINGS = TrainingSettings(
     steps=30, epochs=None, batch_size=4, learning_rate=1e-2, warmup_steps=10, weight_decay=0.1,
-    gradient_clip_norm=1.0, precision="float32", jit_compile=False, seed=0,
+    gradient_clip_norm=1.0, precision="float32", jit_compile=False, isolate_documents=False, seed=0,
 )  # fmt: skip
 MODEL = gpt2.ModelSettings(
     preset=None, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=None, context_length=8, dropout=0.0
@@ -22,7 +29,9 @@ MODEL = gpt2.ModelSettings(
 
 def counting_windows(count: int) -> tf.data.Dataset:
     """Windows 0 1 2 … 8, 1 2 … 9: every next token follows from the last."""
-    return tf.data.Dataset.range(count).map(lambda n: tf.cast((tf.range(9, dtype=tf.int64) + n) % 10, tf.int32))
+    return tf.data.Dataset.range(count).map(
+        lambda n: {"token_ids": tf.cast((tf.range(9, dtype=tf.int64) + n) % 10, tf.int32)}
+    )
 
 
 def train(settings: TrainingSettings, log_dir: Path) -> tuple[keras.callbacks.History, keras.Model]:
@@ -84,3 +93,109 @@ def test_too_little_text_is_told_with_its_cure(tmp_path: Path) -> None:
         fit(backbone, counting_windows(3), counting_windows(3), SETTINGS, log_dir=str(tmp_path))
     with pytest.raises(InputError, match=r"the eval split fills 0 windows"):
         fit(backbone, counting_windows(9), counting_windows(0), SETTINGS, log_dir=str(tmp_path))
+
+
+def test_the_loss_is_the_mean_over_the_targets_that_count() -> None:
+    logits = np.log(np.array([[[0.5, 0.5], [0.1, 0.9], [0.2, 0.8]], [[0.3, 0.7], [0.6, 0.4], [0.9, 0.1]]]))
+    targets = np.array([[0, 1, 0], [0, 0, 1]])  #  0.5  0.9  0.2      0.3  0.6  0.1
+    weights = np.array([[1, 0, 1], [0, 0, 1]], np.float32)
+    loss = build_loss()
+    assert float(loss(targets, logits, weights)) == pytest.approx(-np.log([0.5, 0.2, 0.1]).sum() / 3, rel=1e-6)
+    everything = -np.log([0.5, 0.9, 0.2, 0.3, 0.6, 0.1]).sum() / 6
+    assert float(loss(targets, logits)) == pytest.approx(everything, rel=1e-6)
+
+
+def masked_windows(loss_mask: list[int]) -> tf.data.Dataset:
+    return counting_windows(40).map(lambda window: {**window, "loss_mask": tf.constant(loss_mask)})
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_the_logged_loss_is_that_of_the_targets_that_count(tmp_path: Path, precision: str) -> None:
+    # With a rate of (almost) zero the model stays, so each figure is the model's own, by hand.
+    settings = dataclasses.replace(SETTINGS, precision=precision, learning_rate=1e-30, steps=10, batch_size=4)
+    backbone = gpt2.build_backbone(MODEL, vocabulary_size=10, dtype=precision)
+    windows = masked_windows([1, 0, 0, 1, 1, 0, 0, 0, 0])
+    history = fit(backbone, windows, windows, settings, log_dir=str(tmp_path)).history
+    token_ids = np.stack([window["token_ids"] for window in windows.as_numpy_iterator()])
+    inputs = {"token_ids": token_ids[:, :-1], "padding_mask": np.ones((40, 8), bool)}
+    logits = np.asarray(keras.ops.cast(gpt2.language_model(backbone)(inputs), "float32"), np.float64)
+    log_shares = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    # Of the targets 1 to 8 of a window the third and the fourth count.
+    nll = -np.take_along_axis(log_shares, token_ids[:, 1:, None], axis=2)[:, 2:4]
+    tolerance = 1e-5 if precision == "float32" else 1e-2
+    assert history["val_loss"][-1] == pytest.approx(nll.mean(), rel=tolerance)
+    assert history["loss"][-1] == pytest.approx(nll.mean(), rel=0.1)  # 20 of the 40 windows
+
+
+def test_isolated_documents_train_the_backbone(tmp_path: Path) -> None:
+    settings = dataclasses.replace(
+        SETTINGS, steps=60, isolate_documents=True, jit_compile=True, precision="mixed_bfloat16"
+    )
+    keras.utils.set_random_seed(0)
+    backbone = gpt2.build_backbone(MODEL, vocabulary_size=10, dtype=settings.precision)
+    windows = counting_windows(40).map(lambda window: {**window, "document_index": tf.constant([0] * 4 + [1] * 5)})
+    history = fit(backbone, windows, windows, settings, log_dir=str(tmp_path)).history
+    assert history["val_loss"][-1] < 0.5 < history["loss"][0]
+    # The documents begin without <|endoftext|> here; what the backbone learned shows in windows of one document.
+    inputs = {"token_ids": np.array([[3, 4, 5]]), "padding_mask": np.ones((1, 3))}
+    assert np.argmax(gpt2.language_model(backbone)(inputs).numpy(), axis=-1).tolist() == [[4, 5, 6]]
+
+
+def test_no_window_with_a_target_that_counts_is_an_error(tmp_path: Path) -> None:
+    backbone = gpt2.build_backbone(MODEL, vocabulary_size=10, dtype="float32")
+    none = masked_windows([1, 0, 0, 0, 0, 0, 0, 0, 0]).take(0)
+    with pytest.raises(
+        InputError, match="the train split fills 0 windows of 9 tokens that hold a token of a completion"
+    ):
+        fit(backbone, none, none, SETTINGS, log_dir=str(tmp_path))
+
+
+def transformed_conversations(folder: Path, rows: list[dict[str, list[bytes]]]) -> str:
+    """Files as Transform writes them, and its graph in `folder`; returns the file's path."""
+    spec = {"prompt": tf.io.VarLenFeature(tf.string), "completion": tf.io.VarLenFeature(tf.string)}
+    spec["source"] = tf.io.FixedLenFeature([1], tf.string)
+    custom_config = {"data_kind": "instruction", "tokenizer": {"vocabulary_size": 257}}
+    transformed = transform_rows(folder, rows, spec, custom_config)
+    schema = tft.TFTransformOutput(str(folder)).transformed_metadata.schema
+    encoder = RecordBatchToExamplesEncoder(schema)
+    with tf.io.TFRecordWriter(f"{folder}.gz", tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+        for example in encoder.encode(pa.RecordBatch.from_pylist(transformed)):
+            writer.write(example)
+    return f"{folder}.gz"
+
+
+def test_run_fn_learns_the_answers_and_not_the_questions(tmp_path: Path) -> None:
+    letters = np.random.default_rng(0).integers(ord("a"), ord("z"), (200, 6)).astype(np.uint8)
+    rows = [{"prompt": [row.tobytes()], "completion": [b"yes!"], "source": [b"file"]} for row in letters]
+    file = transformed_conversations(tmp_path / "graph", rows)
+    accessor = DataAccessor(
+        get_tf_dataset_factory_from_artifact([standard_artifacts.Examples()], []), record_batch_factory=None,
+        data_view_decode_fn=None,
+    )  # fmt: skip
+    settings = dataclasses.replace(SETTINGS, steps=100, isolate_documents=True)
+    fn_args = FnArgs(
+        train_files=[file], eval_files=[file], transform_graph_path=str(tmp_path / "graph"), data_accessor=accessor,
+        serving_model_dir=str(tmp_path / "model" / "Format-Serving"), model_run_dir=str(tmp_path / "run"),
+        custom_config={
+            "data_kind": "instruction",
+            "model": dataclasses.asdict(dataclasses.replace(MODEL, context_length=16)),
+            "training": dataclasses.asdict(settings),
+        },
+    )  # fmt: skip
+    run_fn(fn_args)
+    evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
+
+    def score(prompt: bytes, completion: bytes) -> tuple[float, int]:
+        features = {
+            name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
+            for name, text in {"prompt": prompt, "completion": completion}.items()
+        }
+        example = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+        outputs = evaluate(examples=tf.constant([example]))
+        return float(outputs["nll_sum"][0]), int(outputs["num_tokens"][0])
+
+    answer, tokens = score(b"qwerty", b"yes!")
+    assert tokens == 4 + 1  # y e s ! <|endoftext|>: the vocabulary has bytes only
+    assert answer / tokens < 0.5
+    question, tokens = score(b"yes!", b"qwerty")
+    assert question / tokens > 3  # log(25) = 3.2 nats a letter at best, had it been learned

@@ -64,6 +64,16 @@ def test_evaluated_tokens_are_all_tokens_of_the_split(first_run: FinishedRun) ->
     assert run.measured("Evaluator", "evaluation", "perplexity_tokens") == tokens + documents
 
 
+def test_useful_slots_of_packed_and_unpacked_windows_are_reported(first_run: FinishedRun) -> None:
+    run = first_run.run
+    documents = run.measured("TextExampleGen", "examples", "documents_train")
+    tokens = run.measured("Transform", "transformed_examples", "tokens_train")
+    packed = run.measured("Transform", "transformed_examples", "packed_useful_share")
+    assert packed == pytest.approx(tokens / (tokens + documents))
+    assert 0.3 < run.measured("Transform", "transformed_examples", "unpacked_useful_share") < packed < 1
+    assert run.measured("Transform", "transformed_examples", "loss_tokens_train") is None  # all of a text count
+
+
 def test_an_identical_run_is_all_cached(first_run: FinishedRun, checkout: Checkout) -> None:
     again = checkout.run()
     assert (again.status, again.executed) == (0, set())
