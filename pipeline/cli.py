@@ -150,10 +150,11 @@ def generate(
     workspace: Annotated[Path, typer.Option()] = Path("workspace"),
 ) -> None:
     """Continues a prompt with a released model."""
-    from pipeline.generate import continue_prompt, discard_stderr, find_release
+    from pipeline.generate import continue_prompt, discard_stderr, find_release, prompt_template
 
+    release = release or find_release(workspace)
     text = continue_prompt(
-        release or find_release(workspace),
+        release,
         format.value,
         prompt,
         max_new_tokens=max_new_tokens,
@@ -162,7 +163,8 @@ def generate(
         seed=seed,
         raw=raw,
     )
-    console.print(f"[bold]{escape(prompt)}[/]{escape(text)}", highlight=False, soft_wrap=True)
+    between = "\n" if not raw and prompt_template(release) else ""
+    console.print(f"[bold]{escape(prompt)}[/]{between}{escape(text)}", highlight=False, soft_wrap=True)
     discard_stderr()
 
 

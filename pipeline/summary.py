@@ -25,7 +25,7 @@ def print_summary(run: Run, config: PipelineConfig, console: Console) -> None:
 
 def print_data(run: Run, console: Console) -> None:
     """Prints what was kept of the data, what was dropped and why, and what looks odd."""
-    console.print(Group(_splits(run), *_dropped(run)))
+    console.print(Group(_splits(run), *_packing(run), *_dropped(run)))
     for warning in _warnings(run):
         console.print(warning, soft_wrap=True)
 
@@ -45,6 +45,21 @@ def _splits(run: Run) -> RenderableType:
         tokens = run.measured("Transform", "transformed_examples", f"tokens_{split}")
         table.add_row(split, _count(documents), _count(size_bytes), _count(tokens))
     return table
+
+
+def _packing(run: Run) -> list[RenderableType]:
+    """How much of the training windows is text."""
+    examples = run.output("Transform", "transformed_examples")
+    if examples is None:
+        return []
+    properties = examples.properties
+    line = (
+        f"Packed windows are {properties['packed_useful_share']:.1%} text; a document a row would be "
+        f"{properties['unpacked_useful_share']:.1%}."
+    )
+    if "loss_tokens_train" in properties:
+        line += f" The loss counts on {properties['loss_tokens_train']:,} tokens of train."
+    return [Text(line)]
 
 
 def _dropped(run: Run) -> list[RenderableType]:
