@@ -8,7 +8,7 @@ from tfx.dsl.components.common import resolver
 from tfx.dsl.input_resolution.strategies import latest_blessed_model_strategy
 from tfx.types import artifact
 
-from modules.mlmd_values import STATISTICS_ID
+from modules.mlmd_values import CONTRACT, STATISTICS_ID
 
 CANDIDATE_KEY = "candidate"
 
@@ -31,12 +31,20 @@ class LatestOtherBlessedModelStrategy(latest_blessed_model_strategy.LatestBlesse
 
 
 class LatestOtherBlessedStatisticsStrategy(resolver.ResolverStrategy):
-    """The statistics of the latest data that passed AnomalyGate, leaving out the candidate's."""
+    """The statistics of the latest data that passed an AnomalyGate, leaving out the candidate's."""
+
+    def __init__(self, contract: str):
+        """Looks only at what passed by this contract."""
+        self._contract = contract
 
     def resolve_artifacts(self, store: object, input_dict: _Artifacts) -> _Artifacts | None:
         """Resolves `statistics`, to none where there are none; `data_blessing` names those that passed."""
         candidates = input_dict[CANDIDATE_KEY]
-        blessed = {blessing.get_int_custom_property(STATISTICS_ID) for blessing in input_dict["data_blessing"]}
+        blessed = {
+            blessing.get_int_custom_property(STATISTICS_ID)
+            for blessing in input_dict["data_blessing"]
+            if blessing.get_string_custom_property(CONTRACT) == self._contract
+        }
         blessed -= {candidate.id for candidate in candidates}
         found = [statistics for statistics in input_dict["statistics"] if statistics.id in blessed]
         return {

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-# On a DataBlessing: the id of the ExampleStatistics that passed.
+# On a DataBlessing: the id of the ExampleStatistics that passed, and the contract's file that they met.
 STATISTICS_ID = "statistics_id"
+CONTRACT = "contract"
 
 _BOOKKEEPING = {"name", "tfx_version", "state", "producer_component", "is_external"}
 _PLAIN = ("int_value", "double_value", "string_value")

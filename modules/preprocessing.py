@@ -36,7 +36,8 @@ def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, A
 
     Returns:
         `token_ids`, ragged int64 `[batch, tokens]` without the last <|endoftext|>, for instructions `loss_mask` of the
-        same shape and type, 1 where a token counts in the loss, and `source`, string `[batch]`.
+        same shape and type, 1 where a token counts in the loss, and `source`, string `[batch]`. For statistics
+        `num_tokens`, int64 `[batch]`, and `tokens_per_byte`, float32 `[batch]`.
         The vocabulary is the asset `vocabulary.tsv` of the transform graph (see `vocabulary.find_table`).
 
     Raises:
@@ -47,13 +48,27 @@ def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, A
     if custom_config["data_kind"] == "text":
         texts = one_value_a_row(inputs["text"])
         token_ids = _tokenize(texts, custom_config["tokenizer"], BytePairTokenizer.tokenize)
-        return {"token_ids": token_ids, "source": source}
+        statistics = _token_statistics(token_ids, tf.strings.length(texts))
+        return {"token_ids": token_ids, "source": source, **statistics}
+    prompts, completions = values_a_row(inputs["prompt"]), values_a_row(inputs["completion"])
     token_ids, loss_mask = example_tokens.conversation_tokens(
-        values_a_row(inputs["prompt"]),
-        values_a_row(inputs["completion"]),
+        prompts,
+        completions,
         lambda texts: _tokenize(texts, custom_config["tokenizer"], example_tokens.tokenize_and_end),
     )
-    return {"token_ids": token_ids, "loss_mask": loss_mask, "source": source}
+    statistics = _token_statistics(token_ids, _bytes_a_row(prompts) + _bytes_a_row(completions))
+    return {"token_ids": token_ids, "loss_mask": loss_mask, "source": source, **statistics}
+
+
+def _token_statistics(token_ids: tf.RaggedTensor, size_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    """What StatisticsGen can make something of; a row of no bytes has 0 tokens a byte."""
+    num_tokens = token_ids.row_lengths()
+    tokens_per_byte = tf.math.divide_no_nan(tf.cast(num_tokens, tf.float32), tf.cast(size_bytes, tf.float32))
+    return {"num_tokens": num_tokens, "tokens_per_byte": tokens_per_byte}
+
+
+def _bytes_a_row(texts: tf.RaggedTensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.ragged.map_flat_values(tf.strings.length, texts), axis=1)
 
 
 def one_value_a_row(column: Column) -> tf.Tensor:

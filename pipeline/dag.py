@@ -9,6 +9,7 @@ from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
+import tensorflow_data_validation as tfdv
 from tfx.components import (
     SchemaGen,
     StatisticsGen,
@@ -107,7 +108,6 @@ class _Data:
 
 def _data_nodes(config: PipelineConfig, placement: Placement) -> _Data:
     """From text to examples that meet their contract."""
-    contract = SCHEMAS / f"{config.data.kind}.pbtxt"
     example_gen = TextExampleGen(
         source=config.data.to_source().model_dump_json(),
         cleaning=config.data.cleaning.model_dump_json(),
@@ -119,31 +119,56 @@ def _data_nodes(config: PipelineConfig, placement: Placement) -> _Data:
     statistics_gen = StatisticsGen(examples=examples)
     statistics = statistics_gen.outputs["statistics"]
     schema_gen = SchemaGen(statistics=statistics, infer_feature_shape=True)
-    contract_gen = ImportSchemaGen(schema_file=str(placement.project / contract)).with_id("Contract")
-    schema = contract_gen.outputs["schema"]
-    nodes = [example_gen, statistics_gen, schema_gen, contract_gen]
+    contract, *checks, gate = _checking_nodes(
+        config,
+        placement,
+        statistics,
+        contract=SCHEMAS / f"{config.data.kind}.pbtxt",
+        ids=("Contract", "LatestBlessedData", "ExampleValidator", "AnomalyGate"),
+    )
+    fingerprint_code(example_gen, statistics_gen, schema_gen)
+    nodes = [example_gen, statistics_gen, schema_gen, contract, *checks, gate]
+    return _Data(nodes=nodes, examples=examples, schema=contract.outputs["schema"], gate=gate)
 
+
+def _checking_nodes(
+    config: PipelineConfig, placement: Placement, statistics: Channel, *, contract: Path, ids: tuple[str, str, str, str]
+) -> list[BaseNode]:
+    """Statistics against a contract and against the last ones that met it; the first node is the contract.
+
+    Args:
+        config: Says what to do on drift.
+        placement: Where the contract lies, and whether earlier statistics can be looked up.
+        statistics: Of StatisticsGen.
+        contract: The schema's file, below the project.
+        ids: Of the contract, the resolver of the earlier statistics, the validator and the gate.
+    """
+    contract_id, resolver_id, validator_id, gate_id = ids
+    contract_gen = ImportSchemaGen(schema_file=str(placement.project / contract)).with_id(contract_id)
+    nodes: list[BaseNode] = [contract_gen]
     previous = None
     if placement.own_strategies:
         resolver = Resolver(
             strategy_class=LatestOtherBlessedStatisticsStrategy,
+            config={"contract": contract.as_posix()},
             statistics=Channel(type=ExampleStatistics),
             data_blessing=Channel(type=DataBlessing),
             **{CANDIDATE_KEY: statistics},
-        ).with_id("LatestBlessedData")
+        ).with_id(resolver_id)
         previous = resolver.outputs["statistics"]
         nodes.append(resolver)
-    validator = TextValidator(statistics=statistics, schema=schema, previous_statistics=previous)
-    validator.with_id("ExampleValidator")
+    validator = TextValidator(
+        statistics=statistics, schema=contract_gen.outputs["schema"], previous_statistics=previous
+    ).with_id(validator_id)
     gate = AnomalyGate(
         anomalies=validator.outputs["anomalies"],
         statistics=statistics,
         contract=contract.as_posix(),
         on_drift=config.data.on_drift,
-    )
-    fingerprint_code(example_gen, statistics_gen, schema_gen, validator, gate)
+    ).with_id(gate_id)
+    fingerprint_code(validator, gate)
     fingerprint_code(contract_gen, data_files=[ROOT / contract])
-    return _Data(nodes=[*nodes, validator, gate], examples=examples, schema=schema, gate=gate)
+    return [*nodes, validator, gate]
 
 
 def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> list[BaseNode]:
@@ -165,6 +190,18 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> l
     transform.with_id("Transform").add_upstream_node(data.gate)
     transform_graph = transform.outputs["transform_graph"]
 
+    token_statistics = StatisticsGen(
+        examples=transform.outputs["transformed_examples"],
+        stats_options=tfdv.StatsOptions(feature_allowlist=["num_tokens", "tokens_per_byte"]),
+    ).with_id("TokenStatistics")
+    token_checks = _checking_nodes(
+        config,
+        placement,
+        token_statistics.outputs["statistics"],
+        contract=SCHEMAS / "tokens.pbtxt",
+        ids=("TokenContract", "LatestBlessedTokens", "TokenValidator", "TokenGate"),
+    )
+
     trainer = Trainer(
         run_fn="modules.training.run_fn",
         examples=transform.outputs["transformed_examples"],
@@ -178,6 +215,7 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> l
             "preset_fingerprint": placement.preset_fingerprint,
         },
     )
+    trainer.add_upstream_node(token_checks[-1])
     model = trainer.outputs["model"]
 
     baseline = Resolver(
@@ -210,10 +248,10 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> l
     # A model that is not blessed is not worth converting first.
     converter.add_upstream_node(evaluator)
 
-    fingerprint_code(evaluator, converter, pusher)
+    fingerprint_code(token_statistics, evaluator, converter, pusher)
     fingerprint_code(transform, modules=["modules.preprocessing"])
     fingerprint_code(trainer, modules=["modules.training"])
-    return [transform, trainer, baseline, evaluator, converter, pusher]
+    return [transform, token_statistics, *token_checks, trainer, baseline, evaluator, converter, pusher]
 
 
 def fingerprint_code(*nodes: BaseComponent, modules: Iterable[str] = (), data_files: Iterable[Path] = ()) -> None:

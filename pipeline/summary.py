@@ -83,8 +83,9 @@ def _warnings(run: Run) -> list[Text]:
             f"{examples.properties['secrets_found']:,} passages look like secrets or addresses, the first in {first}; "
             f"more in {relative(path)}. To leave such documents out: --set data.cleaning.secrets=drop"
         )
-    for line in (run.measured("AnomalyGate", "blessing", "drift") or "").splitlines():
-        warnings.append(f"drift in {line}")
+    for gate in ("AnomalyGate", "TokenGate"):
+        for line in (run.measured(gate, "blessing", "drift") or "").splitlines():
+            warnings.append(f"drift in {line}")
     return [Text.assemble(("warning", "bold yellow"), f"  {warning}") for warning in warnings]
 
 

@@ -29,7 +29,7 @@ evaluation: {max_perplexity: 300, max_regression: 0.05}
 
 
 # A resolver only looks things up, in every run.
-RESOLVERS = {"LatestBlessedData", "LatestBlessedModel"}
+RESOLVERS = {"LatestBlessedData", "LatestBlessedTokens", "LatestBlessedModel"}
 
 
 @dataclasses.dataclass

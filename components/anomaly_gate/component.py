@@ -11,7 +11,8 @@ from components.anomaly_gate import executor
 class DataBlessing(artifact.Artifact):
     """Tells that the examples meet their contract. Nothing is written where they do not.
 
-    Its custom property `statistics_id` names the statistics that passed, `drift` holds what was let through.
+    Its custom properties `statistics_id` and `contract` name the statistics that passed and what they passed by,
+    `drift` holds what was let through.
     """
 
     TYPE_NAME = "tfx-gpt2.DataBlessing"  # Vertex asks custom types for a name space

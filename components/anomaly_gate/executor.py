@@ -11,7 +11,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact, artifact_utils
 
 from modules.errors import InputError
-from modules.mlmd_values import STATISTICS_ID
+from modules.mlmd_values import CONTRACT, STATISTICS_ID
 
 _DRIFT_TYPES = (
     anomalies_pb2.AnomalyInfo.COMPARATOR_L_INFTY_HIGH,
@@ -60,6 +60,7 @@ class Executor(base_executor.BaseExecutor):
         statistics = artifact_utils.get_single_instance(input_dict["statistics"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         blessing.set_int_custom_property(STATISTICS_ID, statistics.id)
+        blessing.set_string_custom_property(CONTRACT, exec_properties["contract"])
         blessing.set_string_custom_property("drift", "\n".join(line.strip() for line in drift))
         with fileio.open(os.path.join(blessing.uri, "BLESSED"), "w") as file:
             file.write("")

@@ -12,6 +12,7 @@ from tests.conftest import RESOLVERS, Checkout, FinishedRun
 
 ALL = {
     "Contract", "TextExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "AnomalyGate", "Transform",
+    "TokenContract", "TokenStatistics", "TokenValidator", "TokenGate",
     "Trainer", "Evaluator", "TFLiteConverter", "Pusher",
 }  # fmt: skip
 
