@@ -63,6 +63,10 @@ def transform(
     ]
     spec = {"text": SPECS[kind], "source": SPECS[kind]}
     transformed = transform_rows(folder, rows, spec, {"data_kind": "text", "tokenizer": tokenizer})
+    for row in transformed:
+        size_bytes = len(texts[int(row["source"][0].split()[-1])])
+        assert row["num_tokens"] == [len(row["token_ids"])]
+        assert row["tokens_per_byte"] == pytest.approx([len(row["token_ids"]) / max(size_bytes, 1)])
     return {row["source"][0]: row["token_ids"] for row in transformed}
 
 
@@ -186,7 +190,9 @@ def test_conversations_with_an_existing_vocabulary(tmp_path: Path, kind: str) ->
 def test_the_contract_of_instructions_gives_columns_that_are_understood() -> None:
     schema = text_format.Parse((ROOT / "schemas" / "instruction.pbtxt").read_text(), schema_pb2.Schema())
     spec = schema_utils.schema_as_feature_spec(schema).feature_spec
-    assert spec == {"prompt": SPECS["sparse"], "completion": SPECS["sparse"], "source": SPECS["dense"]}
+    assert {name: spec[name] for name in ("prompt", "completion", "source")} == {
+        "prompt": SPECS["sparse"], "completion": SPECS["sparse"], "source": SPECS["dense"],
+    }  # fmt: skip
 
 
 def test_a_conversation_without_anything_to_learn_stops_transform(tmp_path: Path) -> None:

@@ -37,6 +37,12 @@ def test_set_overrides_nested_keys_with_yaml_values(tmp_path):
     assert config.data.source == ["a.txt", "b.md"]
 
 
+def test_a_byte_tokenizer_is_a_choice_of_its_own(tmp_path):
+    config = load_config(write(tmp_path, MINIMAL), ["tokenizer={kind: byte}"])
+    assert config.tokenizer.settings() == {"kind": "byte"}
+    assert load_config(write(tmp_path, MINIMAL)).tokenizer.settings() == {"vocabulary_size": 512}
+
+
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
     assert load_config(recipe).name
@@ -61,6 +67,14 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
         ("name.first=x", "`name` holds a value, not settings"),
         ("evaluation=null", "evaluation"),
         ("model={preset: gpt2_base_en}", "`model.preset` brings a vocabulary"),
+        ("tokenizer.kind=byte", "choose one: .*or `kind: byte`"),
+        ("tokenizer.kind=char", "tokenizer.kind: Input should be 'bpe' or 'byte'"),
+        ("data.kind=chat", "data.kind: Input should be 'text', 'instruction' or 'preference'"),
+        ("data.template=alpaca", "data.template: Input should be 'plain', 'headings' or 'chat'. Received: 'alpaca'"),
+        ("data={kind: instruction, source: tfds:imdb_reviews}", "`kind: instruction` is read from `files` only"),
+        ("data.cleaning.min_letters=3", r"data.cleaning.min_letters: unknown key; did you mean `min_\w+`\?"),
+        ("data.cleaning.languages=[english]", "languages. must be ISO 639 codes .*Received: 'english'"),
+        ("data.cleaning.leakage=0", "data.cleaning.leakage: .*greater than 0"),
         ("1=x", "1: unknown key"),
         ("data.tfds_splits=[train]", "`tfds_splits` goes with `tfds` only"),
         ("evaluation.max_perplexity=.inf", "evaluation.max_perplexity: .*finite"),
