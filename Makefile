@@ -7,7 +7,7 @@ VENV := .venv/.synced
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint clean check-prerequisites
+.PHONY: help setup run test lint bench-tokenizer clean check-prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -22,6 +22,9 @@ lint: $(VENV) ## ruff, and mypy on pipeline/ and modules/
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+bench-tokenizer: $(VENV) ## tokens a second in tf.data and in Transform, and those of other libraries
+	@$(RUN) -m tests.benchmarks.tokenizer
 
 setup: $(VENV) ## install the locked packages into .venv
 
