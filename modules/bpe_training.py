@@ -16,7 +16,7 @@ import tensorflow as tf
 from tensorflow_transform.beam.experimental import PTransformAnalyzer
 
 from modules import progress
-from modules.vocabulary import TABLE_NAME, Vocabulary, byte_characters
+from modules.vocabulary import TABLE_NAME, Vocabulary, byte_characters, replace_pair
 
 Pair = tuple[int, int]
 
@@ -89,7 +89,7 @@ class _Words:
         grown = set()
         for index in self._words_with.pop(pair):
             before, count = self._tokens[index], self._counts[index]
-            after = _replace(before, pair, new_id)
+            after = replace_pair(before, pair, new_id)
             if len(after) == len(before):
                 continue  # an earlier merge took the pair out of this word
             for old in pairwise(before):
@@ -102,21 +102,6 @@ class _Words:
             self._tokens[index] = after
         del self.pair_counts[pair]
         return grown
-
-
-def _replace(tokens: list[int], pair: Pair, new_id: int) -> list[int]:
-    """Replaces a pair by a token, leftmost first: `[7, 7, 7]` and (7, 7) become `[9, 7]`."""
-    left, right = pair
-    result = []
-    position, last = 0, len(tokens) - 1
-    while position <= last:
-        if position < last and tokens[position] == left and tokens[position + 1] == right:
-            result.append(new_id)
-            position += 2
-        else:
-            result.append(tokens[position])
-            position += 1
-    return result
 
 
 class BytePairAnalyzer(PTransformAnalyzer):

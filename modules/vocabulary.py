@@ -12,11 +12,13 @@ makes, and not as an "added token", which that library would look for in texts.
 """
 
 import base64
+import contextlib
 import functools
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -178,13 +180,14 @@ class Vocabulary:
             InputError: The file is not such a table; the message names the line.
         """
         rows: dict[int, int] = {}
-        for number, line in enumerate(_read_text(path).splitlines(), start=1):
+        for number, line in enumerate(_read_text(path).rstrip("\n").split("\n"), start=1):
             try:
-                key, value = map(int, line.split("\t"))
+                first, second, _word = line.split("\t")
+                key, value = int(first), int(second)
             except ValueError:
                 raise InputError(
-                    f"{path}, line {number}: a row is two integers with a tab between. Received: {line!r}. "
-                    "Write the table again."
+                    f"{path}, line {number}: a row is two integers and a word with tabs between. "
+                    f"Received: {line!r}. Write the table again."
                 ) from None
             rows[key] = value
         merges = []
@@ -203,24 +206,54 @@ class Vocabulary:
         except _BrokenMerge as error:
             raise InputError(f"{path}, merge of rank {error.rank}: {error}") from None
 
+    def encode_word(self, word: bytes) -> list[int]:
+        """The token ids of a word; quadratic, for the short ones."""
+        tokens = [self.byte_ids[byte] for byte in word]
+        while len(tokens) > 1:
+            ranks = [self._ranks[pair] for pair in pairwise(tokens) if pair in self._ranks]
+            if not ranks:
+                break
+            left_id, right_id, merged_id = self.merges[min(ranks)]
+            tokens = replace_pair(tokens, (left_id, right_id), merged_id)
+        return tokens
+
+    @functools.cached_property
+    def _ranks(self) -> dict[tuple[int, int], int]:
+        return {(merge.left_id, merge.right_id): rank for rank, merge in enumerate(self.merges)}
+
     def table_text(self) -> str:
-        """The table `vocabulary.tsv`: rows of two int64 with a tab between.
+        """The table `vocabulary.tsv`: rows of two int64 and a word with tabs between.
 
         ```
-        left_id << 32 | right_id    rank << 32 | merged_id    a row for each merge, by rank
-        -(byte + 1)                 id of the byte            256 rows
-        -257                        id of <|endoftext|>
+        left_id << 32 | right_id    rank << 32 | merged_id    word    a row for each merge, by rank
+        -(byte + 1)                 id of the byte            word    256 rows
+        -257                        id of <|endoftext|>       word
         ```
+
+        The word is what the row's token stands for, if that is a text on its own which encodes to this very
+        token: most words of a text are found so, without merging. Every other row has a text there that no
+        splitting leaves in one piece, `no word <key>`: tokens that end inside a character, that hold a line end
+        or a tab (they would break the table), or that other merges tear apart.
         """
-        rows = [
-            f"{left << 32 | right}\t{rank << 32 | merged}\n" for rank, (left, right, merged) in enumerate(self.merges)
-        ]
-        rows += [f"{-(byte + 1)}\t{token_id}\n" for byte, token_id in enumerate(self.byte_ids)]
-        return "".join(rows) + f"{END_OF_TEXT_KEY}\t{self.end_of_text_id}\n"
+        rows = [(left << 32 | right, rank << 32 | merged) for rank, (left, right, merged) in enumerate(self.merges)]
+        rows += [(-(byte + 1), token_id) for byte, token_id in enumerate(self.byte_ids)]
+        words = self._whole_words()
+        lines = [f"{key}\t{value}\t{words.get(value & 0xFFFFFFFF, f'no word {key}')}\n" for key, value in rows]
+        return "".join(lines) + f"{END_OF_TEXT_KEY}\t{self.end_of_text_id}\tno word {END_OF_TEXT_KEY}\n"
+
+    def _whole_words(self) -> dict[int, str]:
+        """The tokens, by id, that stand for a text which encodes to them and fits into a row of the table."""
+        words = {}
+        for token_id, token in enumerate(self.token_bytes()):
+            with contextlib.suppress(UnicodeDecodeError):
+                text = token.decode("utf-8")
+                if not set(text) & set("\t\n\r") and self.encode_word(token) == [token_id]:
+                    words[token_id] = text
+        return words
 
     def write_table(self, path: str | Path) -> None:
         """Writes `table_text` to a file."""
-        Path(path).write_text(self.table_text(), encoding="ascii")
+        Path(path).write_text(self.table_text(), encoding="utf-8")
 
     def write_token_bytes(self, path: str | Path) -> None:
         """Writes the file that `bpe_graph.Detokenizer` reads: line n is token n in web-safe base64."""
@@ -239,6 +272,21 @@ class Vocabulary:
         (folder / "merges.txt").write_text("\n".join([_MERGES_HEADER, *merges]) + "\n", encoding="utf-8")
         tokenizer = json.dumps(_tokenizer_json(ids, merges), ensure_ascii=False)
         (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+
+
+def replace_pair(tokens: Sequence[int], pair: tuple[int, int], new_id: int) -> list[int]:
+    """Replaces a pair by a token, leftmost first: `[7, 7, 7]` and (7, 7) become `[9, 7]`."""
+    left, right = pair
+    result = []
+    position, last = 0, len(tokens) - 1
+    while position <= last:
+        if position < last and tokens[position] == left and tokens[position + 1] == right:
+            result.append(new_id)
+            position += 2
+        else:
+            result.append(tokens[position])
+            position += 1
+    return result
 
 
 def find_table(transform_graph_dir: str | Path) -> str:

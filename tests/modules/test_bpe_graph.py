@@ -1,7 +1,6 @@
-"""The graph tokenizer against the `tokenizers` library, on hard texts."""
+"""The graph tokenizer against the `tokenizers` library, on hard texts; with GPT-2's vocabulary: test_bpe_exact.py."""
 
 import json
-import random
 import shutil
 import subprocess
 import sys
@@ -19,43 +18,14 @@ from modules.vocabulary import Vocabulary
 from tests.modules.tokenizer_reference import (
     corpus,
     corpus_vocabulary,
+    gpt2_vocabulary,
     reference_ids,
     reference_tokenizer,
     reference_words,
 )
+from tests.modules.tokenizer_texts import HARD_TEXTS, random_texts
 
 A, B, C = 64, 65, 66
-SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
-HARD_TEXTS = [
-    "",
-    " ",
-    "\n",
-    "a\n\nb",
-    "a \n\n  b",
-    "  a",
-    "a  ",
-    "\t\ta",
-    "\r\n\r\nx",
-    "a\xa0b",
-    "a\xa0\xa0b",
-    "\u2003\u2003\u3000x\u3000",
-    "\x85a\x85\x85 b",
-    "\x1c\x1da",
-    "I'm you're we've he'll I'd it's don't 'S 'M x'll'lls",
-    " 's  's\n's",
-    "12٣Ⅷ½ 3rd 1a2b",
-    "!?… --- <|endoftext|> <|endoftext|",
-    "🧑‍🚀👩‍👩‍👧‍👦 🏳️‍🌈",
-    "中文字符 日本語 한국어",
-    "e\u0301 naïve \u0301x",
-    "\ufeffBOM",
-    "\x00\x01\x7f\x00",
-    "\ufffe\uffff\U0010ffff",
-    "\U0001f1e9\U0001f1ea\U00013460\U00010d40\U0002ebf0",
-    "a" * 1000 + "b" * 999,
-    "ab" * 500 + "aaa" * 333,
-    " " * 1000 + "x" + "\n" * 777,
-]
 MALFORMED = [
     (b"a\xffb", "a\ufffdb"),
     (b"\xe2\x82", "\ufffd"),
@@ -149,23 +119,6 @@ def test_any_bytes(encode: Encode, reference, texts: list[bytes]) -> None:
     assert encode(texts) == [reference_ids(reference, text) for text in texts]
 
 
-def random_texts(number: int) -> list[str]:
-    """Texts of every plane of Unicode and of awkward neighbours."""
-    generator = random.Random(7)
-    awkward = list("  \n\t\r\x1c\x85\xa0\u2003\u3000'sdtmrevl019ab'S.,<|endoftext|>")
-    awkward += list("é٣Ⅷ🧑\u200d\ufe0f한中\u0301\x00")
-    texts = []
-    for _ in range(number):
-        characters = [
-            generator.choice(awkward)
-            if generator.random() < 0.7
-            else chr(generator.choice([generator.randrange(0xD800), generator.randrange(0xE000, 0x110000)]))
-            for _ in range(generator.randrange(40))
-        ]
-        texts.append("".join(characters))
-    return texts
-
-
 def test_random_texts(encode: Encode, reference) -> None:
     texts = random_texts(10_000)
     assert encode([text.encode() for text in texts]) == [reference.encode(text).ids for text in texts]
@@ -187,25 +140,6 @@ def test_every_code_point_is_a_letter_number_space_or_other_alike() -> None:
         if lengths[start:end].tolist() != [len(word) for word in words]
     ]
     assert different == []
-
-
-@pytest.mark.parametrize("letters", ["abcdefghijklmnopqrstuvwxyz", "a", "ab", "!#$%&()*+-=_", "中文字"])
-def test_one_word_of_100_kb(encode: Encode, reference, letters: str) -> None:
-    word = "".join(random.Random(3).choices(letters, k=100_000 // len(letters[0].encode())))
-    assert encode([b"before", word.encode(), b"after"])[1] == reference.encode(word).ids
-
-
-def test_gpt2_vocabulary(tmp_path: Path) -> None:
-    folder = SHARED_DATA / "gpt2_vocabulary"
-    if not folder.is_dir():
-        pytest.skip("GPT-2's own vocabulary is not on this machine")
-    vocabulary = Vocabulary.from_gpt2_files(folder / "vocabulary.json", folder / "merges.txt")
-    naughty = json.loads((SHARED_DATA / "naughty_strings" / "blns.json").read_text(encoding="utf-8"))
-    texts = [*HARD_TEXTS, *naughty, *corpus()[:200], *random_texts(2000)]
-    reference = reference_tokenizer(vocabulary)
-    encode = make_encode(vocabulary, tmp_path)
-    assert encode([b"Hello world"]) == [[15496, 995]]
-    assert encode([text.encode() for text in texts]) == [reference.encode(text).ids for text in texts]
 
 
 def test_works_in_tf_data(tmp_path: Path) -> None:
@@ -233,28 +167,40 @@ class Codec(tf.Module):
 
 
 NEW_PROCESS = """
-import sys
+import json, sys
+sys.modules.update(dict.fromkeys(("modules", "keras_hub", "tensorflow_text", "tensorflow_transform")))
 import tensorflow as tf
 model = tf.saved_model.load(sys.argv[1])
-ids = model.encode(tf.constant([" ab\\x00", ""]))
-print(ids.to_list(), model.decode(ids).numpy().tolist(), "modules" in sys.modules)
+texts = [bytes.fromhex(text) for text in json.load(sys.stdin)]
+ids = model.encode(tf.constant(texts, tf.string))
+print(json.dumps([ids.to_list(), [text.hex() for text in model.decode(ids).numpy().tolist()]]))
 """
 
 
-def test_saved_model_moves_and_needs_tensorflow_alone(tmp_path: Path) -> None:
+def test_moved_saved_model_equals_tokenizer_json_and_needs_tensorflow_alone(tmp_path: Path) -> None:
+    vocabulary = gpt2_vocabulary() or corpus_vocabulary()
     source = tmp_path / "source"
     source.mkdir()
-    vocabulary = Vocabulary.from_merges([(A, B)])
     vocabulary.write_table(source / "vocabulary.tsv")
     vocabulary.write_token_bytes(source / "token_bytes.txt")
     tf.saved_model.save(Codec(source), str(tmp_path / "saved"))
     shutil.rmtree(source)
-    shutil.move(tmp_path / "saved", tmp_path / "moved")
+    moved = tmp_path / "elsewhere" / "moved"
+    shutil.move(tmp_path / "saved", moved)
+    assert sorted(path.name for path in (moved / "assets").iterdir()) == ["token_bytes.txt", "vocabulary.tsv"]
+    # What the folder itself holds makes tokenizer.json: one file feeds the graph and the other libraries.
+    reference = reference_tokenizer(Vocabulary.from_table(moved / "assets" / "vocabulary.tsv"))
+    texts = [*HARD_TEXTS, *random_texts(500), "letters" * 5000]
+    empty = tmp_path / "empty"
+    empty.mkdir()
     result = subprocess.run(
-        [sys.executable, "-c", NEW_PROCESS, str(tmp_path / "moved")],
-        capture_output=True, text=True, timeout=120, cwd=tmp_path, check=True,
+        [sys.executable, "-I", "-c", NEW_PROCESS, str(moved)],
+        input=json.dumps([text.encode().hex() for text in texts]),
+        capture_output=True, text=True, timeout=120, cwd=empty, check=True,
     )  # fmt: skip
-    assert result.stdout.strip() == "[[220, 256, 188], []] [b' ab\\x00', b''] False"
+    ids, decoded = json.loads(result.stdout)
+    assert ids == [reference.encode(text).ids for text in texts]
+    assert [bytes.fromhex(text).decode() for text in decoded] == texts
 
 
 @pytest.fixture(scope="module")

@@ -34,13 +34,29 @@ def test_trained_vocabulary_numbers_bytes_merges_and_end_of_text() -> None:
 
 
 def test_table_rows() -> None:
-    rows = TOY.table_text().splitlines()
-    assert rows[0] == f"{A << 32 | B}\t256"
-    assert rows[1] == f"{256 << 32 | C}\t{1 << 32 | 257}"
-    assert rows[3] == "-1\t188"
-    assert rows[3 + ord("a")] == "-98\t64"
-    assert rows[-1] == "-257\t259"
+    rows = TOY.table_text().split("\n")[:-1]
+    assert rows[0] == f"{A << 32 | B}\t256\tab"
+    assert rows[1] == f"{256 << 32 | C}\t{1 << 32 | 257}\tabc"
+    assert rows[3] == "-1\t188\t\x00"
+    assert rows[3 + ord("a")] == "-98\t64\ta"
+    # Parts of a row cannot stand in it, nor is half a character a text.
+    assert rows[3 + ord("\n")] == "-11\t198\tno word -11"
+    assert rows[3 + 0xE2] == "-227\t158\tno word -227"
+    assert rows[-1] == "-257\t259\tno word -257"
     assert len(rows) == 3 + 256 + 1
+
+
+def test_a_token_that_other_merges_tear_apart_is_no_word() -> None:
+    # "bc" is more urgent than "ab", so "abc" never becomes "ab" and "c", and token 258 never occurs.
+    torn = Vocabulary.from_merges([(B, C), (A, B), (257, C)])
+    assert torn.encode_word(b"abc") == [A, 256]
+    assert [row.split("\t")[2] for row in torn.table_text().split("\n")[:3]] == ["bc", "ab", f"no word {257 << 32 | C}"]
+
+
+def test_encode_word_by_eye() -> None:
+    assert TOY.encode_word(b"abcaaab") == [257, 258, 256]
+    assert TOY.encode_word(b"aaa") == [258, A]
+    assert TOY.encode_word(b"") == []
 
 
 def test_table_round_trip(tmp_path: Path) -> None:
@@ -137,10 +153,10 @@ def test_missing_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("-1\t188\n", "", "row with key -1 is missing"),
-        ("-1\t188\n", "-1 188\n", r"line 4: a row is two integers with a tab between. Received: '-1 188'"),
-        (f"{A << 32 | B}\t256\n", "", "the merge of rank 0 is missing"),
-        ("-1\t188\n", "-1\t187\n", "ids must be 0 to 259, each once. Received: 259 different ids"),
+        ("-1\t188\t\x00\n", "", "row with key -1 is missing"),
+        ("-1\t188\t", "-1 188\t", r"line 4: a row is two integers and a word .* Received: '-1 188\\t"),
+        (f"{A << 32 | B}\t256\tab\n", "", "the merge of rank 0 is missing"),
+        ("-1\t188\t", "-1\t187\t", "ids must be 0 to 259, each once. Received: 259 different ids"),
     ],
 )
 def test_broken_table_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:

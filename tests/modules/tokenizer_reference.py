@@ -1,18 +1,22 @@
-"""What the tokenizer's tests share: a corpus that every Python has, and `tokenizers` as the judge."""
+"""What the tokenizer's tests share: a corpus that every Python has, `tokenizers` and `tiktoken` as the judges."""
 
 import functools
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
+import tiktoken
+import tiktoken_ext.openai_public
 import tokenizers
 from tokenizers.pre_tokenizers import ByteLevel
 
 from modules.bpe_training import train_merges
 from modules.vocabulary import Vocabulary, byte_characters
 
+SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
 _BYTES = {character: byte for byte, character in byte_characters().items()}
 
 
@@ -44,6 +48,26 @@ def reference_tokenizer(vocabulary: Vocabulary) -> tokenizers.Tokenizer:
     with tempfile.TemporaryDirectory() as folder:
         vocabulary.write_folder(folder)
         return tokenizers.Tokenizer.from_file(f"{folder}/tokenizer.json")
+
+
+@functools.cache
+def gpt2_vocabulary() -> Vocabulary | None:
+    """GPT-2's own vocabulary; None where the shared data is not there."""
+    folder = SHARED_DATA / "gpt2_vocabulary"
+    if not folder.is_dir():
+        return None
+    return Vocabulary.from_gpt2_files(folder / "vocabulary.json", folder / "merges.txt")
+
+
+def tiktoken_encoding(vocabulary: Vocabulary) -> tiktoken.Encoding:
+    """The vocabulary in `tiktoken`, for which a token's id must be its rank (as in GPT-2), without special tokens."""
+    ranks = {token: token_id for token_id, token in enumerate(vocabulary.token_bytes())}
+    return tiktoken.Encoding(
+        "this_vocabulary",
+        pat_str=tiktoken_ext.openai_public.r50k_pat_str,
+        mergeable_ranks={token: rank for token, rank in ranks.items() if rank != vocabulary.end_of_text_id},
+        special_tokens={},
+    )
 
 
 def reference_ids(tokenizer: Any, text: bytes) -> list[int]:
