@@ -97,7 +97,7 @@ def validate(config: ConfigOption = DEFAULT_RECIPE, set_: SetOption = None) -> N
     settings = load_config(config, set_)
     check_data(settings)
     console.print(f"[bold]{settings.name}[/]  {escape(str(settings.data.source))}", highlight=False)
-    finished = run_to_end(RunRequest(config=settings, run_id=run_view.new_run_id(), data_only=True))
+    finished = run_to_end(RunRequest(config=settings, run_id=run_view.new_run_id(), until="data"))
     print_data(finished, console)
     console.print("[bold green]DATA GOOD[/]  it meets its contract.")
 

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -42,6 +42,7 @@ from pipeline.code_fingerprint import ROOT, code_fingerprint
 from pipeline.config import PipelineConfig
 
 SCHEMAS = Path("schemas")
+Stage = Literal["data", "tokens", "release"]
 BEAM_ARGS = ["--runner=FnApiRunner"]  # the default runner would download a binary and run it
 
 
@@ -74,18 +75,21 @@ class Placement:
     metadata_connection_config: Any = None
 
 
-def create_pipeline(config: PipelineConfig, placement: Placement, *, data_only: bool = False) -> Pipeline:
+def create_pipeline(config: PipelineConfig, placement: Placement, *, until: Stage = "release") -> Pipeline:
     """Builds the pipeline; nothing runs yet.
 
     Args:
         config: What to train on what.
         placement: Where.
-        data_only: Whether to end where the data is checked.
+        until: Where it ends: with data that meets its contract, with tokens that do, or with a release.
     """
     data = _data_nodes(config, placement)
     nodes = data.nodes
-    if not data_only:
-        nodes = [*nodes, *_model_nodes(config, placement, data)]
+    if until != "data":
+        tokens = _token_nodes(config, placement, data)
+        nodes = [*nodes, *tokens.nodes]
+    if until == "release":
+        nodes = [*nodes, *_model_nodes(config, placement, data, tokens)]
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=placement.pipeline_root,
@@ -171,8 +175,17 @@ def _checking_nodes(
     return [*nodes, validator, gate]
 
 
-def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> list[BaseNode]:
-    """From examples to a release."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Tokens:
+    """The nodes up to the gate of the tokens, and what the others take from them."""
+
+    nodes: list[BaseNode]
+    transform: TextTransform
+    gate: BaseNode
+
+
+def _token_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> _Tokens:
+    """From examples to tokens that meet their contract."""
     transform = TextTransform(
         examples=data.examples,
         schema=data.schema,
@@ -184,27 +197,32 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> l
             "data_kind": config.data.kind,
             "sequence_length": config.model.context_length,  # for the shares of useful slots
         },
-        disable_statistics=True,  # StatisticsGen has them of the text; of token ids they say little
+        disable_statistics=True,  # TokenStatistics has those that mean something
         disable_analyzer_cache=True,  # the vocabulary's analyzer has none
     )
     transform.with_id("Transform").add_upstream_node(data.gate)
-    transform_graph = transform.outputs["transform_graph"]
-
-    token_statistics = StatisticsGen(
+    statistics_gen = StatisticsGen(
         examples=transform.outputs["transformed_examples"],
         stats_options=tfdv.StatsOptions(feature_allowlist=["num_tokens", "tokens_per_byte"]),
     ).with_id("TokenStatistics")
-    token_checks = _checking_nodes(
+    *checks, gate = _checking_nodes(
         config,
         placement,
-        token_statistics.outputs["statistics"],
+        statistics_gen.outputs["statistics"],
         contract=SCHEMAS / "tokens.pbtxt",
         ids=("TokenContract", "LatestBlessedTokens", "TokenValidator", "TokenGate"),
     )
+    fingerprint_code(statistics_gen)
+    fingerprint_code(transform, modules=["modules.preprocessing"])
+    return _Tokens(nodes=[transform, statistics_gen, *checks, gate], transform=transform, gate=gate)
 
+
+def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, tokens: _Tokens) -> list[BaseNode]:
+    """From tokens to a release."""
+    transform_graph = tokens.transform.outputs["transform_graph"]
     trainer = Trainer(
         run_fn="modules.training.run_fn",
-        examples=transform.outputs["transformed_examples"],
+        examples=tokens.transform.outputs["transformed_examples"],
         transform_graph=transform_graph,
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
         eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
@@ -215,7 +233,7 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> l
             "preset_fingerprint": placement.preset_fingerprint,
         },
     )
-    trainer.add_upstream_node(token_checks[-1])
+    trainer.add_upstream_node(tokens.gate)
     model = trainer.outputs["model"]
 
     baseline = Resolver(
@@ -248,10 +266,9 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> l
     # A model that is not blessed is not worth converting first.
     converter.add_upstream_node(evaluator)
 
-    fingerprint_code(token_statistics, evaluator, converter, pusher)
-    fingerprint_code(transform, modules=["modules.preprocessing"])
+    fingerprint_code(evaluator, converter, pusher)
     fingerprint_code(trainer, modules=["modules.training"])
-    return [transform, token_statistics, *token_checks, trainer, baseline, evaluator, converter, pusher]
+    return [trainer, baseline, evaluator, converter, pusher]
 
 
 def fingerprint_code(*nodes: BaseComponent, modules: Iterable[str] = (), data_files: Iterable[Path] = ()) -> None:

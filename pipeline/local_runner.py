@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import pydantic
 
@@ -52,13 +52,13 @@ class RunRequest(pydantic.BaseModel):
         config: The configuration.
         run_id: Names the run in ML Metadata.
         from_node: Start here and reuse what came before from the last run; None: run all.
-        data_only: End where the data is checked.
+        until: Where the pipeline ends: `data`, `tokens` or `release`.
     """
 
     config: PipelineConfig
     run_id: str
     from_node: str | None = None
-    data_only: bool = False
+    until: Literal["data", "tokens", "release"] = "release"
 
 
 def main() -> int:
@@ -101,7 +101,7 @@ def run(request: RunRequest) -> None:
         tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.settings()),
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(config.metadata_path.absolute())),
     )
-    proto = compiler.Compiler().compile(create_pipeline(config, placement, data_only=request.data_only))
+    proto = compiler.Compiler().compile(create_pipeline(config, placement, until=request.until))
     nodes = [node.pipeline_node.node_info.id for node in proto.nodes]
     runtime_parameter_utils.substitute_runtime_parameter(
         proto, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: request.run_id}
