@@ -13,12 +13,16 @@ from itertools import pairwise
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
 from tensorflow_transform.beam.experimental import PTransformAnalyzer
 
 from modules import progress
 from modules.vocabulary import TABLE_NAME, Vocabulary, byte_characters, replace_pair
 
 Pair = tuple[int, int]
+
+_WORDS_AT_ONCE = 500_000
 
 
 def train_merges(
@@ -127,16 +131,29 @@ class BytePairAnalyzer(PTransformAnalyzer):
 
         return (
             batches
-            | "Pairs" >> beam.FlatMap(_word_count_pairs)
+            | "CountWords" >> beam.ParDo(_CountWords())
             | "SumCounts" >> beam.CombinePerKey(sum)
             | "ToList" >> beam.combiners.ToList()
             | "Train" >> beam.Map(train)
         )
 
 
-def _word_count_pairs(batch: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[bytes, int]]:
-    words, counts = batch
-    return zip(words.tolist(), counts.tolist(), strict=True)
+class _CountWords(beam.DoFn):
+    """Adds up the counts of many batches, so that Beam groups each word once a bundle and not once a batch."""
+
+    def start_bundle(self) -> None:
+        self._counts: Counter[bytes] = Counter()
+
+    def process(self, batch: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[bytes, int]]:
+        words, counts = batch
+        self._counts.update(dict(zip(words.tolist(), counts.tolist(), strict=True)))
+        if len(self._counts) > _WORDS_AT_ONCE:
+            yield from self._counts.items()
+            self._counts = Counter()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for pair in self._counts.items():
+            yield GlobalWindows.windowed_value(pair)
 
 
 def _write_vocabulary(counts: Iterable[tuple[bytes, int]], num_merges: int, folder: str) -> str:

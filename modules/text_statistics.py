@@ -3,7 +3,7 @@
 import itertools
 import re
 
-SAMPLE_WORDS = 64
+SAMPLE_WORDS = 32
 
 # As GPT-2's pattern, as near as Python's own expressions come to it: a statistic need not be exact.
 _WORD = re.compile(r" ?[^\W\d_]+| ?\d+| ?[^\s\w]+| ?_+")

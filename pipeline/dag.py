@@ -120,7 +120,10 @@ def _data_nodes(config: PipelineConfig, placement: Placement) -> _Data:
         data_directory=placement.data_directory,
     )
     examples = example_gen.outputs["examples"]
-    statistics_gen = StatisticsGen(examples=examples)
+    # Sketches are bounded; TFDV's exact counts would hold every different text in memory.
+    statistics_gen = StatisticsGen(
+        examples=examples, stats_options=tfdv.StatsOptions(use_sketch_based_topk_uniques=True)
+    )
     statistics = statistics_gen.outputs["statistics"]
     schema_gen = SchemaGen(statistics=statistics, infer_feature_shape=True)
     contract, *checks, gate = _checking_nodes(

@@ -9,7 +9,6 @@ each node by itself.
 import argparse
 import json
 import logging
-import resource
 import shutil
 import subprocess
 import sys
@@ -87,8 +86,7 @@ def run_once(folder: Path) -> None:
     logging.getLogger("absl").addHandler(peaks)
     absl.logging.set_verbosity(absl.logging.INFO)  # not setLevel: TFT restores absl's own
     LocalDagRunner().run(create_pipeline(config, placement, until="tokens"))
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    print(json.dumps({"peak_rss_mb": peak_mb, "node_peak_mb": peaks.megabytes}))
+    print(json.dumps(peaks.megabytes))
 
 
 class NodePeaks(logging.Handler):
@@ -125,10 +123,10 @@ def measure(megabytes: int) -> dict[str, Any]:
         run = MetadataReader(folder / "workspace" / "metadata.sqlite").runs()[0]
         seconds = {execution.node: execution.seconds for execution in run.executions}
         tokens = run.measured("Transform", "transformed_examples", "tokens_train")
-        memory = json.loads(child.stdout.splitlines()[-1])
+        peaks = json.loads(child.stdout.splitlines()[-1])
         return {
             "seconds": {**{node: seconds[node] for node in NODES}, "all": all_seconds},
-            **memory,
+            "peak_mb": {**peaks, "all": max(peaks.values())},
             "documents": sum(
                 run.measured("TextExampleGen", "examples", f"documents_{split}") for split in ("train", "eval", "test")
             ),
@@ -148,15 +146,17 @@ def main() -> None:
         run_once(arguments.child)
         return
     console = Console()
-    table = Table("MB", "documents", "tokens", *NODES, "all", title="MB/s (peak resident MB)")
+    table = Table(
+        "", "documents", "tokens", *NODES, "all", title="MB/s (peak resident MB)", title_justify="left", box=None
+    )
     figures: dict[str, dict[str, float]] = {"peak_rss_mb": {}, "mb_per_s": {}}
     for megabytes in arguments.sizes:
         with console.status(f"{megabytes} MB"):
             measured = measure(megabytes)
-        peaks = {**measured["node_peak_mb"], "all": measured["peak_rss_mb"]}
-        cells = [f"{megabytes / measured['seconds'][name]:.2f} ({peaks[name]:,.0f})" for name in (*NODES, "all")]
-        table.add_row(f"{megabytes:,}", f"{measured['documents']:,}", f"{measured['train_tokens']:,}", *cells)
-        figures["peak_rss_mb"][str(megabytes)] = round(measured["peak_rss_mb"])
+        peaks = measured["peak_mb"]
+        cells = [f"{megabytes / measured['seconds'][name]:.2f}\n({peaks[name]:,.0f})" for name in (*NODES, "all")]
+        table.add_row(f"{megabytes:,} MB", f"{measured['documents']:,}", f"{measured['train_tokens']:,}", *cells)
+        figures["peak_rss_mb"][str(megabytes)] = round(peaks["all"])
         figures["mb_per_s"][str(megabytes)] = round(megabytes / measured["seconds"]["all"], 2)
     console.print(table)
     print(json.dumps(figures))
