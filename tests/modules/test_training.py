@@ -158,8 +158,11 @@ def transformed_conversations(folder: Path, rows: list[dict[str, list[bytes]]]) 
     transformed = transform_rows(folder, rows, spec, custom_config)
     schema = tft.TFTransformOutput(str(folder)).transformed_metadata.schema
     encoder = RecordBatchToExamplesEncoder(schema)
+    batch = pa.RecordBatch.from_pylist(transformed)
+    position = batch.schema.get_field_index("tokens_per_byte")  # Python has no float32
+    batch = batch.set_column(position, "tokens_per_byte", batch.column(position).cast(pa.list_(pa.float32())))
     with tf.io.TFRecordWriter(f"{folder}.gz", tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
-        for example in encoder.encode(pa.RecordBatch.from_pylist(transformed)):
+        for example in encoder.encode(batch):
             writer.write(example)
     return f"{folder}.gz"
 
