@@ -122,8 +122,10 @@ def read_slice(
     """Streams the cleaned documents of one piece, e.g. `"train[0:50000]"`, of a prepared dataset.
 
     Raises:
-        InputError: A text is not UTF-8.
+        InputError: A text is not UTF-8, or a file of the dataset is damaged.
     """
+    import tensorflow as tf
+
     builder = open_builder(source, data_directory)
     names = {source.text_column: True}
     if _is_text(builder, _SOURCE_FEATURE):
@@ -135,15 +137,21 @@ def read_slice(
     )
     default = f"{builder.name}/{piece.split('[')[0]}"
     counts = counts if counts is not None else ReadCounts()
-    for batch in dataset.batch(_BATCH_SIZE).as_numpy_iterator():
-        sources = batch.get(_SOURCE_FEATURE)
-        for index, raw in enumerate(batch[source.text_column]):
-            features = tidy({"text": [_decoded(raw, f"tfds:{source.tfds}, {piece}")]}, counts)
-            if features["text"][0].strip():
-                name = default if sources is None else sources[index].decode()
-                yield Document(features=features, source=name, place=name)
-            else:
-                counts.drop("empty")
+    try:
+        for batch in dataset.batch(_BATCH_SIZE).as_numpy_iterator():
+            sources = batch.get(_SOURCE_FEATURE)
+            for index, raw in enumerate(batch[source.text_column]):
+                features = tidy({"text": [_decoded(raw, f"tfds:{source.tfds}, {piece}")]}, counts)
+                if features["text"][0].strip():
+                    name = default if sources is None else sources[index].decode()
+                    yield Document(features=features, source=name, place=name)
+                else:
+                    counts.drop("empty")
+    except tf.errors.DataLossError as error:
+        raise InputError(
+            f"tfds:{source.tfds}, {piece}: a file in {builder.data_path} is damaged ({_first_line(error)}) "
+            "Remove that folder, so that the dataset is prepared again."
+        ) from error
 
 
 def _check_splits_and_feature(source: DataSource, builder: tfds.core.DatasetBuilder) -> None:

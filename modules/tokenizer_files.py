@@ -64,6 +64,16 @@ def fingerprint(tokenizer: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def check_preset(preset: str, setting: str) -> None:
+    """Makes sure that a preset spelled as a folder is one; plain names and `kaggle://…`, `hf://…` are keras-hub's.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    if "/" in preset and "://" not in preset and not Path(preset).is_dir():
+        raise InputError(f"`{setting}` names no folder. Received: {preset}.")
+
+
 def check_fits(tokenizer: Mapping[str, Any], model_preset: str | None) -> None:
     """Makes sure, without loading TensorFlow, that a model that is there knows the tokenizer's tokens.
 
@@ -90,16 +100,17 @@ def _tokenizer_size(tokenizer: Mapping[str, Any]) -> int | None:
         return Vocabulary.from_gpt2_files(tokenizer["vocabulary"], tokenizer["merges"]).size
     if "preset" not in tokenizer:
         return None  # trained or bytes: the configuration refuses these with a preset
+    check_preset(tokenizer["preset"], "tokenizer.preset")
     files = Path(tokenizer["preset"], "assets", "tokenizer")
     if files.is_dir():
         return Vocabulary.from_gpt2_files(files / "vocabulary.json", files / "merges.txt").size
-    return None if Path(tokenizer["preset"]).is_dir() else _GPT2_SIZE
+    return None if "/" in tokenizer["preset"] else _GPT2_SIZE
 
 
 def _preset_size(preset: str) -> int | None:
     folder = Path(preset)
     if not folder.is_dir():
-        return _GPT2_SIZE
+        return None if "/" in preset else _GPT2_SIZE
     try:
         return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]["vocabulary_size"])
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -138,8 +138,8 @@ class ModelConfig(Settings):
         Raises:
             InputError: If the preset is spelled as a folder that does not exist.
         """
-        if self.preset and self.preset[0] in "./~" and not Path(self.preset).is_dir():
-            raise InputError(f"`model.preset` names no folder. Received: {self.preset}.")
+        if self.preset:
+            tokenizer_files.check_preset(self.preset, "model.preset")
         return tokenizer_files.fingerprint({"preset": self.preset} if self.preset else {})
 
 

@@ -47,6 +47,16 @@ class TestByName:
         assert texts == ["Rhyme 0", "Rhyme 0", "Rhyme 1", "Rhyme 2", "Rhyme 3"]
         assert counts == ReadCounts(dropped={"empty": 1}, control_characters_removed=5)
 
+    def test_a_truncated_shard_is_named(self, tmp_path):
+        source = DataSource(tfds="tiny_rhymes", tfds_splits=("train",))
+        builder = tfds_documents.prepare(source, str(tmp_path))
+        (shard,) = [path for path in builder.data_path.iterdir() if "train.tfrecord" in path.name]
+        shard.write_bytes(shard.read_bytes()[:-5])
+        with pytest.raises(
+            InputError, match=r"tiny_rhymes, train\[0:5\]: a file in .*1\.0\.0 is damaged .*Remove that"
+        ):
+            list(tfds_documents.read_slice(source, str(tmp_path), "train[0:5]"))
+
     def test_only_the_splits_asked_for(self, tmp_path):
         source = DataSource(tfds="tiny_rhymes", tfds_splits=("test",))
         builder = tfds_documents.prepare(source, str(tmp_path))

@@ -49,6 +49,14 @@ def refuse(folder: Path, *arguments: str) -> str:
         ("column.csv", b"body,title\nx,y\n", "It has: 'body', 'title'"),
         ("broken.txt.gz", gzip.compress(b"text " * 9999)[:40], "broken.txt.gz"),
         ("folder.pdf", b"%PDF", "folder.pdf"),
+        (
+            "mixed.txt",
+            "caf\u00e9\n".encode() + "caf\u00e9\n".encode("latin-1"),
+            "mixed.txt is not UTF-8: line 2, byte 9",
+        ),
+        ("rows.json", b'[{"text": "fine"}, {"text": 3}]', "rows.json, row 2: 'text' must be a string"),
+        ("cut.parquet", b"PAR1" + bytes(64), "cut.parquet cannot be read as Parquet"),
+        ("line.txt", b"x" * 100_000_000, "line.txt, line 1: a document must be at most 64 MiB"),
     ],
 )
 def test_bad_data(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
@@ -89,3 +97,21 @@ def test_help_names_the_commands() -> None:
     )
     for command in ("run", "generate", "runs", "compile"):
         assert command in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("rows", "arguments", "message"),
+    [
+        ('{"instruction": "a", "output": ""}', ["data.kind=instruction"], "line 1: every prompt needs a completion"),
+        ('{"text": "a"}', ["data.kind=instruction"], "line 1: a row of instructions has `instruction`"),
+        ('{"prompt": "a", "chosen": "b", "rejected": "c"}', ["data.kind=preference"], "python -m pipeline validate"),
+        ('{"text": "a"}', ["tokenizer={preset: gpt2_base_en}", "model={preset: presets/tiny}"], "`model.preset` names"),
+        ('{"text": "a"}', ["tokenizer={kind: byte}", "model={preset: gpt2_base_en}"], "brings a vocabulary"),
+    ],
+)  # fmt: skip
+def test_data_and_settings_that_do_not_go_together(
+    tmp_path: Path, rows: str, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(rows + "\n")
+    (tmp_path / "recipe.yaml").write_text(RECIPE % "rows.jsonl")
+    assert message in refuse(tmp_path, *(part for argument in arguments for part in ("--set", argument)))
