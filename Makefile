@@ -7,7 +7,7 @@ VENV := .venv/.synced
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench-tokenizer bench-data clean check-prerequisites
+.PHONY: help setup run test lint bench-tokenizer bench-vocabulary bench-data clean check-prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -25,6 +25,9 @@ lint: $(VENV) ## ruff, and mypy on pipeline/ and modules/
 
 bench-tokenizer: $(VENV) ## tokens a second in tf.data and in Transform, and those of other libraries
 	@$(RUN) -m tests.benchmarks.tokenizer
+
+bench-vocabulary: $(VENV) ## time to train a vocabulary on 50 MB, beside that of HF tokenizers
+	@$(RUN) -m tests.benchmarks.vocabulary
 
 bench-data: $(VENV) ## MB/s and peak memory from files to token ids at 10, 100 and 1,000 MB
 	@$(RUN) -m tests.benchmarks.data

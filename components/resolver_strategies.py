@@ -40,15 +40,16 @@ class LatestOtherBlessedStatisticsStrategy(resolver.ResolverStrategy):
     def resolve_artifacts(self, store: object, input_dict: _Artifacts) -> _Artifacts | None:
         """Resolves `statistics`, to none where there are none; `data_blessing` names those that passed."""
         candidates = input_dict[CANDIDATE_KEY]
-        blessed = {
-            blessing.get_int_custom_property(STATISTICS_ID)
-            for blessing in input_dict["data_blessing"]
+        candidate_ids = {candidate.id for candidate in candidates}
+        statistics = {one.id: one for one in input_dict["statistics"] if one.id not in candidate_ids}
+        blessed = [
+            statistics[blessing.get_int_custom_property(STATISTICS_ID)]
+            for blessing in sorted(input_dict["data_blessing"], key=lambda blessing: blessing.id)
             if blessing.get_string_custom_property(CONTRACT) == self._contract
-        }
-        blessed -= {candidate.id for candidate in candidates}
-        found = [statistics for statistics in input_dict["statistics"] if statistics.id in blessed]
+            and blessing.get_int_custom_property(STATISTICS_ID) in statistics
+        ]
         return {
-            "statistics": sorted(found, key=lambda statistics: statistics.id)[-1:],
+            "statistics": blessed[-1:],
             "data_blessing": [],
             CANDIDATE_KEY: candidates,
         }

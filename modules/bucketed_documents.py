@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import pydantic
 import tensorflow as tf
 
-from modules.documents import Document, add_up, content_of
+from modules.documents import Document, add_up
 from modules.errors import InputError
 from modules.text_statistics import length_bucket, word_sample
 
@@ -64,11 +64,12 @@ class StoredDocument:
     digest: bytes
     source: str
     features: Mapping[str, list[str]]
+    content: str
 
     @property
-    def content(self) -> str:
-        """All its texts, joined."""
-        return content_of(self.features)
+    def answer(self) -> str:
+        """What a model is asked for: the text, or the completions; of a preference the content."""
+        return "\n".join(self.features["completion"]) if "completion" in self.features else self.content
 
 
 def number_of_buckets(corpus_bytes: int) -> int:
@@ -176,16 +177,19 @@ def unique_documents(directory: str, bucket: int, counts: BucketCounts | None = 
     Sorting makes the result independent of the order in which the documents came, and as good as shuffled.
     Of equal documents the one with the alphabetically first source stays.
     """
-    previous = b""
-    position = 0
-    for digest, source, payload in sorted(_read_bucket(directory, bucket)):
-        if digest == previous:
-            if counts:
-                counts.dropped["exact_duplicate"] = counts.dropped.get("exact_duplicate", 0) + 1
+    kept: dict[bytes, tuple[bytes, bytes]] = {}
+    for digest, source, payload in _read_bucket(directory, bucket):
+        if digest not in kept:
+            kept[digest] = (source, payload)
             continue
-        previous = digest
-        yield StoredDocument(position, digest, source.decode("utf-8", "replace"), json.loads(payload))
-        position += 1
+        kept[digest] = min(kept[digest], (source, payload))
+        if counts:
+            counts.dropped["exact_duplicate"] = counts.dropped.get("exact_duplicate", 0) + 1
+    for position, (digest, (source, payload)) in enumerate(sorted(kept.items())):
+        features, content = json.loads(payload)
+        if content is None:
+            content = features["text"][0]
+        yield StoredDocument(position, digest, source.decode("utf-8", "replace"), features, content)
 
 
 def _read_bucket(directory: str, bucket: int) -> Iterator[tuple[bytes, bytes, bytes]]:
@@ -234,7 +238,7 @@ def write_bucket(
                 continue
             if split not in writers:
                 writers[split] = tf.io.TFRecordWriter(shard_path(split), _COMPRESSION)
-            writers[split].write(serialized_example(document.features, document.source))
+            writers[split].write(serialized_example(document.features, document.content, document.source))
             counts.documents[split] = counts.documents.get(split, 0) + 1
             counts.bytes[split] = counts.bytes.get(split, 0) + _text_bytes(document.features)
             on_document()
@@ -248,12 +252,11 @@ def _text_bytes(features: Mapping[str, list[str]]) -> int:
     return sum(len(text.encode("utf-8")) for texts in features.values() for text in texts)
 
 
-def serialized_example(features: Mapping[str, list[str]], source: str) -> bytes:
+def serialized_example(features: Mapping[str, list[str]], content: str, source: str) -> bytes:
     """Returns a tf.Example with the features as UTF-8, `source`, and what StatisticsGen can make something of.
 
-    `characters` (int64) is the length of the texts, `length` its bucket; `words` are the first few words, a sample.
+    `characters` (int64) is the length of the content, `length` its bucket; `words` are the first few words, a sample.
     """
-    content = content_of(features)
     lists = {**features, "source": [source], "length": [length_bucket(len(content))], "words": word_sample(content)}
     columns = {
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode("utf-8") for value in values]))

@@ -17,8 +17,7 @@ import tensorflow as tf
 from modules import near_duplicates
 from modules.bucketed_documents import TRAIN, StoredDocument, split_of, unique_documents
 from modules.cleaning import CleaningSettings
-from modules.leakage import NGRAM, HeldOutNgrams
-from modules.word_ngrams import ngram_hashes, word_hashes
+from modules.leakage import HeldOutNgrams, leakage_ngrams
 
 
 def study_bucket(
@@ -33,14 +32,13 @@ def study_bucket(
     rows, positions, held_out = [], [], [np.empty(0, np.uint64)]
     for document in unique_documents(directory, bucket):
         on_document()
-        content = document.content
         if settings.near_duplicates is not None:
-            row = near_duplicates.signature(content)
+            row = near_duplicates.signature(document.content)
             if row is not None:
                 rows.append(row)
                 positions.append(document.position)
         if settings.leakage is not None and split_of(document.digest, weights) != TRAIN:
-            held_out.append(ngram_hashes(word_hashes(content), NGRAM))
+            held_out.append(leakage_ngrams(document.answer))
     signatures = np.stack(rows) if rows else np.empty((0, near_duplicates.NUM_PERM), np.uint32)
     _save(_path(directory, "signatures", bucket), signatures)
     _save(_path(directory, "positions", bucket), np.array(positions, np.int64))
@@ -93,9 +91,9 @@ class Leakage:
         self._directory = directory
         self._known = HeldOutNgrams(_load(_path(directory, "all-held-out")))
 
-    def mark(self, content: str) -> None:
+    def mark(self, document: StoredDocument) -> None:
         """Takes note of a train document."""
-        self._known.mark(content)
+        self._known.mark(document.answer)
 
     def save_marks(self, bucket: int) -> None:
         """Writes down what was marked since the last call, under the name of a bucket."""
@@ -107,9 +105,9 @@ class Leakage:
         for bucket in range(buckets):
             self._known.marks[_load(_path(self._directory, "marks", bucket))] = True
 
-    def overlap(self, content: str) -> float:
+    def overlap(self, document: StoredDocument) -> float:
         """The share of a held-out document's n-grams that occur in the train split."""
-        return self._known.overlap(content)
+        return self._known.overlap(document.answer)
 
 
 def _path(directory: str, kind: str, bucket: int | None = None) -> str:

@@ -16,8 +16,8 @@ TEXT_KINDS = (".txt", ".md")
 ROW_KINDS = (".jsonl", ".json", ".csv", ".parquet")
 FILE_KINDS = (*TEXT_KINDS, *ROW_KINDS)
 
-# One document is held in memory whole (and must fit a protocol buffer); a corpus never is.
-MAX_DOCUMENT_BYTES = 64 * 2**20
+# One document is held in memory whole, and tokenizing it takes some 30 times its size; a corpus never is.
+MAX_DOCUMENT_BYTES = 16 * 2**20
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -80,6 +80,17 @@ def decoded_lines(handle: IO[bytes], path: str) -> Iterator[tuple[int, str]]:
             ) from error
         offset += len(raw)
         yield number, text[:-2] + "\n" if text.endswith("\r\n") else text
+
+
+def check_size(text: str, place: str) -> None:
+    """Makes sure that a document is not too long to hold.
+
+    Raises:
+        InputError: It is.
+    """
+    # A character takes at most 4 bytes: short texts need no encoding to be measured.
+    if 4 * len(text) > MAX_DOCUMENT_BYTES and len(text.encode("utf-8")) > MAX_DOCUMENT_BYTES:
+        raise too_long(place)
 
 
 def too_long(place: str) -> InputError:

@@ -17,6 +17,6 @@ def keep_documents(documents: Iterable[Document], settings: CleaningSettings, co
             continue
         if settings.secrets == "warn":
             for secret in find_secrets(content):
-                counts.found_secret(secret.kind, document.place)
+                counts.found_secret(secret.kind, f"{document.place}, line {secret.line} of the document")
         counts.documents += 1
         yield document

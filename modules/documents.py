@@ -17,27 +17,26 @@ class Document:
 
     Attributes:
         features: What becomes the tf.Example's features, by name, e.g. `{"text": ("Once upon a time",)}`.
+        content: What a person wrote of it, for filters and statistics: the text, or of a row its own words, without
+            the template and the system's messages, which many rows share.
         source: A file's name, or a TFDS split.
         place: Where exactly, for messages, e.g. `rows.jsonl, line 7`.
     """
 
     features: Mapping[str, tuple[str, ...]]
+    content: str
     source: str
     place: str = dataclasses.field(default="", compare=False)
 
-    @property
-    def content(self) -> str:
-        """All texts of the document, one after the other: what filters look at."""
-        return content_of(self.features)
+    @classmethod
+    def of_text(cls, text: str, source: str, place: str = "") -> Self:
+        """A document of plain text."""
+        return cls(features={"text": (text,)}, content=text, source=source, place=place)
 
     def payload(self) -> bytes:
-        """The features as JSON: equal for exact duplicates only."""
-        return json.dumps(self.features, ensure_ascii=False, sort_keys=True).encode("utf-8")
-
-
-def content_of(features: Mapping[str, Iterable[str]]) -> str:
-    """Joins the features' texts by line feeds."""
-    return "\n".join(text for texts in features.values() for text in texts)
+        """Features and content as JSON: equal for exact duplicates only."""
+        content = None if self.features.get("text") == (self.content,) else self.content
+        return json.dumps([self.features, content], ensure_ascii=False, sort_keys=True).encode("utf-8")
 
 
 @dataclasses.dataclass(kw_only=True)

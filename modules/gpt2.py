@@ -74,7 +74,7 @@ def language_model(backbone: keras_hub.models.GPT2Backbone, *, isolate_documents
     Args:
         backbone: The transformer.
         isolate_documents: Whether tokens attend only to tokens of their own document, whose positions start at 0:
-            each document then gets the logits it would get alone.
+            what a window holds of a document then gets the logits it would get alone.
 
     Returns:
         A model from `{"token_ids", "padding_mask"}`, int32 `[batch, time]` each, to logits `[batch, time, vocabulary]`.

@@ -46,7 +46,7 @@ class HeldOutNgrams:
         """Collects the n-grams of all the texts, which are consumed as a stream."""
         collected = bytearray()
         for text in texts:
-            collected += _ngrams(text).tobytes()
+            collected += leakage_ngrams(text).tobytes()
         hashes = np.frombuffer(collected, np.uint64)
         hashes.sort()
         is_first = np.ones(len(hashes), bool)
@@ -55,14 +55,14 @@ class HeldOutNgrams:
 
     def mark(self, text: str) -> None:
         """Marks the n-grams of a train text."""
-        self.marks[self._places(_ngrams(text))] = True
+        self.marks[self._places(leakage_ngrams(text))] = True
 
     def overlap(self, text: str) -> float:
         """Returns the share, 0 to 1, of the held-out text's n-grams that were marked.
 
         0.0 for a text of fewer than `NGRAM` words: it has none.
         """
-        ngrams = _ngrams(text)
+        ngrams = leakage_ngrams(text)
         return float(self.marks[self._places(ngrams)].sum() / len(ngrams)) if len(ngrams) else 0.0
 
     def _places(self, ngrams: np.ndarray) -> np.ndarray:
@@ -75,7 +75,8 @@ class HeldOutNgrams:
         return places[self.hashes[places] == ngrams]
 
 
-def _ngrams(text: str) -> np.ndarray:
+def leakage_ngrams(text: str) -> np.ndarray:
+    """The hashes of a text's runs of `NGRAM` words, uint64 `[ngrams]`; none for shorter texts."""
     return ngram_hashes(word_hashes(text), NGRAM)
 
 

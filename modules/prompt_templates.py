@@ -5,7 +5,7 @@ A template is fixed text around what the row says; nothing in a row is ever inte
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Message(NamedTuple):
@@ -72,7 +72,8 @@ class PromptTemplate:
         return prompts, completions
 
 
-TEMPLATES = {
+TemplateName = Literal["plain", "headings", "chat"]
+TEMPLATES: dict[TemplateName, PromptTemplate] = {
     "plain": PromptTemplate(user="", input="", reply="", after="\n"),
     "headings": PromptTemplate(user="### Instruction:\n", input="### Input:\n", reply="### Response:\n", after="\n\n"),
     "chat": PromptTemplate(user="User:\n", input="", reply="Assistant:\n", after="\n\n"),

@@ -1,31 +1,42 @@
 """From a row of a file to the features of an example: plain text, instructions, or preferences."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from modules.errors import InputError
 from modules.prompt_templates import Message, PromptTemplate
 
-KINDS = ("text", "instruction", "preference")
+Kind = Literal["text", "instruction", "preference"]
 # The columns that rows of instructions and preferences may have; others are ignored.
 INSTRUCTION_COLUMNS = ("messages", "instruction", "input", "output", "prompt", "completion")
 PREFERENCE_COLUMNS = ("instruction", "input", "prompt", "chosen", "rejected")
 _ROLES = ("system", "user", "assistant")
 
-Features = dict[str, list[str]]
+
+class Record(NamedTuple):
+    """An example as it stands in a row.
+
+    Attributes:
+        features: Of the tf.Example, by name.
+        content: What the row itself says, without the template and the system's messages.
+    """
+
+    features: dict[str, list[str]]
+    content: list[str]
 
 
-def text_features(row: Mapping[str, Any], column: str, place: str) -> Features:
+def text_record(row: Mapping[str, Any], column: str, place: str) -> Record:
     """`{"text": […]}` of one column.
 
     Raises:
         InputError: The column is missing or holds no text.
     """
-    return {"text": [text_of(row, column, place)]}
+    text = text_of(row, column, place)
+    return Record({"text": [text]}, [text])
 
 
-def instruction_features(row: Mapping[str, Any], template: PromptTemplate, place: str) -> Features:
+def instruction_record(row: Mapping[str, Any], template: PromptTemplate, place: str) -> Record:
     """`{"prompt": […], "completion": […]}`, a pair a turn, of one of three shapes of rows.
 
     ```
@@ -35,49 +46,62 @@ def instruction_features(row: Mapping[str, Any], template: PromptTemplate, place
     ```
 
     Raises:
-        InputError: The row has none of the shapes, or nothing to learn: an empty completion has no loss.
+        InputError: The row has none of the shapes.
     """
     if "messages" in row:
-        prompts, completions = template.turns(_messages(row["messages"], place))
+        messages = _messages(row["messages"], place)
+        prompts, completions = template.turns(messages)
+        content = [message.content for message in messages if message.role != "system"]
     elif "instruction" in row:
-        prompts = [_instruction_prompt(row, template, place)]
-        completions = [text_of(row, "output", place)]
+        prompt, content = _instruction_prompt(row, template, place)
+        prompts, completions = [prompt], [text_of(row, "output", place)]
+        content += completions
     elif "prompt" in row:
-        prompts = [template.prompt(text_of(row, "prompt", place))]
-        completions = [text_of(row, "completion", place)]
+        content = [text_of(row, "prompt", place), text_of(row, "completion", place)]
+        prompts, completions = [template.prompt(content[0])], content[1:]
     else:
         raise InputError(
             f"{place}: a row of instructions has `instruction` and `output` (and `input`), or `prompt` and "
             f"`completion`, or `messages`. Received: {_names(row)}. Rename the columns, or use `kind: text`."
         )
-    empty = [number for number, completion in enumerate(completions, start=1) if not completion.strip()]
-    if empty or not completions:
-        what = f"completion {empty[0]} is empty" if completions else "no message of the assistant"
-        raise InputError(
-            f"{place}: every prompt needs a completion to learn. Received: {what}. Complete or remove the row."
-        )
-    return {"prompt": prompts, "completion": completions}
+    return Record({"prompt": prompts, "completion": completions}, content)
 
 
-def preference_features(row: Mapping[str, Any], template: PromptTemplate, place: str) -> Features:
+def preference_record(row: Mapping[str, Any], template: PromptTemplate, place: str) -> Record:
     """`{"prompt": […], "chosen": […], "rejected": […]}`, one value each.
 
     The prompt is the row's `prompt`, or its `instruction` and `input`, in the template.
 
     Raises:
-        InputError: A column is missing, or `chosen` and `rejected` leave nothing to prefer.
+        InputError: A column is missing.
     """
     if "instruction" in row:
-        prompt = _instruction_prompt(row, template, place)
+        prompt, content = _instruction_prompt(row, template, place)
     else:
-        prompt = template.prompt(text_of(row, "prompt", place))
-    chosen, rejected = (text_of(row, column, place) for column in ("chosen", "rejected"))
-    if not chosen.strip() or not rejected.strip():
-        raise InputError(
-            f"{place}: `chosen` and `rejected` must hold text. Received: {chosen[:40]!r} and {rejected[:40]!r}. "
-            "Complete or remove the row."
-        )
-    return {"prompt": [prompt], "chosen": [chosen], "rejected": [rejected]}
+        content = [text_of(row, "prompt", place)]
+        prompt = template.prompt(content[0])
+    answers = [text_of(row, column, place) for column in ("chosen", "rejected")]
+    return Record({"prompt": [prompt], "chosen": answers[:1], "rejected": answers[1:]}, content + answers)
+
+
+def check_answers(features: Mapping[str, Sequence[str]], place: str) -> None:
+    """Makes sure that there is something to learn: an empty completion has no loss.
+
+    Args:
+        features: After `documents.tidy`, which may leave nothing of a text.
+        place: Of the row.
+
+    Raises:
+        InputError: A completion, `chosen` or `rejected` is empty, or a conversation has no reply.
+    """
+    for name in ("completion", "chosen", "rejected"):
+        answers = features.get(name, ["not asked for"])
+        empty = [number for number, answer in enumerate(answers, start=1) if not answer.strip()]
+        if empty or not answers:
+            what = f"{name} {empty[0]} is empty" if answers else "no message of the assistant"
+            raise InputError(
+                f"{place}: every prompt needs an answer to learn. Received: {what}. Complete or remove the row."
+            )
 
 
 def text_of(row: Mapping[str, Any], column: str, place: str) -> str:
@@ -111,9 +135,13 @@ def missing_column(columns: Mapping[str, Any], column: str, place: str) -> Input
     return InputError(f"{place}: there is no column {column!r}. It has: {_names(columns)}.{cure}")
 
 
-def _instruction_prompt(row: Mapping[str, Any], template: PromptTemplate, place: str) -> str:
-    has_input = row.get("input") is not None
-    return template.prompt(text_of(row, "instruction", place), text_of(row, "input", place) if has_input else "")
+def _instruction_prompt(row: Mapping[str, Any], template: PromptTemplate, place: str) -> tuple[str, list[str]]:
+    """The prompt, and what the row itself says of it."""
+    instruction = text_of(row, "instruction", place)
+    if row.get("input") is None:
+        return template.prompt(instruction), [instruction]
+    text = text_of(row, "input", place)
+    return template.prompt(instruction, text), [instruction, text]
 
 
 def _messages(value: object, place: str) -> list[Message]:

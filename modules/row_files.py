@@ -53,7 +53,7 @@ def _read_json_lines(path: str) -> Iterator[tuple[str, Row]]:
             place = f"{path}, line {number}"
             try:
                 row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:  # ValueError: also of numbers of thousands of digits
                 raise InputError(
                     f"{place}: not valid JSON ({error}). Each line of a .jsonl file must be one JSON object. "
                     f"Received: {line.strip()[:80]!r}. Correct or remove the line."
@@ -76,7 +76,7 @@ def _read_json(path: str) -> Iterator[tuple[str, Row]]:
             f"{path} is not UTF-8: byte {error.start}. Received: 0x{raw[error.start]:02x} ({error.reason}). "
             f"Convert it, for example `iconv -f ISO-8859-1 -t UTF-8`."
         ) from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: not valid JSON ({error}). Correct it, or name it .jsonl if it has a row a line."
         ) from error
@@ -102,6 +102,10 @@ def _read_csv(path: str, columns: Sequence[str], *, required: bool) -> Iterator[
             header = next(rows, None)
             if header is None:
                 return
+            repeated = [name for name in columns if header.count(name) > 1]
+            if repeated:
+                raise InputError(f"{path}, header: the column {repeated[0]!r} is there twice. Rename one of them.")
+            start = rows.line_num + 1
             for column in columns if required else ():
                 if column not in header:
                     raise missing_column(dict.fromkeys(header), column, f"{path}, header")
@@ -113,7 +117,8 @@ def _read_csv(path: str, columns: Sequence[str], *, required: bool) -> Iterator[
                         f"{path}, line {rows.line_num}: each row must have the header's {len(header)} fields. "
                         f"Received: {len(row)} fields. Quote fields that hold commas or line breaks."
                     )
-                yield f"{path}, line {rows.line_num}", dict(zip(header, row, strict=True))
+                yield f"{path}, line {start}", dict(zip(header, row, strict=True))
+                start = rows.line_num + 1
         except csv.Error as error:
             raise InputError(
                 f"{path}, line {rows.line_num}: not valid CSV ({error}). Fields with quotes, commas or line "

@@ -9,15 +9,15 @@ import importlib.metadata
 import os
 import time
 from collections.abc import Iterator
-from typing import Literal, Self
+from typing import Self
 
 import pydantic
 
 from modules import docstrings, records
-from modules.data_files import TEXT_KINDS, file_kind
+from modules.data_files import TEXT_KINDS, check_size, file_kind
 from modules.documents import Document, ReadCounts, tidy
 from modules.errors import InputError
-from modules.prompt_templates import TEMPLATES
+from modules.prompt_templates import TEMPLATES, TemplateName
 from modules.row_files import read_rows
 from modules.text_files import read_texts
 
@@ -46,8 +46,8 @@ class DataSource(pydantic.BaseModel):
     tfds: str | None = pydantic.Field(default=None, min_length=1)
     tfds_splits: tuple[str, ...] | None = pydantic.Field(default=None, min_length=1)
     files: tuple[str, ...] | None = pydantic.Field(default=None, min_length=1)
-    kind: Literal["text", "instruction", "preference"] = "text"
-    template: Literal["plain", "headings", "chat"] = "headings"
+    kind: records.Kind = "text"
+    template: TemplateName = "headings"
     text_column: str = pydantic.Field(default="text", min_length=1)
     document_separator: str | None = pydantic.Field(default=None, min_length=1)
 
@@ -129,31 +129,38 @@ def read_documents(
     """
     counts = counts if counts is not None else ReadCounts()
     name = name or os.path.basename(path)
-    for place, raw in _read_features(path, source):
-        features = tidy(raw, counts)
-        if all(not text or text.isspace() for texts in features.values() for text in texts):
+    for place, record in _read_records(path, source):
+        features = tidy(record.features, counts)
+        if source.kind == "text":
+            (text,) = features["text"]
+            document = Document.of_text(text, name, place)
+        else:
+            records.check_answers(features, place)
+            content = tidy({"content": record.content}, ReadCounts())["content"]
+            document = Document(features=features, content="\n".join(content), source=name, place=place)
+        check_size(document.content, place)
+        if not document.content or document.content.isspace():
             counts.drop("empty")
-            continue
-        if source.kind == "preference" and features["chosen"] == features["rejected"]:
+        elif source.kind == "preference" and features["chosen"] == features["rejected"]:
             counts.drop("no_preference")
-            continue
-        yield Document(features=features, source=name, place=place)
+        else:
+            yield document
 
 
-def _read_features(path: str, source: DataSource) -> Iterator[tuple[str, records.Features]]:
-    """Streams (place, features) of one file, before anything is tidied or dropped."""
+def _read_records(path: str, source: DataSource) -> Iterator[tuple[str, records.Record]]:
+    """Streams (place, record) of one file, before anything is tidied or dropped."""
     if file_kind(path) in TEXT_KINDS:
         for place, text in read_texts(path, source.document_separator):
-            yield place, {"text": [text]}
+            yield place, records.Record({"text": [text]}, [text])
     elif source.kind == "text":
         for place, row in read_rows(path, [source.text_column], required=True):
-            yield place, records.text_features(row, source.text_column, place)
+            yield place, records.text_record(row, source.text_column, place)
     elif source.kind == "instruction":
         for place, row in read_rows(path, records.INSTRUCTION_COLUMNS, required=False):
-            yield place, records.instruction_features(row, TEMPLATES[source.template], place)
+            yield place, records.instruction_record(row, TEMPLATES[source.template], place)
     else:
         for place, row in read_rows(path, records.PREFERENCE_COLUMNS, required=False):
-            yield place, records.preference_features(row, TEMPLATES[source.template], place)
+            yield place, records.preference_record(row, TEMPLATES[source.template], place)
 
 
 def fingerprint(source: DataSource) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
 
+from modules.data_files import check_size
 from modules.documents import Document, ReadCounts, tidy
 from modules.errors import InputError
 from modules.python_documentation import EnvironmentConfig, PythonDocumentation
@@ -141,10 +142,11 @@ def read_slice(
         for batch in dataset.batch(_BATCH_SIZE).as_numpy_iterator():
             sources = batch.get(_SOURCE_FEATURE)
             for index, raw in enumerate(batch[source.text_column]):
-                features = tidy({"text": [_decoded(raw, f"tfds:{source.tfds}, {piece}")]}, counts)
-                if features["text"][0].strip():
-                    name = default if sources is None else sources[index].decode()
-                    yield Document(features=features, source=name, place=name)
+                name = default if sources is None else sources[index].decode()
+                (text,) = tidy({"text": [_decoded(raw, f"tfds:{source.tfds}, {piece}")]}, counts)["text"]
+                check_size(text, f"tfds:{source.tfds}, {piece}")
+                if text and not text.isspace():
+                    yield Document.of_text(text, source=name, place=name)
                 else:
                     counts.drop("empty")
     except tf.errors.DataLossError as error:

@@ -1,6 +1,7 @@
-"""How many tokens a split holds, and how much of the training windows they fill."""
+"""How many tokens a split holds."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,55 +15,45 @@ class TokenCounts:
     """What one split holds.
 
     Attributes:
-        documents: Examples of the split.
-        tokens: Their tokens, without the <|endoftext|> that ends each.
-        loss_tokens: Targets that count in the loss, that <|endoftext|> among them.
-        unpacked_slots: Slots in all if each document, with its <|endoftext|>, had windows of its own, padded.
+        loss_tokens: Targets that count in the loss, the <|endoftext|> that ends each document among them.
+        lengths: How many documents have so many tokens, without that <|endoftext|>.
     """
 
-    documents: int
-    tokens: int
     loss_tokens: int
-    unpacked_slots: int
+    lengths: Mapping[int, int]
 
     @property
-    def packed_useful_share(self) -> float:
-        """Share of the packed windows' slots that hold tokens of documents; the rest are <|endoftext|>."""
-        return self.tokens / (self.tokens + self.documents) if self.documents else 0.0
+    def documents(self) -> int:
+        """Examples of the split."""
+        return sum(self.lengths.values())
 
     @property
-    def unpacked_useful_share(self) -> float:
-        """The same share if each document had windows of its own; the rest are <|endoftext|> and padding."""
-        return self.tokens / self.unpacked_slots if self.documents else 0.0
+    def tokens(self) -> int:
+        """Tokens of all documents, without the <|endoftext|> that ends each."""
+        return sum(length * documents for length, documents in self.lengths.items())
 
 
-def count_tokens(files: Sequence[str], *, sequence_length: int) -> TokenCounts:
+def count_tokens(files: Sequence[str]) -> TokenCounts:
     """Counts gzip TFRecord files of transformed tf.Examples in one pass.
 
-    Reads Arrow batches rather than tensors: several million tokens a second, in bounded memory. With a length of 4:
+    Reads Arrow batches rather than tensors: several million tokens a second, in bounded memory.
 
     ```
-    token_ids = [[5, 6, 7], [8, 8, 8, 8], []]     tokens = 7, loss_tokens = 6
-    loss_mask = [[0, 1, 1], [0, 0, 0, 1], []]
-    packed    = 1 5 6 7  1 8 8 8  8 1                       10 slots
-    unpacked  = 1 5 6 7  1 8 8 8  8 . . .  1 . . .          16 slots
+    token_ids = [[5, 6, 7], [8, 8, 8, 8], []]     lengths = {3: 1, 4: 1, 0: 1}
+    loss_mask = [[0, 1, 1], [0, 0, 0, 1], []]     loss_tokens = 6
     ```
 
     Args:
         files: Paths; there may be none.
-        sequence_length: Slots in a window.
     """
-    documents = tokens = loss_tokens = windows = 0
+    loss_tokens = 0
+    lengths: Counter[int] = Counter()
     for batch in _batches(files):
-        lengths = _values_a_row(_column(batch, "token_ids"), batch.num_rows)
+        values = _values_a_row(_column(batch, "token_ids"), batch.num_rows)
         mask = _column(batch, "loss_mask")
-        documents += batch.num_rows
-        tokens += int(lengths.sum())
-        loss_tokens += batch.num_rows + (int(lengths.sum()) if mask is None else _sum(mask))
-        windows += int(((lengths + sequence_length) // sequence_length).sum())  # ceil of (length + 1) / sequence_length
-    return TokenCounts(
-        documents=documents, tokens=tokens, loss_tokens=loss_tokens, unpacked_slots=windows * sequence_length
-    )
+        lengths.update(values.tolist())
+        loss_tokens += batch.num_rows + (int(values.sum()) if mask is None else _sum(mask))
+    return TokenCounts(loss_tokens=loss_tokens, lengths=dict(lengths))
 
 
 def _batches(files: Sequence[str]) -> Iterable[pa.RecordBatch]:

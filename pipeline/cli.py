@@ -62,20 +62,13 @@ def run(
 
     Exit status: 0 pushed, 3 the gate said no, 2 bad configuration or input, 1 anything else.
     """
-    from modules import tokenizer_files
     from pipeline import run_view
     from pipeline.local_runner import NODES, RunRequest
     from pipeline.summary import print_summary
 
     settings = load_config(config, set_)
-    if settings.data.kind == "preference":
-        raise InputError(
-            "training on preferences is not built yet; `python -m pipeline validate` reads and checks them."
-        )
     check_data(settings)
-    tokenizer_files.fingerprint(settings.tokenizer.settings())
-    settings.model.fingerprint()
-    tokenizer_files.check_fits(settings.tokenizer.settings(), settings.model.preset)
+    check_model(settings)
     if from_node and from_node not in NODES:
         raise InputError(f"--from-node must be one of {', '.join(NODES)}. Received: {from_node!r}.")
     console.print(f"[bold]{settings.name}[/]  {escape(describe_model(settings))}", highlight=False)
@@ -107,6 +100,19 @@ def check_data(settings: PipelineConfig) -> None:
     from modules import text_sources
 
     text_sources.check_source(settings.data.to_source(), data_directory=str(settings.workspace / "tfds"))
+
+
+def check_model(settings: PipelineConfig) -> None:
+    """Makes sure that what the configuration asks for can be trained; raises InputError where it cannot."""
+    from modules import tokenizer_files
+
+    if settings.data.kind == "preference":
+        raise InputError(
+            "training on preferences is not built yet; `python -m pipeline validate` reads and checks them."
+        )
+    tokenizer_files.fingerprint(settings.tokenizer.settings())
+    settings.model.fingerprint()
+    tokenizer_files.check_fits(settings.tokenizer.settings(), settings.model.preset)
 
 
 def run_to_end(request: "RunRequest") -> "Run":
@@ -208,7 +214,11 @@ def compile(
     """Compiles the same DAG for another orchestrator; nothing runs."""
     from pipeline.vertex import compile_pipeline
 
-    compile_pipeline(load_config(config, set_), output, image=image, pipeline_root=pipeline_root)
+    settings = load_config(config, set_)
+    check_model(settings)
+    if settings.data.on_drift == "stop":
+        raise InputError("drift is not checked on Vertex yet, so it cannot stop there: set data.on_drift to warn.")
+    compile_pipeline(settings, output, image=image, pipeline_root=pipeline_root)
     console.print(f"wrote {output} for {target.value}", highlight=False, soft_wrap=True)
 
 

@@ -13,6 +13,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from modules import tokenizer_files
 from modules.cleaning import CleaningSettings
 from modules.errors import InputError
+from modules.prompt_templates import TemplateName
+from modules.records import Kind
 from modules.text_sources import TFDS_PREFIX, DataSource
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -40,10 +42,10 @@ class DataConfig(Settings):
 
     source: str | list[str] = Field(description="`tfds:name[/config]`, or a glob of files, or several globs.")
     tfds_splits: tuple[str, ...] | None = Field(None, description="Splits of the TFDS data set to read; default: all.")
-    kind: Literal["text", "instruction", "preference"] = Field(
+    kind: Kind = Field(
         "text", description="What a row is: text, an instruction with its completion, or a preference between two."
     )
-    template: Literal["plain", "headings", "chat"] = Field(
+    template: TemplateName = Field(
         "headings", description="How instructions and messages become prompts; see README, `Instruction data`."
     )
     text_column: str = Field(

@@ -198,7 +198,6 @@ def _token_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> _
             "tokenizer": config.tokenizer.settings(),
             "tokenizer_fingerprint": placement.tokenizer_fingerprint,
             "data_kind": config.data.kind,
-            "sequence_length": config.model.context_length,  # for the shares of useful slots
         },
         disable_statistics=True,  # TokenStatistics has those that mean something
         disable_analyzer_cache=True,  # the vocabulary's analyzer has none

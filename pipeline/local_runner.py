@@ -112,21 +112,30 @@ def run(request: RunRequest) -> None:
     logging.getLogger("absl").addHandler(NodeEvents())
     options = None
     if request.from_node:
-        latest = pipeline_pb2.SnapshotSettings.LatestPipelineRunStrategy()
+        base = pipeline_pb2.SnapshotSettings.BasePipelineRunStrategy(base_run_id=base_run(config, request.from_node))
         options = pipeline_pb2.RunOptions(
             partial_run=pipeline_pb2.PartialRun(
                 from_nodes=[request.from_node],
-                snapshot_settings=pipeline_pb2.SnapshotSettings(latest_pipeline_run_strategy=latest),
+                snapshot_settings=pipeline_pb2.SnapshotSettings(base_pipeline_run_strategy=base),
             )
         )
-    try:
-        LocalDagRunner().run_with_ir(proto, options)
-    except LookupError as error:
-        if not request.from_node:
-            raise
-        raise InputError(
-            f"--from-node {request.from_node} needs an earlier run that finished what comes before; run all first."
-        ) from error
+    LocalDagRunner().run_with_ir(proto, options)
+
+
+def base_run(config: PipelineConfig, from_node: str) -> str:
+    """The id of the newest run that finished every node before `from_node`.
+
+    Raises:
+        InputError: If there is none.
+    """
+    from pipeline.metadata import MetadataReader
+
+    needed = set(NODES[: NODES.index(from_node)])
+    for found in MetadataReader(config.metadata_path).runs(config.name):
+        finished = {execution.node for execution in found.executions if execution.state in ("complete", "cached")}
+        if needed <= finished:
+            return found.id
+    raise InputError(f"--from-node {from_node} needs an earlier run that finished what comes before; run all first.")
 
 
 class NodeEvents(logging.Handler):

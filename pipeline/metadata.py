@@ -105,13 +105,15 @@ class Run:
 
     @property
     def verdict(self) -> str:
-        """`pushed`, `refused` (the gate said no), `failed`, or `incomplete` (stopped or still running)."""
+        """`pushed`, `refused` (the gate said no), `validated` (of data alone), `failed`, or `incomplete`."""
         if any(execution.state == "failed" for execution in self.executions):
             return "failed"
         if self.release:
             return "pushed"
         if self.measured("Pusher", "pushed_model", "pushed") == 0:
             return "refused"
+        if self.output("AnomalyGate", "blessing") and not self.output("Transform", "transformed_examples"):
+            return "validated"
         return "incomplete"
 
 

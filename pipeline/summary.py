@@ -7,6 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from modules.packing import LENGTHS_FILE, unpacked_useful_share
 from modules.release import MANIFEST
 from pipeline.config import PipelineConfig
 from pipeline.metadata import Run
@@ -19,13 +20,13 @@ SPLITS = ("train", "eval", "test")
 def print_summary(run: Run, config: PipelineConfig, console: Console) -> None:
     """Prints what a run did and what it decided."""
     print_data(run, console)
-    console.print(Group(_gate(run, config), *_release(run), _times(run)))
+    console.print(Group(*_packing(run, config), _gate(run, config), *_release(run), _times(run)))
     console.print(_verdict(run, config))
 
 
 def print_data(run: Run, console: Console) -> None:
     """Prints what was kept of the data, what was dropped and why, and what looks odd."""
-    console.print(Group(_splits(run), *_packing(run), *_dropped(run)))
+    console.print(Group(_splits(run), *_dropped(run)))
     for warning in _warnings(run):
         console.print(warning, soft_wrap=True)
 
@@ -47,18 +48,18 @@ def _splits(run: Run) -> RenderableType:
     return table
 
 
-def _packing(run: Run) -> list[RenderableType]:
+def _packing(run: Run, config: PipelineConfig) -> list[RenderableType]:
     """How much of the training windows is text."""
     examples = run.output("Transform", "transformed_examples")
     if examples is None:
         return []
-    properties = examples.properties
-    line = (
-        f"Packed windows are {properties['packed_useful_share']:.1%} text; a document a row would be "
-        f"{properties['unpacked_useful_share']:.1%}."
+    lengths = json.loads(Path(examples.uri, LENGTHS_FILE).read_text(encoding="utf-8"))
+    padded = unpacked_useful_share(
+        {int(length): number for length, number in lengths.items()}, sequence_length=config.model.context_length
     )
-    if "loss_tokens_train" in properties:
-        line += f" The loss counts on {properties['loss_tokens_train']:,} tokens of train."
+    line = f"Packed windows are {examples.properties['packed_useful_share']:.1%} text; a row a document: {padded:.1%}."
+    if "loss_tokens_train" in examples.properties:
+        line += f" The loss counts on {examples.properties['loss_tokens_train']:,} tokens of train."
     return [Text(line)]
 
 

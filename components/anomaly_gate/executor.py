@@ -52,8 +52,8 @@ class Executor(base_executor.BaseExecutor):
             raise InputError(
                 "the data drifted from the last run's, or the splits differ:\n"
                 + "\n".join(drift)
-                + "\nLook at the data. If it is meant to be so, run once with --set data.on_drift=warn, or change the "
-                f"comparators in {exec_properties['contract']}."
+                + "\nLook at the data. If it is meant to be so, use it with --set data.on_drift=warn; later data is "
+                f"then compared with it. Or change the comparators in {exec_properties['contract']}."
             )
         for line in drift:
             logging.warning("Drift or skew:%s", line)

@@ -212,9 +212,9 @@ class WriteBucket(beam.DoFn):
             if self._leakage is None or limit is None:
                 return None
             if split == TRAIN:
-                self._leakage.mark(document.content)
+                self._leakage.mark(document)
                 return None
-            return "leaked" if self._leakage.overlap(document.content) >= limit else None
+            return "leaked" if self._leakage.overlap(document) >= limit else None
 
         name = f"data_tfrecord-{bucket:05d}-of-{self._job.buckets:05d}.gz"
         counts = BucketCounts.zero()

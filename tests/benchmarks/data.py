@@ -2,8 +2,8 @@
 
 Corpora of 10, 100 and 1,000 MB are made from Python's help texts, repeated with every fifth word replaced, so that no
 document is a near duplicate of another. Each goes through the pipeline from TextExampleGen to TokenGate with the
-default cleaning and a vocabulary trained on it, in a process of its own whose peak memory the kernel tells, and for
-each node by itself.
+default cleaning and a vocabulary trained on it, in a process of its own. The kernel tells the largest resident memory
+while each node ran; the largest of them is that of the whole.
 """
 
 import argparse

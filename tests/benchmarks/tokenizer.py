@@ -176,7 +176,7 @@ class InTransform:
                 for text in texts:
                     writer.write(serialized_example(text))
         tokenizer = {"vocabulary": str(folder / "vocabulary.json"), "merges": str(folder / "merges.txt")}
-        function = functools.partial(preprocessing_fn, custom_config={"tokenizer": tokenizer})
+        function = functools.partial(preprocessing_fn, custom_config={"data_kind": "text", "tokenizer": tokenizer})
         with self._pipeline() as pipeline, tft_beam.Context(temp_dir=self._temporary):
             source = tfxio.TFExampleRecord(self.one, schema=self._schema)
             analyzed = (pipeline | source.BeamSource(), source.TensorAdapterConfig()) | tft_beam.AnalyzeDataset(

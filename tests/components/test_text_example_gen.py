@@ -195,11 +195,11 @@ def test_every_drop_is_counted_by_its_reason(workspace, tmp_path):
     assert sum(len(pairs) for pairs in workspace.examples().values()) == 60
     counts = json.loads(pathlib.Path(artifact.uri, "counts.json").read_text())
     assert counts["secrets"] == {"email_address": 1}
-    assert counts["secret_places"] == [f"{tmp_path}/b.txt, line 1: email_address"]
+    assert counts["secret_places"] == [f"{tmp_path}/b.txt, line 1, line 1 of the document: email_address"]
     assert artifact.custom_properties["secrets_found"].int_value == 1
 
     workspace.run(
-        DataSource(files=str(tmp_path / "b.txt"), document_separator="."), secrets="drop", near_duplicates=None
+        DataSource(files=(str(tmp_path / "*.jsonl"), str(tmp_path / "*.txt"))), secrets="drop", near_duplicates=None
     )
     assert workspace.artifact().custom_properties["dropped_secret"].int_value == 1
     assert workspace.artifact().custom_properties["dropped_near_duplicate"].int_value == 0
@@ -251,6 +251,25 @@ def test_instructions_become_prompts_and_completions(workspace, tmp_path):
         "prompt", "completion", "source", "characters", "length", "words",
     }  # fmt: skip
     assert workspace.artifact().custom_properties["prompt_template"].string_value == "headings"
+
+
+def test_what_rows_share_makes_them_no_duplicates(workspace, tmp_path):
+    system = {"role": "system", "content": " ".join(sentence(number) for number in range(10))}
+    rows = [
+        {
+            "messages": [
+                system,
+                {"role": "user", "content": f"Say {n} {n}."},
+                {"role": "assistant", "content": sentence(n)},
+            ]
+        }
+        for n in range(100, 160)
+    ]
+    write_rows = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "a.jsonl").write_text(write_rows)
+    workspace.run(DataSource(files=str(tmp_path / "a.jsonl"), kind="instruction"))
+    properties = plain_values(workspace.artifact().custom_properties)
+    assert {name: n for name, n in properties.items() if name.startswith("dropped_") and n} == {}
 
 
 def test_nothing_left_after_cleaning_is_an_error_with_the_reasons(workspace, tmp_path):

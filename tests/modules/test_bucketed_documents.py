@@ -46,7 +46,7 @@ def read_examples(path) -> list[tuple[str, str]]:
 
 
 def documents_of(texts, source="a.txt") -> list[Document]:
-    return [Document(features={"text": (text,)}, source=source) for text in texts]
+    return [Document.of_text(text, source) for text in texts]
 
 
 def digest(text: str) -> bytes:
@@ -94,7 +94,7 @@ def test_order_buckets_and_writers_do_not_matter(tmp_path):
     assert one == many
     train = [text for text, _ in one[0]["train"]]
     assert train == sorted(train, key=digest)
-    assert one[1].documents == {"train": 175, "eval": 8, "test": 17}
+    assert one[1].documents == {"train": 181, "eval": 8, "test": 11}
 
 
 def test_more_documents_move_none(tmp_path):
@@ -135,7 +135,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
     monkeypatch.setattr(bucketed_documents, "FLUSH_BYTES", 2**18)
 
     def peak_bytes(documents: int) -> int:
-        texts = (Document(features={"text": (f"{number} " * 100,)}, source="a.txt") for number in range(documents))
+        texts = (Document.of_text(f"{number} " * 100, source="a.txt") for number in range(documents))
         folder, buckets = tmp_path / str(documents), documents // 500
         tracemalloc.start()
         bucketed_documents.scatter(texts, str(folder), writer="w0", buckets=buckets)

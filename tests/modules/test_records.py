@@ -10,7 +10,7 @@ from modules import text_sources
 from modules.documents import ReadCounts
 from modules.errors import InputError
 from modules.prompt_templates import TEMPLATES, Message
-from modules.records import instruction_features, preference_features
+from modules.records import check_answers, instruction_record, preference_record
 from modules.text_sources import DataSource
 
 PLACE = "rows.jsonl, line 7"
@@ -63,7 +63,7 @@ class TestInstructions:
         ],
     )
     def test_all_shapes_give_the_same(self, row):
-        assert instruction_features(row, HEADINGS, PLACE) == {
+        assert instruction_record(row, HEADINGS, PLACE).features == {
             "prompt": ["### Instruction:\nAdd.\n\n### Input:\n1 + 1\n\n### Response:\n"],
             "completion": ["2"],
         }
@@ -75,7 +75,7 @@ class TestInstructions:
                 {"text": "a"},
                 r"line 7: a row of instructions has .*Received: 'text'\. Rename the columns, or use `kind: text`",
             ),
-            ({"instruction": "a", "output": " \n"}, r"line 7: every prompt needs a completion .*completion 1 is empty"),
+            ({"instruction": "a", "output": " \n"}, r"line 7: every prompt needs an answer .*completion 1 is empty"),
             ({"instruction": "a"}, r"line 7: there is no column 'output'\. It has: 'instruction'\.$"),
             ({"instruction": "a", "output": 3}, r"line 7: 'output' must be a string\. Received: 3"),
             ({"messages": "Hi"}, r"line 7: `messages` must be a list of objects .*Received: \"Hi\""),
@@ -90,7 +90,20 @@ class TestInstructions:
     )
     def test_a_bad_row_is_named_with_its_cure(self, row, message):
         with pytest.raises(InputError, match=message):
-            instruction_features(row, HEADINGS, PLACE)
+            check_answers(instruction_record(row, HEADINGS, PLACE).features, PLACE)
+
+
+def test_the_content_is_what_the_row_itself_says():
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello!"},
+    ]
+    assert instruction_record({"messages": messages}, HEADINGS, PLACE).content == ["Hi", "Hello!"]
+    row = {"instruction": "Add.", "input": "1 + 1", "output": "2"}
+    assert instruction_record(row, HEADINGS, PLACE).content == ["Add.", "1 + 1", "2"]
+    row = {"prompt": "Greet.", "chosen": "Hello.", "rejected": "What?"}
+    assert preference_record(row, HEADINGS, PLACE).content == ["Greet.", "Hello.", "What?"]
 
 
 class TestPreferences:
@@ -101,19 +114,20 @@ class TestPreferences:
             "rejected": ["What?"],
         }
         for prompt in ({"prompt": "Greet."}, {"instruction": "Greet.", "input": "", "output": "Hello."}):
-            assert preference_features({**prompt, "chosen": "Hello.", "rejected": "What?"}, HEADINGS, PLACE) == expected
+            row = {**prompt, "chosen": "Hello.", "rejected": "What?"}
+            assert preference_record(row, HEADINGS, PLACE).features == expected
 
     @pytest.mark.parametrize(
         ("row", "message"),
         [
             ({"prompt": "a", "chosen": "b"}, "line 7: there is no column 'rejected'"),
-            ({"prompt": "a", "chosen": "b", "rejected": " "}, "`chosen` and `rejected` must hold text"),
+            ({"prompt": "a", "chosen": "b", "rejected": " "}, "Received: rejected 1 is empty"),
             ({"chosen": "b", "rejected": "c"}, "there is no column 'prompt'"),
         ],
     )
     def test_a_bad_row_is_named(self, row, message):
         with pytest.raises(InputError, match=message):
-            preference_features(row, HEADINGS, PLACE)
+            check_answers(preference_record(row, HEADINGS, PLACE).features, PLACE)
 
 
 class TestFiles:
@@ -141,6 +155,13 @@ class TestFiles:
         assert [document.features["rejected"] for document in documents] == [("What?",)]
         assert counts.dropped == {"no_preference": 1}
 
+    @pytest.mark.parametrize("row", [{"prompt": "a", "completion": "\x00"}, {"prompt": "a", "completion": " \x7f "}])
+    def test_a_completion_of_control_characters_is_empty(self, tmp_path, row):
+        (tmp_path / "a.jsonl").write_text(json.dumps(row))
+        source = DataSource(files=str(tmp_path / "a.jsonl"), kind="instruction")
+        with pytest.raises(InputError, match=r"a\.jsonl, line 1: .* Received: completion 1 is empty"):
+            list(text_sources.read_documents(str(tmp_path / "a.jsonl"), source))
+
     def test_text_files_hold_no_rows(self, tmp_path):
         (tmp_path / "a.txt").write_text("a")
         with pytest.raises(InputError, match=r"`kind: instruction` is read from .jsonl, .json, .csv or .parquet"):
@@ -149,5 +170,5 @@ class TestFiles:
     def test_the_preflight_finds_a_bad_row(self, tmp_path):
         rows = [{"instruction": "a", "output": "b"}, {"instruction": "a", "output": ""}]
         (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        with pytest.raises(InputError, match=r"a\.jsonl, line 2: every prompt needs a completion"):
+        with pytest.raises(InputError, match=r"a\.jsonl, line 2: every prompt needs an answer"):
             text_sources.check_source(DataSource(files=str(tmp_path / "a.jsonl"), kind="instruction"))

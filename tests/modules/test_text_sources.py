@@ -102,11 +102,17 @@ class TestReading:
         (tmp_path / "a.csv").write_text("text\n" + "x" * 200_000 + "\n")
         assert [len(text) for text in texts(tmp_path / "a.csv")] == [200_000]
 
+    def test_a_row_of_several_lines_is_where_it_starts(self, tmp_path):
+        (tmp_path / "a.csv").write_text('text\n"a\nb"\nc\n')
+        source = DataSource(files=str(tmp_path / "a.csv"))
+        places = [document.place for document in text_sources.read_documents(str(tmp_path / "a.csv"), source)]
+        assert places == [f"{tmp_path}/a.csv, line 2", f"{tmp_path}/a.csv, line 4"]
+
     def test_names_the_source(self, tmp_path):
         (tmp_path / "a.txt").write_text("a")
         source = DataSource(files=str(tmp_path / "a.txt"))
         path = str(tmp_path / "a.txt")
-        assert list(text_sources.read_documents(path, source)) == [Document(features={"text": ("a",)}, source="a.txt")]
+        assert list(text_sources.read_documents(path, source)) == [Document.of_text("a", "a.txt")]
         assert text_sources.relative_names(["/d/x.txt", "/d/e/y.md"]) == {"/d/x.txt": "x.txt", "/d/e/y.md": "e/y.md"}
 
 
@@ -132,6 +138,8 @@ BAD_FILES = {
         r"items\.json, row 2: each item of a \.json file must be an object .* Received: 7",
     ),
     "latin1.json": (b'[{"text": "\xe9"}]', r"latin1\.json is not UTF-8: byte 11\. Received: 0xe9"),
+    "digits.jsonl": (b'{"text": "a", "id": ' + b"7" * 5000 + b"}\n", r"digits\.jsonl, line 1: not valid JSON .*4300"),
+    "twice.csv": (b"text,text\na,b\n", r"twice\.csv, header: the column 'text' is there twice"),
     "a.docx": (b"PK", r"must end in one of \.txt, \.md, \.jsonl, \.json, \.csv, \.parquet.*a\.docx"),
 }
 
@@ -173,6 +181,14 @@ class TestFaults:
             (tmp_path / "a.txt").write_text(content)
             with pytest.raises(InputError, match=r"a document must be at most .* set `document_separator`"):
                 texts(tmp_path / "a.txt", document_separator=separator)
+
+    def test_the_limit_is_of_bytes_in_every_format(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("modules.data_files.MAX_DOCUMENT_BYTES", 50)
+        pq.write_table(pa.table({"text": ["世界" * 10]}), tmp_path / "a.parquet")
+        (tmp_path / "a.json").write_text(json.dumps([{"text": "世界" * 10}]))
+        for name in ("a.parquet", "a.json"):
+            with pytest.raises(InputError, match=f"{name}, row 1: a document must be at most"):
+                texts(tmp_path / name)
 
     @pytest.mark.parametrize("content", [b"", b" \n\n \n"])
     def test_empty_corpus(self, tmp_path, content):

@@ -42,7 +42,7 @@ class TestByName:
         assert [piece.tfds_slice for piece in pieces] == ["test[0:1]", "train[0:2]", "train[2:4]", "train[4:5]"]
         counts = ReadCounts()
         documents = [document for piece in pieces for document in work_pieces.read(piece, counts)]
-        assert Document(features={"text": ("Rhyme 0",)}, source="tiny_rhymes/test") in documents
+        assert Document.of_text("Rhyme 0", source="tiny_rhymes/test") in documents
         texts = sorted(document.content for document in documents)
         assert texts == ["Rhyme 0", "Rhyme 0", "Rhyme 1", "Rhyme 2", "Rhyme 3"]
         assert counts == ReadCounts(dropped={"empty": 1}, control_characters_removed=5)

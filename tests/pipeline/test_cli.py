@@ -56,7 +56,7 @@ def refuse(folder: Path, *arguments: str) -> str:
         ),
         ("rows.json", b'[{"text": "fine"}, {"text": 3}]', "rows.json, row 2: 'text' must be a string"),
         ("cut.parquet", b"PAR1" + bytes(64), "cut.parquet cannot be read as Parquet"),
-        ("line.txt", b"x" * 100_000_000, "line.txt, line 1: a document must be at most 64 MiB"),
+        ("line.txt", b"x" * 100_000_000, "line.txt, line 1: a document must be at most 16 MiB"),
     ],
 )
 def test_bad_data(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
@@ -102,7 +102,7 @@ def test_help_names_the_commands() -> None:
 @pytest.mark.parametrize(
     ("rows", "arguments", "message"),
     [
-        ('{"instruction": "a", "output": ""}', ["data.kind=instruction"], "line 1: every prompt needs a completion"),
+        ('{"instruction": "a", "output": ""}', ["data.kind=instruction"], "line 1: every prompt needs an answer"),
         ('{"text": "a"}', ["data.kind=instruction"], "line 1: a row of instructions has `instruction`"),
         ('{"prompt": "a", "chosen": "b", "rejected": "c"}', ["data.kind=preference"], "python -m pipeline validate"),
         ('{"text": "a"}', ["tokenizer={preset: gpt2_base_en}", "model={preset: presets/tiny}"], "`model.preset` names"),

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,10 @@ ALL = {
     "TokenContract", "TokenStatistics", "TokenValidator", "TokenGate",
     "Trainer", "Evaluator", "TFLiteConverter", "Pusher",
 }  # fmt: skip
+
+
+# What looks at drift works again where other data passed in between.
+CHECKS = {"ExampleValidator", "AnomalyGate", "TokenValidator", "TokenGate"}
 
 
 @contextlib.contextmanager
@@ -71,8 +76,9 @@ def test_useful_slots_of_packed_and_unpacked_windows_are_reported(first_run: Fin
     tokens = run.measured("Transform", "transformed_examples", "tokens_train")
     packed = run.measured("Transform", "transformed_examples", "packed_useful_share")
     assert packed == pytest.approx(tokens / (tokens + documents))
-    assert 0.3 < run.measured("Transform", "transformed_examples", "unpacked_useful_share") < packed < 1
-    assert run.measured("Transform", "transformed_examples", "loss_tokens_train") is None  # all of a text count
+    shares = re.search(r"Packed windows are ([\d.]+)% text; a row a document: ([\d.]+)%\.", first_run.output)
+    assert shares is not None, first_run.output
+    assert 30 < float(shares[2]) < float(shares[1]) == round(100 * packed, 1)
 
 
 def test_an_identical_run_is_all_cached(first_run: FinishedRun, checkout: Checkout) -> None:
@@ -107,7 +113,7 @@ def test_a_changed_byte_re_runs_even_with_size_and_time_kept(first_run, checkout
         changed = checkout.run()
     finally:
         path.write_bytes(content)
-    assert changed.executed == ALL - {"Contract"}
+    assert changed.executed == ALL - {"Contract", "TokenContract"}
 
 
 def test_a_changed_lock_re_runs_everything_and_a_worse_model_does_not_ship(first_run, checkout: Checkout) -> None:
@@ -117,7 +123,7 @@ def test_a_changed_lock_re_runs_everything_and_a_worse_model_does_not_ship(first
     assert worse.executed == ALL
     assert worse.status == 3, worse.output
     assert worse.run.verdict == "refused"
-    assert worse.run.perplexity > 1.05 * worse.run.baseline_perplexity
+    assert worse.run.perplexity > 1.25 * worse.run.baseline_perplexity
     assert "worse than the latest blessed model's" in worse.output
     assert list((checkout.folder / "workspace/topics/releases").iterdir()) == before
 
@@ -125,14 +131,16 @@ def test_a_changed_lock_re_runs_everything_and_a_worse_model_does_not_ship(first
 def test_a_gate_too_strict_refuses_and_runs_no_more_than_the_gate(first_run, checkout: Checkout) -> None:
     refused = checkout.run("--set", "evaluation.max_perplexity=1.5")
     assert refused.status == 3, refused.output
-    assert refused.executed == {"Evaluator", "Pusher"}
+    assert refused.executed - CHECKS == {"Evaluator", "Pusher"}
     assert refused.run.release is None
     assert f"perplexity {refused.run.perplexity:.2f} is above 1.5" in refused.output
 
 
 def test_from_node_takes_what_came_before_from_the_last_run(first_run, checkout: Checkout) -> None:
-    # The last run before is made to be this configuration's.
+    # The last run before is made to be this configuration's. A validation in between is no run to take models from.
     checkout.run()
+    assert checkout.command("validate", "--config", "recipe.yaml").returncode == 0
+    assert checkout.reader().runs()[0].verdict == "validated"
     with edited(checkout.folder / "modules" / "release.py", None, "# another line\n"):
         partial = checkout.run("--from-node", "Pusher")
     assert partial.status == 0, partial.output

@@ -1,0 +1,44 @@
+"""The benchmarks run, on inputs so small that their figures say nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+def test_data() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.data", "--sizes", "1"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(result.stdout.splitlines()[-1])
+    assert 500 < figures["peak_rss_mb"]["1"] < 3000
+    assert figures["mb_per_s"]["1"] > 0
+
+
+def test_tokenizer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.benchmarks import tokenizer
+
+    documents, vocabulary = tokenizer.read_documents()
+    monkeypatch.setattr(tokenizer, "read_documents", lambda: (documents[:30], vocabulary))
+    monkeypatch.setattr(tokenizer, "TURNS", 1)
+    monkeypatch.setattr(tokenizer, "TURN_MB", 0.1)
+    tokenizer.main()
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert figures["mismatches"] == 0
+    assert {"tfdata_vs_hf_one_thread", "transform_vs_hf_one_thread"} <= set(figures)
+
+
+def test_vocabulary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from tests.benchmarks import vocabulary
+
+    monkeypatch.setattr(vocabulary, "MEGABYTES", 1)
+    monkeypatch.setattr(vocabulary, "VOCABULARY_SIZE", 1000)
+    vocabulary.train_with_hf(tmp_path)
+    vocabulary.train_in_transform(tmp_path)
+    hf, ours = (json.loads((tmp_path / f"{name}.result").read_text())["merges"] for name in ("hf", "ours"))
+    assert ours == hf
