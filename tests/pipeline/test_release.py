@@ -93,7 +93,7 @@ def test_the_manifest_leads_back_to_the_data(release: Path, first_run: FinishedR
     run = first_run.run
     assert manifest["run"] == run.id
     assert manifest["metrics"]["perplexity"] == run.perplexity
-    assert manifest["gate"] == {"max_perplexity": 300, "max_regression": 0.05}
+    assert manifest["gate"] == {"max_perplexity": 300, "max_regression": 0.25}
     assert manifest["mlmd"]["artifact_ids"]["model"] == run.output("Trainer", "model").id
     fingerprint = run.measured("TextExampleGen", "examples", "input_fingerprint")
     assert manifest["data"]["input_fingerprint"] == fingerprint
