@@ -3,12 +3,12 @@
 import json
 from typing import Any, ClassVar
 
-from modules.cleaning import CleaningSettings
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.text_example_gen import executor
 from modules.bucketed_documents import checked_weights
+from modules.cleaning import CleaningSettings
 from modules.text_sources import DataSource
 
 
