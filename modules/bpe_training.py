@@ -6,9 +6,8 @@ https://arxiv.org/abs/1508.07909, on bytes as in GPT-2.
 
 import heapq
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import pairwise
 
 import apache_beam as beam
 import numpy as np
@@ -18,7 +17,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from tensorflow_transform.beam.experimental import PTransformAnalyzer
 
 from modules import progress
-from modules.vocabulary import TABLE_NAME, Vocabulary, byte_characters, replace_pair
+from modules.vocabulary import TABLE_NAME, Vocabulary, byte_characters
 
 Pair = tuple[int, int]
 
@@ -47,25 +46,26 @@ def train_merges(
         order, rank r makes the id 256 + r. Fewer than `num_merges` where the words offer no more.
     """
     token_bytes = [bytes([byte]) for byte in byte_characters()]
-    words = _Words(word_counts, ids={token: token_id for token_id, token in enumerate(token_bytes)})
+    words = _Words(word_counts)
     made = set(token_bytes)
     merges: list[Pair] = []
-    queue = [(-count, pair) for pair, count in words.pair_counts.items()]
+    queue = [(-count, key) for key, count in words.pair_counts.items()]
     heapq.heapify(queue)
     while queue and len(merges) < num_merges:
-        negative_count, pair = heapq.heappop(queue)
-        count = words.pair_counts[pair]
+        negative_count, key = heapq.heappop(queue)
+        count = words.pair_counts.get(key, 0)
         if count != -negative_count:
             # Merges since then took some of its occurrences: back into the queue with what is left.
             if count > 0:
-                heapq.heappush(queue, (-count, pair))
+                heapq.heappush(queue, (-count, key))
             continue
         if count < max(min_frequency, 1):
             break
+        pair = (key >> 32, key & 0xFFFFFFFF)
         joined = token_bytes[pair[0]] + token_bytes[pair[1]]
         if joined in made:
             continue
-        for grown in words.merge(pair, new_id=len(token_bytes)):
+        for grown in words.merge(key, new_id=len(token_bytes)):
             heapq.heappush(queue, (-words.pair_counts[grown], grown))
         made.add(joined)
         token_bytes.append(joined)
@@ -76,36 +76,84 @@ def train_merges(
 
 
 class _Words:
-    """The distinct words as token ids, and how often each pair of neighbours occurs in all of them."""
+    """The distinct words as token ids, and how often each pair of neighbours occurs in all of them.
 
-    def __init__(self, word_counts: Mapping[bytes, int], ids: Mapping[bytes, int]):
-        self._tokens = [[ids[bytes([byte])] for byte in word] for word in word_counts]
-        self._counts = list(word_counts.values())
-        self._words_with: defaultdict[Pair, set[int]] = defaultdict(set)
-        self.pair_counts: Counter[Pair] = Counter()
-        for index, tokens in enumerate(self._tokens):
-            for pair in pairwise(tokens):
-                self.pair_counts[pair] += self._counts[index]
-                self._words_with[pair].add(index)
+    All words stand in arrays, one slot a byte, so that one merge is a few numpy operations on all its occurrences. A
+    slot knows the slots of the tokens before and behind it in its word; -1 stands for none. A pair's key is
+    `left_id << 32 | right_id`, and its occurrences are the slots of its left token.
+    """
 
-    def merge(self, pair: Pair, new_id: int) -> set[Pair]:
-        """Replaces a pair by a token in every word; returns the pairs that now occur for the first time."""
-        grown = set()
-        for index in self._words_with.pop(pair):
-            before, count = self._tokens[index], self._counts[index]
-            after = replace_pair(before, pair, new_id)
-            if len(after) == len(before):
-                continue  # an earlier merge took the pair out of this word
-            for old in pairwise(before):
-                self.pair_counts[old] -= count
-            for new in pairwise(after):
-                self.pair_counts[new] += count
-                if new_id in new:
-                    self._words_with[new].add(index)
-                    grown.add(new)
-            self._tokens[index] = after
-        del self.pair_counts[pair]
+    def __init__(self, word_counts: Mapping[bytes, int]):
+        ids = np.zeros(256, np.int64)
+        ids[list(byte_characters())] = np.arange(256)
+        lengths = np.array([len(word) for word in word_counts], np.int64)
+        self._tokens = ids[np.frombuffer(b"".join(word_counts), np.uint8)]
+        slots = np.arange(len(self._tokens))
+        ends = np.cumsum(lengths)
+        self._next = slots + 1
+        self._next[ends - 1] = -1
+        self._previous = slots - 1
+        self._previous[ends - lengths] = -1
+        self._counts = np.repeat(np.array(list(word_counts.values()), np.int64), lengths)
+        self._slots: dict[int, list[np.ndarray]] = {}
+        self.pair_counts: dict[int, int] = {}
+        self._add(slots[self._next >= 0])
+
+    def merge(self, key: int, new_id: int) -> list[int]:
+        """Replaces a pair by a token in every word; returns the keys of the pairs that now occur for the first time."""
+        left = self._occurrences(key)
+        right = self._next[left]
+        self._subtract(_distinct(self._previous[left], left, right[self._next[right] >= 0]))
+        behind = self._next[right]
+        self._tokens[left] = new_id
+        self._tokens[right] = -1
+        self._next[left] = behind
+        inside = behind >= 0
+        self._previous[behind[inside]] = left[inside]
+        grown = self._add(_distinct(self._previous[left], left[inside]))
+        self.pair_counts.pop(key, None)
         return grown
+
+    def _occurrences(self, key: int) -> np.ndarray:
+        """The slots of a pair that still occurs there; of those that overlap ("aaa") every other one of a run."""
+        slots = np.sort(np.concatenate(self._slots.pop(key)))
+        slots = slots[(self._tokens[slots] == key >> 32) & (self._next[slots] >= 0)]
+        slots = slots[self._tokens[self._next[slots]] == key & 0xFFFFFFFF]
+        if key >> 32 != key & 0xFFFFFFFF:
+            return slots
+        numbers = np.arange(len(slots))
+        starts_run = np.append(True, self._next[slots[:-1]] != slots[1:])
+        return slots[(numbers - np.maximum.accumulate(np.where(starts_run, numbers, 0))) % 2 == 0]
+
+    def _add(self, slots: np.ndarray) -> list[int]:
+        """Counts the pairs that start in these slots and remembers where they are; returns their keys."""
+        if not len(slots):
+            return []
+        keys, groups, counts = self._grouped(slots)
+        order = np.argsort(groups, kind="stable")
+        parts = np.split(slots[order], np.cumsum(np.bincount(groups, minlength=len(keys)))[:-1])
+        for key, count, part in zip(keys, counts, parts, strict=True):
+            self.pair_counts[key] = self.pair_counts.get(key, 0) + count
+            self._slots.setdefault(key, []).append(part)
+        return keys
+
+    def _subtract(self, slots: np.ndarray) -> None:
+        keys, _, counts = self._grouped(slots)
+        for key, count in zip(keys, counts, strict=True):
+            self.pair_counts[key] -= count
+
+    def _grouped(self, slots: np.ndarray) -> tuple[list[int], np.ndarray, list[int]]:
+        """The different pairs that start in these slots, the number of each slot's pair, and how often each occurs."""
+        keys, groups = np.unique(self._tokens[slots] << 32 | self._tokens[self._next[slots]], return_inverse=True)
+        counts = np.zeros(len(keys), np.int64)
+        np.add.at(counts, groups, self._counts[slots])
+        return keys.tolist(), groups, counts.tolist()
+
+
+def _distinct(*slots: np.ndarray) -> np.ndarray:
+    """All the slots, each once, without those that are none."""
+    distinct = np.unique(np.concatenate(slots))
+    return distinct[1:] if len(distinct) and distinct[0] < 0 else distinct
 
 
 class BytePairAnalyzer(PTransformAnalyzer):
