@@ -86,7 +86,7 @@ def _warnings(run: Run) -> list[Text]:
         )
     for gate in ("AnomalyGate", "TokenGate"):
         for line in (run.measured(gate, "blessing", "drift") or "").splitlines():
-            warnings.append(f"drift in {line}")
+            warnings.append(line)
     return [Text.assemble(("warning", "bold yellow"), f"  {warning}") for warning in warnings]
 
 

@@ -17,6 +17,11 @@ _DRIFT_TYPES = (
     anomalies_pb2.AnomalyInfo.COMPARATOR_L_INFTY_HIGH,
     anomalies_pb2.AnomalyInfo.COMPARATOR_JENSEN_SHANNON_DIVERGENCE_HIGH,
 )
+_DISTANCES = {
+    anomalies_pb2.DriftSkewInfo.Measurement.L_INFTY: "L-infinity distance",
+    anomalies_pb2.DriftSkewInfo.Measurement.JENSEN_SHANNON_DIVERGENCE: "Jensen-Shannon divergence",
+}
+_MOST = "The feature value with maximum difference is:"
 
 
 class Executor(base_executor.BaseExecutor):
@@ -40,8 +45,8 @@ class Executor(base_executor.BaseExecutor):
             path = os.path.join(artifact_utils.get_split_uri([anomalies], split), DEFAULT_FILE_NAME)
             with fileio.open(path, "rb") as file:
                 found = anomalies_pb2.Anomalies.FromString(file.read())
-            problems.extend(f"  {split}: {problem}" for problem in describe(found, drift=False))
-            drift.extend(f"  {split}: {problem}" for problem in describe(found, drift=True))
+            problems.extend(f"  {split}: {problem}" for problem in describe(found))
+            drift.extend(f"  {split}: {problem}" for problem in describe_drift(found))
         if problems:
             raise InputError(
                 f"the data breaks its contract, {exec_properties['contract']}:\n"
@@ -66,20 +71,41 @@ class Executor(base_executor.BaseExecutor):
             file.write("")
 
 
-def describe(anomalies: anomalies_pb2.Anomalies, *, drift: bool) -> list[str]:
-    """One line an anomaly: the feature, what is wrong, and the rule.
-
-    Args:
-        anomalies: Of one split.
-        drift: Whether to describe drift and skew, or everything else.
-    """
+def describe(anomalies: anomalies_pb2.Anomalies) -> list[str]:
+    """One line an anomaly of a split, but for drift and skew: the feature, what is wrong, and the rule."""
     lines = []
-    if anomalies.HasField("dataset_anomaly_info") and not drift:
+    if anomalies.HasField("dataset_anomaly_info"):
         lines.append(f"the whole split: {anomalies.dataset_anomaly_info.description}")
     for feature, info in sorted(anomalies.anomaly_info.items()):
-        reasons = [reason for reason in info.reason if (reason.type in _DRIFT_TYPES) == drift]
+        reasons = [reason for reason in info.reason if reason.type not in _DRIFT_TYPES]
         if reasons:
             lines.append(f"`{feature}`: " + "; ".join(f"{one.short_description}: {one.description}" for one in reasons))
-        elif not info.reason and not drift:
+        elif not info.reason:
             lines.append(f"`{feature}`: {info.description}")
+    return lines
+
+
+def describe_drift(anomalies: anomalies_pb2.Anomalies) -> list[str]:
+    """One line a feature of a split that drifted from the last run's, or is skewed between train and eval.
+
+    ``"`words` drifted: L-infinity distance 0.061 is above 0.02, most in 'gauze'"``
+    """
+    lines = []
+    for compared in anomalies.drift_skew_info:
+        feature = ".".join(compared.path.step)
+        values = [
+            reason.description.split(_MOST)[1].strip()
+            for reason in anomalies.anomaly_info[feature].reason
+            if _MOST in reason.description
+        ]
+        most = f", most in {values[0]!r}" if values else ""
+        for what, measurements in (
+            ("drifted", compared.drift_measurements),
+            ("differs from eval", compared.skew_measurements),
+        ):
+            lines += [
+                f"`{feature}` {what}: {_DISTANCES[one.type]} {one.value:.3f} is above {one.threshold:g}{most}"
+                for one in measurements
+                if one.value > one.threshold
+            ]
     return lines

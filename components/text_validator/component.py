@@ -23,7 +23,8 @@ class TextValidator(ExampleValidator):
     """Checks statistics against a contract, and by the contract's comparators for drift and skew.
 
     A feature's `drift_comparator` compares each split with the same split of the last run, its `skew_comparator` the
-    train split with the eval split. The first run has nothing to drift from.
+    train split with the eval split. The first run has nothing to drift from, and splits of fewer than 100 examples
+    are not compared with.
     """
 
     SPEC_CLASS = TextValidatorSpec

@@ -11,6 +11,8 @@ from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types import artifact, artifact_utils, standard_component_specs
 from tfx.utils import writer_utils
 
+# With fewer, shares differ by chance alone by more than the contracts allow.
+MIN_EXAMPLES = 100
 _TRAIN, _EVAL = "train", "eval"
 
 
@@ -44,6 +46,8 @@ class Executor(example_validator.Executor):
 
 
 def _load(statistics: artifact.Artifact | None, split: str) -> Any:
+    """The statistics of a split to compare with; None where there are none, or of too few examples to mean anything."""
     if statistics is None or split not in artifact_utils.decode_split_names(statistics.split_names):
         return None
-    return stats_artifact_utils.load_statistics(statistics, split).proto()
+    loaded = stats_artifact_utils.load_statistics(statistics, split).proto()
+    return loaded if loaded.datasets[0].num_examples >= MIN_EXAMPLES else None
