@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -85,8 +84,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     (folder / "texts").mkdir()
     names = sorted(topics.topics)
     for number, half in enumerate((names[::2], names[1::2])):
-        # Without the drawn tables, which a model this small would rather repeat than any words.
-        text = re.sub(r"[ |+=-]{3,}", " ", "\n\n".join(topics.topics[name] for name in half))
+        text = "\n\n".join(topics.topics[name] for name in half)
         (folder / "texts" / f"topics_{number}.txt").write_text(text, encoding="utf-8")
     return Checkout(folder)
 
