@@ -44,10 +44,10 @@ class BucketCounts(pydantic.BaseModel):
     dropped: dict[str, int]
 
     @classmethod
-    def zero(cls, splits: Iterable[str] = (), reasons: Iterable[str] = ()) -> "BucketCounts":
-        """Nothing counted yet; the splits and reasons are named, with 0."""
+    def zero(cls, splits: Iterable[str] = ()) -> "BucketCounts":
+        """Nothing counted yet; the splits are named, with 0."""
         zeros = dict.fromkeys(splits, 0)
-        return cls(documents=zeros, bytes=dict(zeros), dropped=dict.fromkeys(reasons, 0))
+        return cls(documents=zeros, bytes=dict(zeros), dropped={})
 
     def add(self, other: "BucketCounts") -> None:
         """Adds what another worker counted."""
@@ -184,7 +184,7 @@ def unique_documents(directory: str, bucket: int, counts: BucketCounts | None = 
             continue
         kept[digest] = min(kept[digest], (source, payload))
         if counts:
-            counts.dropped["exact_duplicate"] = counts.dropped.get("exact_duplicate", 0) + 1
+            add_up(counts.dropped, {"exact_duplicate": 1})
     for position, (digest, (source, payload)) in enumerate(sorted(kept.items())):
         features, content = json.loads(payload)
         if content is None:
@@ -234,13 +234,13 @@ def write_bucket(
                 continue
             reason = drop_reason(document, split)
             if reason:
-                counts.dropped[reason] = counts.dropped.get(reason, 0) + 1
+                add_up(counts.dropped, {reason: 1})
                 continue
             if split not in writers:
                 writers[split] = tf.io.TFRecordWriter(shard_path(split), _COMPRESSION)
             writers[split].write(serialized_example(document.features, document.content, document.source))
-            counts.documents[split] = counts.documents.get(split, 0) + 1
-            counts.bytes[split] = counts.bytes.get(split, 0) + _text_bytes(document.features)
+            add_up(counts.documents, {split: 1})
+            add_up(counts.bytes, {split: _text_bytes(document.features)})
             on_document()
     finally:
         for shard in writers.values():

@@ -45,8 +45,8 @@ def study_bucket(
     _save(_path(directory, "held-out", bucket), np.unique(np.concatenate(held_out)))
 
 
-def resolve_near_duplicates(directory: str, buckets: int, threshold: float) -> int:
-    """Decides over the whole corpus which documents are near duplicates of one that stays; returns their number.
+def resolve_near_duplicates(directory: str, buckets: int, threshold: float) -> None:
+    """Decides over the whole corpus which documents are near duplicates of one that stays.
 
     Memory: the signatures lie in a file; what is held is tens of bytes a document.
     """
@@ -58,12 +58,11 @@ def resolve_near_duplicates(directory: str, buckets: int, threshold: float) -> i
             signatures.tofile(file)
         file.flush()
         if not sum(counts):
-            return 0
+            return
         shape = (sum(counts), near_duplicates.NUM_PERM)
         dropped = near_duplicates.find_near_duplicates(np.memmap(file.name, np.uint32, "r", shape=shape), threshold)
     for bucket, part in enumerate(np.split(dropped, np.cumsum(counts)[:-1])):
         _save(_path(directory, "near-duplicates", bucket), _load(_path(directory, "positions", bucket))[part])
-    return int(dropped.sum())
 
 
 class NearDuplicates:

@@ -59,11 +59,11 @@ class ReadCounts:
 
     def drop(self, reason: str) -> None:
         """Counts one document that is not kept."""
-        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+        add_up(self.dropped, {reason: 1})
 
     def found_secret(self, kind: str, place: str) -> None:
         """Counts one finding and remembers the place of the first few."""
-        self.secrets[kind] = self.secrets.get(kind, 0) + 1
+        add_up(self.secrets, {kind: 1})
         if len(self.secret_places) < _PLACES_KEPT:
             self.secret_places.append(f"{place}: {kind}")
 

@@ -8,13 +8,11 @@ counts.
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import tensorflow as tf
 
 from modules.bpe_graph import BytePairTokenizer
 
-DataKind = Literal["text", "instruction"]
 DATA_KINDS = ("text", "instruction")
 
 

@@ -214,7 +214,7 @@ class Vocabulary:
             if not ranks:
                 break
             left_id, right_id, merged_id = self.merges[min(ranks)]
-            tokens = replace_pair(tokens, (left_id, right_id), merged_id)
+            tokens = _replace_pair(tokens, (left_id, right_id), merged_id)
         return tokens
 
     @functools.cached_property
@@ -274,7 +274,7 @@ class Vocabulary:
         (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
 
 
-def replace_pair(tokens: Sequence[int], pair: tuple[int, int], new_id: int) -> list[int]:
+def _replace_pair(tokens: Sequence[int], pair: tuple[int, int], new_id: int) -> list[int]:
     """Replaces a pair by a token, leftmost first: `[7, 7, 7]` and (7, 7) become `[9, 7]`."""
     left, right = pair
     result = []

@@ -21,6 +21,8 @@ RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = RECIPES / "documentation.yaml"
 
 Share = PositiveInt
+# Where a pipeline ends: with data that meets its contract, with tokens that do, or with a release.
+Stage = Literal["data", "tokens", "release"]
 
 
 class Settings(pydantic.BaseModel):

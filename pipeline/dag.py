@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -39,10 +39,9 @@ from components.text_validator.component import TextValidator
 from components.tflite_converter.component import TFLiteConverter
 from modules import evaluation
 from pipeline.code_fingerprint import ROOT, code_fingerprint
-from pipeline.config import PipelineConfig
+from pipeline.config import PipelineConfig, Stage
 
 SCHEMAS = Path("schemas")
-Stage = Literal["data", "tokens", "release"]
 BEAM_ARGS = ["--runner=FnApiRunner"]  # the default runner would download a binary and run it
 
 

@@ -9,13 +9,13 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 import pydantic
 
 from modules import progress
 from modules.errors import InputError
-from pipeline.config import PipelineConfig
+from pipeline.config import PipelineConfig, Stage
 
 # The nodes of `pipeline.dag`, here so that the command line knows them without loading TFX.
 NODES = (
@@ -58,7 +58,7 @@ class RunRequest(pydantic.BaseModel):
     config: PipelineConfig
     run_id: str
     from_node: str | None = None
-    until: Literal["data", "tokens", "release"] = "release"
+    until: Stage = "release"
 
 
 def main() -> int:

@@ -74,14 +74,19 @@ class FinishedRun:
         }
 
 
-@pytest.fixture(scope="session")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    folder = tmp_path_factory.mktemp("checkout")
+def copy_project(folder: Path, recipe: str) -> Path:
+    """Copies the project's code beside a recipe and an empty `texts/`; returns the folder."""
     for name in ("modules", "components", "pipeline", "schemas"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "uv.lock", folder)
-    (folder / "recipe.yaml").write_text(RECIPE)
+    (folder / "recipe.yaml").write_text(recipe)
     (folder / "texts").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    folder = copy_project(tmp_path_factory.mktemp("checkout"), RECIPE)
     names = sorted(topics.topics)
     for number, half in enumerate((names[::2], names[1::2])):
         text = "\n\n".join(topics.topics[name] for name in half)

@@ -1,13 +1,12 @@
 """Drift and skew, in real runs of `validate`: the same data is calm, other data is a warning or stops."""
 
 import re
-import shutil
 from pathlib import Path
 from pydoc_data import topics
 
 import pytest
 
-from tests.conftest import ROOT, Checkout
+from tests.conftest import Checkout, copy_project
 
 RECIPE = """
 name: drift
@@ -21,12 +20,7 @@ evaluation: {max_perplexity: 300}
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    folder = tmp_path_factory.mktemp("drift")
-    for name in ("modules", "components", "pipeline", "schemas"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "uv.lock", folder)
-    (folder / "recipe.yaml").write_text(RECIPE)
-    (folder / "texts").mkdir()
+    folder = copy_project(tmp_path_factory.mktemp("drift"), RECIPE)
     write_texts(folder, sorted(topics.topics)[::2])
     return Checkout(folder)
 
