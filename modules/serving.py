@@ -13,18 +13,20 @@ import tensorflow as tf
 from modules import example_tokens
 from modules.bpe_graph import BytePairTokenizer, Detokenizer
 from modules.cached_gpt2 import CachedGPT2
-from modules.document_scorer import DocumentScorer
+from modules.document_scorer import DocumentScorer, Scores
 from modules.vocabulary import Vocabulary
 
 DEFAULT_NEW_TOKENS = 64
 
 
 class TextModel(tf.Module):
-    """What a release serves: three signatures around one set of weights.
+    """What a release serves: five signatures around one set of weights.
 
     `serving_default`: `prompt` string `[batch]` -> `text` string `[batch]`, the continuation alone, by greedy
     search over 64 tokens. `generate`: the same with its settings as inputs. `evaluate`: serialized tf.Examples
-    with the feature `text`, or `prompt` and `completion` for a model of instructions -> `nll_sum` and `num_tokens`.
+    with the feature `text`, or `prompt` and `completion` for a model of instructions -> what `_scores` tells.
+    `evaluate_strided`: the same in windows that overlap by half, so that tokens far into a document are predicted
+    from half a window of their past or more. `score`: `completion` given `prompt`, string `[batch]` each -> the same.
 
     A row's result depends on its own prompt only, not on the rest of the batch.
     """
@@ -46,6 +48,9 @@ class TextModel(tf.Module):
         self.detokenizer = detokenizer
         self.end_of_text_id = end_of_text_id
         self.scorer = DocumentScorer(model, end_of_text_id=end_of_text_id, sequence_length=sequence_length)
+        self.strided_scorer = DocumentScorer(
+            model, end_of_text_id=end_of_text_id, sequence_length=sequence_length, stride=-(-sequence_length // 2)
+        )
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="prompt")])
     def serving_default(self, prompt: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -75,16 +80,36 @@ class TextModel(tf.Module):
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def evaluate(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scores documents: `nll_sum` float64 `[batch]` in nats over the `num_tokens` int64 `[batch]` that count."""
+        """Scores documents in windows that do not overlap; see `_scores`."""
+        return self._evaluate(examples, self.scorer)
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def evaluate_strided(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores documents in windows that overlap by half; see `_scores`."""
+        return self._evaluate(examples, self.strided_scorer)
+
+    @tf.function(
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="prompt"),
+            tf.TensorSpec([None], tf.string, name="completion"),
+        ],
+    )
+    def score(self, prompt: tf.Tensor, completion: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores completions given their prompts, each tokenized by itself, without an end; see `_scores`."""
+        prompt_ids, completion_ids = self.tokenizer.tokenize(prompt), self.tokenizer.tokenize(completion)
+        token_ids = tf.concat([prompt_ids, completion_ids], axis=1)
+        loss_mask = tf.concat([tf.zeros_like(prompt_ids), tf.ones_like(completion_ids)], axis=1)
+        return _scores(self.strided_scorer.score(token_ids, loss_mask, end_counts=False), tf.strings.length(completion))
+
+    def _evaluate(self, examples: tf.Tensor, scorer: DocumentScorer) -> dict[str, tf.Tensor]:
         features = tf.io.parse_example(examples, example_tokens.feature_spec(self.data_kind))
         if self.data_kind == "text":
-            nll_sum, num_tokens = self.scorer.score(self.tokenizer.tokenize(features["text"]))
-        else:
-            tokenize = functools.partial(example_tokens.tokenize_and_end, self.tokenizer)
-            nll_sum, num_tokens = self.scorer.score(
-                *example_tokens.conversation_tokens(features["prompt"], features["completion"], tokenize)
-            )
-        return {"nll_sum": nll_sum, "num_tokens": num_tokens}
+            return _scores(scorer.score(self.tokenizer.tokenize(features["text"])), tf.strings.length(features["text"]))
+        tokenize = functools.partial(example_tokens.tokenize_and_end, self.tokenizer)
+        scores = scorer.score(*example_tokens.conversation_tokens(features["prompt"], features["completion"], tokenize))
+        num_bytes = tf.reduce_sum(tf.ragged.map_flat_values(tf.strings.length, features["completion"]), axis=1)
+        return _scores(scores, num_bytes)
 
     def _continue(
         self,
@@ -143,6 +168,15 @@ class TextModel(tf.Module):
             parallel_iterations=1,
         )
         return new_ids
+
+
+def _scores(scores: Scores, num_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    """What the scoring signatures return, `[batch]` each.
+
+    `nll_sum` float64 in nats over the `num_tokens` int64 that count, of which `num_correct` int64 are the model's
+    likeliest; `num_bytes` int64 is the size of the text that they spell.
+    """
+    return {**scores._asdict(), "num_bytes": tf.cast(num_bytes, tf.int64)}
 
 
 def _choose(
@@ -231,5 +265,7 @@ def export_saved_model(
             "serving_default": text_model.serving_default,
             "generate": text_model.generate,
             "evaluate": text_model.evaluate,
+            "evaluate_strided": text_model.evaluate_strided,
+            "score": text_model.score,
         }
         tf.saved_model.save(text_model, saved_model_dir, signatures=signatures)

@@ -73,7 +73,7 @@ def test_sums_equal_the_oracles(tokens_per_chunk: int, monkeypatch: pytest.Monke
     # Empty, one token, just under, at and over one window (16 targets with end-of-text), and several windows.
     documents = _documents(0, 1, 14, 15, 16, 17, 100, 3)
     score = tf.function(_scorer(16).score)  # in a graph, as the SavedModel runs it
-    nll_sum, num_tokens = score(tf.ragged.constant(documents, dtype=tf.int64))
+    nll_sum, num_tokens, _ = score(tf.ragged.constant(documents, dtype=tf.int64))
     assert num_tokens.numpy().tolist() == [1, 2, 15, 16, 17, 18, 101, 4]
     np.testing.assert_allclose(nll_sum, [_oracle(document, 16) for document in documents], rtol=1e-6)
 
@@ -88,7 +88,7 @@ def test_of_masked_documents_only_the_targets_that_count_are_summed(
     masks = [[0, 1, 0, 1], [], [0] * 40 + [1] * 10, [0, 0, 0]]
     score = tf.function(_scorer(16).score)
     columns = (tf.ragged.constant(rows, dtype=tf.int64) for rows in (documents, masks))
-    nll_sum, num_tokens = score(*columns)
+    nll_sum, num_tokens, _ = score(*columns)
     assert num_tokens.numpy().tolist() == [3, 1, 11, 1]
     expected = [_oracle(document, 16, mask) for document, mask in zip(documents, masks, strict=True)]
     np.testing.assert_allclose(nll_sum, expected, rtol=1e-6)
@@ -113,13 +113,13 @@ def test_a_model_that_knows_nothing_needs_log_vocabulary_nats_a_token() -> None:
     model = CachedGPT2(tiny_backbone())
     model.token_embedding.assign(tf.zeros_like(model.token_embedding))
     scorer = DocumentScorer(model, end_of_text_id=END, sequence_length=4)
-    nll_sum, num_tokens = scorer.score(tf.ragged.constant([[7] * 9, []], tf.int64))
+    nll_sum, num_tokens, _ = scorer.score(tf.ragged.constant([[7] * 9, []], tf.int64))
     assert num_tokens.numpy().tolist() == [10, 1]
     np.testing.assert_allclose(nll_sum, [10 * math.log(259), math.log(259)], rtol=1e-6)
 
 
 def test_no_documents_have_no_scores() -> None:
-    nll_sum, num_tokens = _scorer(8).score(tf.ragged.constant([], tf.int64, ragged_rank=1))
+    nll_sum, num_tokens, _ = _scorer(8).score(tf.ragged.constant([], tf.int64, ragged_rank=1))
     assert nll_sum.shape == num_tokens.shape == [0]
 
 

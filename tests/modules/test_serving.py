@@ -100,9 +100,11 @@ def test_evaluate_scores_the_texts_of_examples() -> None:
     outputs = _signature("evaluate")(examples=_examples({"text": ["abc"]}, {"text": [""]}, {"text": ["the " * 30]}))
     scorer = DocumentScorer(CachedGPT2(tiny_backbone()), end_of_text_id=258, sequence_length=16)
     a, the, space = ord("a") - ord("!"), 257, 220  # the space is byte 33 of those that come after the 188 visible
-    expected, tokens = scorer.score(tf.ragged.constant([[a, a + 1, a + 2], [], [the, space] * 30], tf.int64))
-    assert outputs["num_tokens"].numpy().tolist() == tokens.numpy().tolist() == [4, 1, 61]
-    np.testing.assert_allclose(outputs["nll_sum"], expected, rtol=1e-6)
+    expected = scorer.score(tf.ragged.constant([[a, a + 1, a + 2], [], [the, space] * 30], tf.int64))
+    assert outputs["num_tokens"].numpy().tolist() == expected.num_tokens.numpy().tolist() == [4, 1, 61]
+    assert outputs["num_bytes"].numpy().tolist() == [3, 0, 120]
+    assert outputs["num_correct"].numpy().tolist() == expected.num_correct.numpy().tolist()
+    np.testing.assert_allclose(outputs["nll_sum"], expected.nll_sum, rtol=1e-6)
 
 
 def _nll(token_ids: list[int], counted: list[int]) -> float:
