@@ -15,6 +15,25 @@ from modules.errors import InputError
 from modules.evaluation_results import Change, Figures, Interval, SliceResult
 from modules.language_model_metrics import BASELINE, CANDIDATE
 
+# An eval split without documents.
+_NOTHING = SliceResult(
+    feature="",
+    value="",
+    documents=0,
+    candidate=Figures(
+        perplexity=math.nan,
+        perplexity_interval=None,
+        bits_per_byte=math.nan,
+        bits_per_byte_interval=None,
+        token_accuracy=math.nan,
+        token_accuracy_interval=None,
+        tokens=0,
+        bytes=0,
+    ),
+    baseline=None,
+    change=None,
+)
+
 
 def eval_config(*, strided: bool, slices: Sequence[str]) -> config_pb2.EvalConfig:
     """What TFMA computes. It has no thresholds: `modules.perplexity_gate` holds the results against the limits.
@@ -38,7 +57,7 @@ def eval_config(*, strided: bool, slices: Sequence[str]) -> config_pb2.EvalConfi
 
 
 def read_slices(evaluation_dir: str) -> list[SliceResult]:
-    """Reads what TFMA wrote: the whole split first, then by feature and value."""
+    """Reads what TFMA wrote: the whole split first, even if nothing was in it, then by feature and value."""
     results = []
     for row in tfma.load_metrics(evaluation_dir):
         models: dict[str, dict[str, float]] = {CANDIDATE: {}, BASELINE: {}}
@@ -46,6 +65,8 @@ def read_slices(evaluation_dir: str) -> list[SliceResult]:
             if not metric.key.is_diff:
                 models[metric.key.model_name or CANDIDATE][metric.key.name] = metric.value.double_value.value
         results.append(_slice_result(row.slice_key.single_slice_keys, models[CANDIDATE], models[BASELINE]))
+    if not any(not result.feature for result in results):
+        results.append(_NOTHING)
     return sorted(results, key=lambda result: (result.feature, _natural_order(result.value)))
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from modules import document_scorer
 from modules.cached_gpt2 import CachedGPT2
 from modules.document_scorer import DocumentScorer
-from tests.tiny_release import tiny_backbone
+from tests.tiny_release import reference_logits, tiny_backbone
 
 END = 258
 
@@ -51,11 +51,21 @@ def _oracle_window(inputs: list[int], targets: list[int], counted: list[int]) ->
     return float(((log_sum - logits[np.arange(time), targets]) * counted).sum())
 
 
-def _oracle(document: list[int], sequence_length: int, loss_mask: list[int] | None = None) -> float:
+def oracle(
+    document: list[int], sequence_length: int, loss_mask: list[int] | None = None, stride: int | None = None
+) -> float:
+    """Negative log-likelihood in nats of a document's targets that count, its end among them."""
     inputs, targets = [END, *document], [*document, END]
     counted = [*(loss_mask or [1] * len(document)), 1]
-    cuts = [slice(at, at + sequence_length) for at in range(0, len(inputs), sequence_length)]
-    return sum(_oracle_window(inputs[cut], targets[cut], counted[cut]) for cut in cuts)
+    total, scored = 0.0, 0
+    for at in range(0, len(inputs), stride or sequence_length):
+        if scored == len(inputs):
+            break
+        cut = slice(at, at + sequence_length)
+        new = [count * (place >= scored) for place, count in enumerate(counted)]
+        total += _oracle_window(inputs[cut], targets[cut], new[cut])
+        scored = min(at + sequence_length, len(inputs))
+    return total
 
 
 def _documents(*lengths: int) -> list[list[int]]:
@@ -75,7 +85,7 @@ def test_sums_equal_the_oracles(tokens_per_chunk: int, monkeypatch: pytest.Monke
     score = tf.function(_scorer(16).score)  # in a graph, as the SavedModel runs it
     nll_sum, num_tokens, _ = score(tf.ragged.constant(documents, dtype=tf.int64))
     assert num_tokens.numpy().tolist() == [1, 2, 15, 16, 17, 18, 101, 4]
-    np.testing.assert_allclose(nll_sum, [_oracle(document, 16) for document in documents], rtol=1e-6)
+    np.testing.assert_allclose(nll_sum, [oracle(document, 16) for document in documents], rtol=1e-6)
 
 
 @pytest.mark.parametrize("tokens_per_chunk", [2048, 24])
@@ -90,8 +100,35 @@ def test_of_masked_documents_only_the_targets_that_count_are_summed(
     columns = (tf.ragged.constant(rows, dtype=tf.int64) for rows in (documents, masks))
     nll_sum, num_tokens, _ = score(*columns)
     assert num_tokens.numpy().tolist() == [3, 1, 11, 1]
-    expected = [_oracle(document, 16, mask) for document, mask in zip(documents, masks, strict=True)]
+    expected = [oracle(document, 16, mask) for document, mask in zip(documents, masks, strict=True)]
     np.testing.assert_allclose(nll_sum, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 5, 8, 15, 16])
+def test_overlapping_windows_score_every_token_once_and_with_more_context(stride: int) -> None:
+    documents = _documents(0, 1, 15, 16, 17, 23, 24, 25, 60)
+    scorer = DocumentScorer(CachedGPT2(tiny_backbone()), end_of_text_id=END, sequence_length=16, stride=stride)
+    scores = scorer.score(tf.ragged.constant(documents, dtype=tf.int64))
+    assert scores.num_tokens.numpy().tolist() == [len(document) + 1 for document in documents]
+    expected = [oracle(document, 16, stride=stride) for document in documents]
+    np.testing.assert_allclose(scores.nll_sum, expected, rtol=1e-6)
+
+
+def test_hits_are_the_tokens_that_were_the_likeliest() -> None:
+    (document,) = _documents(7)
+    # Two tokens replaced by what the model expects there; what follows them may be expected anew.
+    for place in (2, 5):
+        document[place] = int(np.argmax(reference_logits([END, *document])[place]))
+    likeliest = np.argmax(reference_logits([END, *document]), axis=-1).tolist()
+    expected = sum(one == other for one, other in zip(likeliest, [*document, END], strict=True))
+    assert expected >= 2
+    scores = _scorer(16).score(tf.ragged.constant([document], tf.int64, ragged_rank=1))
+    assert scores.num_correct.numpy().tolist() == [expected]
+
+
+def test_a_stride_beyond_the_window_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"from 1 to the window's 8 tokens\. Received: 9"):
+        DocumentScorer(CachedGPT2(tiny_backbone()), end_of_text_id=END, sequence_length=8, stride=9)
 
 
 def test_a_mask_of_ones_is_no_mask() -> None:

@@ -1,0 +1,145 @@
+"""What evaluating costs beside a bare forward pass over the same tokens: `make bench-evaluation`.
+
+1,000 documents of about 256 tokens go through the Evaluator as the pipeline runs it: examples from a file, the
+SavedModel's `evaluate` with its tokenizer, TFMA on Beam, slices and intervals. Beside it the same tokens go through the
+same model with nothing around: windows of the context's length to logits, in compiled TensorFlow, once as keras-hub
+computes them and once as this project does. The Evaluator's start-up, what it takes for one document, is not counted.
+"""
+
+import itertools
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import numpy as np
+import rich
+import tensorflow as tf
+from rich.table import Table
+from tfx.types import standard_artifacts
+
+from modules import gpt2, serving
+from modules.bpe_training import train_merges
+from modules.cached_gpt2 import CachedGPT2
+from modules.vocabulary import Vocabulary
+from pipeline.config import load_config
+from tests.components.test_perplexity_evaluator import Evaluated, write_examples
+from tests.modules.tokenizer_reference import corpus, corpus_word_counts, reference_tokenizer
+
+DOCUMENTS = 1000
+TOKENS_A_DOCUMENT = 256
+WINDOWS_A_BATCH = 16
+TURNS = 3
+
+
+def make_documents(vocabulary: Vocabulary, count: int) -> list[str]:
+    """Python's help texts, again and again, cut into pieces of `TOKENS_A_DOCUMENT` tokens."""
+    tokenizer = reference_tokenizer(vocabulary)
+    endless = itertools.cycle(token for text in corpus() for token in tokenizer.encode(text).ids)
+    pieces = (list(itertools.islice(endless, TOKENS_A_DOCUMENT)) for _ in range(count))
+    return [tokenizer.decode(piece) for piece in pieces]
+
+
+class Subject:
+    """The default recipe's model with random weights, and the documents."""
+
+    def __init__(self, folder: Path):
+        config = load_config()
+        merges = train_merges(corpus_word_counts(), (config.tokenizer.vocabulary_size or 0) - 257)
+        vocabulary = Vocabulary.from_merges(merges)
+        documents = make_documents(vocabulary, DOCUMENTS)
+        settings = gpt2.ModelSettings(**config.model.model_dump())
+        self.backbone = gpt2.build_backbone(
+            settings, vocabulary_size=config.tokenizer.vocabulary_size or 0, dtype="float32"
+        )
+        self.context_length = config.model.context_length
+        table = folder / "vocabulary.tsv"
+        vocabulary.write_table(table)
+        serving.export_saved_model(
+            self.backbone, str(table), str(folder / "model" / "Format-Serving"), context_length=self.context_length
+        )
+        self.model = standard_artifacts.Model()
+        self.model.uri = str(folder / "model")
+        rows = [{"text": text, "source": f"source {number % 5}"} for number, text in enumerate(documents)]
+        self.all = write_examples(folder / "all", rows)
+        self.one = write_examples(folder / "one", rows[:1])
+        end = vocabulary.end_of_text_id
+        ids = [[end, *encoding.ids] for encoding in reference_tokenizer(vocabulary).encode_batch(documents)]
+        self.num_tokens = sum(map(len, ids))
+        stream = np.concatenate(ids).astype(np.int32)
+        whole = len(stream) // self.context_length * self.context_length
+        self.windows = tf.data.Dataset.from_tensor_slices(stream[:whole].reshape(-1, self.context_length))
+
+    def evaluate(self, examples: standard_artifacts.Examples) -> Evaluated:
+        """The Evaluator, slices by source included."""
+        with tempfile.TemporaryDirectory() as folder:
+            return Evaluated(Path(folder), examples, self.model, slices=("source",))
+
+    def forward(self, logits: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        """All windows to logits; of each batch one number comes back, so that nothing is left out."""
+        for batch in self.windows.batch(WINDOWS_A_BATCH):
+            logits(batch).numpy()
+
+
+def forward_passes(subject: Subject) -> dict[str, Callable[[tf.Tensor], tf.Tensor]]:
+    """keras-hub's and this project's, compiled."""
+    keras_model = gpt2.language_model(subject.backbone)
+    cached = CachedGPT2(subject.backbone, context_length=subject.context_length)
+    positions = tf.range(subject.context_length)
+
+    @tf.function(reduce_retracing=True)
+    def by_keras_hub(token_ids: tf.Tensor) -> tf.Tensor:
+        inputs = {"token_ids": token_ids, "padding_mask": tf.ones_like(token_ids, tf.bool)}
+        return tf.reduce_max(keras_model(inputs, training=False))
+
+    @tf.function(reduce_retracing=True)
+    def by_this_project(token_ids: tf.Tensor) -> tf.Tensor:
+        hidden, _ = cached.hidden_states(token_ids, positions, cached.empty_caches(tf.shape(token_ids)[0]))
+        return tf.reduce_max(cached.logits(hidden))
+
+    return {"bare forward pass, keras-hub": by_keras_hub, "bare forward pass, ours": by_this_project}
+
+
+def main() -> None:
+    """Measures, prints the table and the JSON line."""
+    with tempfile.TemporaryDirectory() as temporary:
+        subject = Subject(Path(temporary))
+        work: dict[str, Callable[[], object]] = {
+            "Evaluator": lambda: subject.evaluate(subject.all),
+            "Evaluator's start-up (one document)": lambda: subject.evaluate(subject.one),
+        }
+        for name, logits in forward_passes(subject).items():
+            work[name] = lambda logits=logits: subject.forward(logits)
+            work[name]()  # traces
+        seconds: dict[str, list[float]] = {name: [] for name in work}
+        for _ in range(TURNS):
+            for name, run in work.items():
+                start = time.perf_counter()
+                run()
+                seconds[name].append(time.perf_counter() - start)
+    best = {name: min(turns) for name, turns in seconds.items()}
+    whole, start_up, *passes = best.values()
+    forward = min(passes)
+    rich.print(
+        f"{DOCUMENTS:,} documents, {subject.num_tokens:,} tokens; {os.cpu_count()} cores; best of {TURNS} turns each."
+    )
+    table = Table("what", "seconds", "× the faster forward pass")
+    rows = {**best, "Evaluator without its start-up": whole - start_up}
+    for name, taken in rows.items():
+        table.add_row(name, f"{taken:.2f}", f"{taken / forward:.2f}")
+    rich.print(table)
+    figures = {
+        "evaluation_vs_forward": round((whole - start_up) / forward, 3),
+        "evaluation_s": round(whole, 2),
+        "start_up_s": round(start_up, 2),
+        "forward_s": round(forward, 2),
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

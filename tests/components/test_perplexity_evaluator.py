@@ -1,0 +1,245 @@
+"""The Evaluator on a tiny model and real files: TFMA, Beam, and what becomes of the results."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from google.protobuf import json_format
+from tfx.dsl.components.base import base_beam_executor
+from tfx.types import standard_artifacts
+
+from components.perplexity_evaluator.executor import Executor
+from modules import evaluation, gates, serving
+from modules.errors import InputError
+from modules.evaluation_results import Evaluation
+from modules.gates import Check
+from modules.vocabulary import Vocabulary
+from tests.modules.test_document_scorer import oracle
+from tests.tiny_release import saved_release, tiny_backbone, tiny_vocabulary
+
+DOCUMENTS = [("the cat", "a"), ("the the the " * 9, "a"), ("x", "b"), ("other", "b"), ("", "c")]
+
+
+def example(features: dict[str, str]) -> bytes:
+    columns = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
+        for name, value in features.items()
+    }
+    return tf.train.Example(features=tf.train.Features(feature=columns)).SerializeToString()
+
+
+def write_examples(folder: Path, *shards: list[dict[str, str]]) -> standard_artifacts.Examples:
+    artifact = standard_artifacts.Examples()
+    artifact.uri, artifact.id = str(folder), 1
+    artifact.split_names = '["eval"]'
+    artifact.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
+    artifact.set_string_custom_property("file_format", "tfrecords_gzip")
+    (folder / "Split-eval").mkdir(parents=True)
+    for number, shard in enumerate(shards):
+        path = str(folder / "Split-eval" / f"data_tfrecord-{number:05d}-of-{len(shards):05d}.gz")
+        with tf.io.TFRecordWriter(path, "GZIP") as writer:
+            for features in shard:
+                writer.write(example(features))
+    return artifact
+
+
+def texts(documents: list[tuple[str, str]] = DOCUMENTS) -> list[dict[str, str]]:
+    return [{"text": text, "source": source} for text, source in documents]
+
+
+def tiny_model() -> standard_artifacts.Model:
+    artifact = standard_artifacts.Model()
+    artifact.uri, artifact.id = str(Path(saved_release().saved_model).parent), 2
+    return artifact
+
+
+class Evaluated:
+    """One call of the executor in a folder of its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        examples: standard_artifacts.Examples,
+        model: standard_artifacts.Model,
+        *,
+        baseline: standard_artifacts.Model | None = None,
+        baseline_fingerprint: str | None = None,
+        tasks: list[Check] | None = None,
+        slices: tuple[str, ...] = (),
+        strided: bool = False,
+        gate: dict | None = None,
+    ):
+        inputs = {"examples": [examples], "model": [model]}
+        for name, kind in (
+            ("model_run", standard_artifacts.ModelRun),
+            ("task_evaluation", standard_artifacts.ModelEvaluation),
+        ):
+            artifact = kind()
+            artifact.uri = str(folder / name)
+            Path(artifact.uri).mkdir(parents=True)
+            inputs[name] = [artifact]
+        Path(inputs["model_run"][0].uri, "training.json").write_text('{"perplexity_before": null}')
+        gates.write_checks(inputs["task_evaluation"][0].uri, tasks or [])
+        if baseline:
+            inputs["baseline_model"] = [baseline]
+            earlier = standard_artifacts.ModelBlessing()
+            if baseline_fingerprint:
+                earlier.set_string_custom_property("eval_fingerprint", baseline_fingerprint)
+            inputs["baseline_blessing"] = [earlier]
+        self.evaluation, self.blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
+        self.evaluation.uri, self.blessing.uri = str(folder / "evaluation"), str(folder / "blessing")
+        context = base_beam_executor.BaseBeamExecutor.Context(
+            beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(folder / "tmp"), unique_id="1"
+        )
+        Executor(context).Do(
+            inputs,
+            {"evaluation": [self.evaluation], "blessing": [self.blessing]},
+            {
+                "eval_config": json_format.MessageToJson(evaluation.eval_config(strided=strided, slices=slices)),
+                "gate": json.dumps(gate or {"max_perplexity": 1e6}),
+                "window": 16,
+                "strided": int(strided),
+                "example_splits": "null",
+            },
+        )
+        self.results = Evaluation.read(self.evaluation.uri)
+
+    @property
+    def blessed(self) -> bool:
+        """What TFX's Pusher and resolvers go by; its three forms must agree."""
+        forms = {
+            Path(self.blessing.uri, "BLESSED").exists(),
+            not Path(self.blessing.uri, "NOT_BLESSED").exists(),
+            self.blessing.get_int_custom_property("blessed") == 1,
+        }
+        (blessed,) = forms
+        return blessed
+
+
+def token_ids(text: str) -> list[int]:
+    """By the tiny vocabulary: the letters "the" are one token, others a token a byte."""
+    ids = {token: number for number, token in enumerate(tiny_vocabulary().token_bytes())}
+    return [ids[piece.encode()] for piece in re.findall("the|.", text)]
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
+    folder = tmp_path_factory.mktemp("evaluated")
+    return Evaluated(folder, write_examples(folder / "x", texts()), tiny_model(), slices=("source",))
+
+
+def test_figures_are_the_oracles_for_the_split_and_every_slice(evaluated: Evaluated) -> None:
+    assert [one.name for one in evaluated.results.slices] == ["", "source=a", "source=b", "source=c"]
+    for one in evaluated.results.slices:
+        documents = [token_ids(text) for text, source in DOCUMENTS if one.value in ("", source)]
+        nats = sum(oracle(document, 16) for document in documents)
+        tokens = sum(len(document) + 1 for document in documents)
+        size_bytes = sum(len(text) for text, source in DOCUMENTS if one.value in ("", source))
+        assert (one.documents, one.candidate.tokens, one.candidate.bytes) == (len(documents), tokens, size_bytes)
+        assert one.candidate.perplexity == pytest.approx(math.exp(nats / tokens), rel=1e-6)
+        if size_bytes:
+            assert one.candidate.bits_per_byte == pytest.approx(nats / math.log(2) / size_bytes, rel=1e-6)
+    assert (
+        evaluated.evaluation.get_float_custom_property("perplexity") == evaluated.results.overall.candidate.perplexity
+    )
+    assert evaluated.blessed
+    assert evaluated.blessing.get_int_custom_property("current_model_id") == 2
+
+
+def test_order_shards_and_batches_do_not_matter(evaluated: Evaluated, tmp_path: Path) -> None:
+    rows = texts()
+    other = Evaluated(tmp_path, write_examples(tmp_path / "x", rows[3:], [rows[1]], [rows[2], rows[0]]), tiny_model())
+    assert other.results.eval_fingerprint == evaluated.results.eval_fingerprint
+    here, there = evaluated.results.overall.candidate, other.results.overall.candidate
+    for name in ("perplexity", "bits_per_byte", "token_accuracy", "perplexity_interval"):
+        np.testing.assert_allclose(getattr(there, name), getattr(here, name), rtol=1e-6)
+
+
+def test_overlapping_windows_see_more_and_are_told(tmp_path: Path) -> None:
+    rows = texts([("the the the " * 9, "a")])
+    evaluated = Evaluated(tmp_path, write_examples(tmp_path / "x", rows), tiny_model(), strided=True)
+    document = token_ids(rows[0]["text"])
+    assert (evaluated.results.window, evaluated.results.stride) == (16, 8)
+    nats = oracle(document, 16, stride=8)
+    assert evaluated.results.overall.candidate.perplexity == pytest.approx(
+        math.exp(nats / (len(document) + 1)), rel=1e-6
+    )
+    assert abs(nats - oracle(document, 16)) > 0.01
+
+
+def test_a_task_that_failed_keeps_back_a_model_that_is_as_good_as_the_last(tmp_path: Path) -> None:
+    task = Check(metric="accuracy", measured=math.nan, limit=0.6, bound="at least", limit_from="evaluation.tasks")
+    evaluated = Evaluated(
+        tmp_path,
+        write_examples(tmp_path / "x", texts()),
+        tiny_model(),
+        baseline=tiny_model(),
+        baseline_fingerprint="of other data",
+        tasks=[task],
+    )
+    assert evaluated.results.overall.change.perplexity == pytest.approx(0.0, abs=1e-9)
+    assert evaluated.results.same_tokenizer is True
+    assert evaluated.results.new_eval_data
+    assert not gates.failed(gates.read_checks(evaluated.evaluation.uri))
+    assert not evaluated.blessed
+
+
+def export(folder: Path, **settings) -> standard_artifacts.Model:
+    """Exports the tiny model once more, with another tokenizer or kind of data."""
+    table = settings.pop("table", saved_release().table)
+    serving.export_saved_model(
+        tiny_backbone(), table, str(folder / "Format-Serving"), context_length=32, sequence_length=16, **settings
+    )
+    artifact = standard_artifacts.Model()
+    artifact.uri, artifact.id = str(folder), 3
+    return artifact
+
+
+def test_a_baseline_with_another_tokenizer_is_compared_by_bits_per_byte(tmp_path: Path) -> None:
+    table = str(tmp_path / "vocabulary.tsv")
+    Vocabulary.from_merges([]).write_table(table)  # bytes alone: "the" is three tokens
+    baseline = export(tmp_path / "baseline", table=table)
+    rows = texts([("the the the", "a"), ("the", "a")])
+    gate = {"max_perplexity": 1e6, "max_regression": 0.0}
+    evaluated = Evaluated(tmp_path, write_examples(tmp_path / "x", rows), tiny_model(), baseline=baseline, gate=gate)
+    overall = evaluated.results.overall
+    assert evaluated.results.same_tokenizer is False
+    assert overall.baseline.tokens > overall.candidate.tokens
+    assert overall.baseline.bytes == overall.candidate.bytes
+    more_bits = overall.candidate.bits_per_byte - overall.baseline.bits_per_byte
+    bytes_a_token = overall.candidate.bytes / overall.candidate.tokens
+    assert overall.change.perplexity == pytest.approx(2 ** (more_bits * bytes_a_token) - 1)
+    assert evaluated.blessed is (more_bits <= 0)
+    assert any("by bits per byte" in check.metric for check in gates.read_checks(evaluated.evaluation.uri))
+
+
+def test_a_baseline_of_other_data_is_refused_in_words(tmp_path: Path) -> None:
+    baseline = export(tmp_path / "baseline", data_kind="instruction")
+    with pytest.raises(InputError, match=r"cannot score the eval data.*another `data.kind`.*new `name`"):
+        Evaluated(tmp_path, write_examples(tmp_path / "x", texts()), tiny_model(), baseline=baseline)
+
+
+def test_a_model_of_nan_is_measured_told_and_not_blessed(tmp_path: Path) -> None:
+    backbone = tiny_backbone()
+    kernel = backbone.transformer_layers[0]._feedforward_output_dense.kernel
+    kept = kernel.numpy()
+    try:
+        kernel.assign(np.full_like(kept, np.nan))
+        model = export(tmp_path / "model")
+    finally:
+        kernel.assign(kept)
+    evaluated = Evaluated(tmp_path, write_examples(tmp_path / "x", texts()), model)
+    assert math.isnan(evaluated.results.overall.candidate.perplexity)
+    assert evaluated.results.overall.candidate.token_accuracy == 0
+    assert not evaluated.blessed
+    assert not evaluated.evaluation.has_custom_property("perplexity")
+
+
+def test_without_documents_nothing_is_blessed(tmp_path: Path) -> None:
+    evaluated = Evaluated(tmp_path, write_examples(tmp_path / "x", []), tiny_model())
+    assert evaluated.results.overall.documents == 0
+    assert not evaluated.blessed
