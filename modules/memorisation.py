@@ -104,12 +104,13 @@ class Memorisation:
 
     @property
     def share(self) -> float:
-        """The recited ones' share of all, 0 to 1; NaN where none could have been one.
+        """The recited ones' share of all, 0 to 1; NaN where most could not have been.
 
-        That is so where no document is long enough to be recited, or no continuation: of 64 single bytes, or of a
-        model that ends at once, nothing can be told.
+        That is so where no document is long enough to be recited, or fewer than half of the continuations are: of 64
+        single bytes, or of a model that ends at once, nothing can be told.
         """
-        if not any(continuation.words >= self.settings.run_words for continuation in self.continuations):
+        long_enough = sum(continuation.words >= self.settings.run_words for continuation in self.continuations)
+        if not long_enough or 2 * long_enough < len(self.continuations):
             return math.nan
         return self.recited / len(self.continuations)
 
@@ -117,13 +118,16 @@ class Memorisation:
         """The gate, where there is one."""
         if self.settings.max_share is None:
             return []
+        words = self.settings.run_words
+        measured = math.isfinite(self.share)
+        cure = f": half of the continuations must have {words} words, lower run_words or raise max_new_tokens"
         return [
             Check(
-                metric=f"share of continuations with {self.settings.run_words} words in a row from train",
-                measured=self.share,
+                metric=f"share of continuations with {words} words in a row from train",
+                measured=self.share if measured else None,
                 limit=self.settings.max_share,
                 bound="at most",
-                limit_from="evaluation.memorisation.max_share",
+                limit_from="evaluation.memorisation.max_share" + ("" if measured else cure),
             )
         ]
 

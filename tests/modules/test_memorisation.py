@@ -121,12 +121,24 @@ def test_the_prompt_does_not_count(train):
     assert found.share == 0.0
 
 
-@pytest.mark.parametrize("said", ["", numbered(101, 109)])
-def test_continuations_too_short_to_recite_do_not_pass_in_silence(train, said):
-    found = measure(settings(max_share=1), train, data_kind="text", generate=lambda prompts, _: [said] * len(prompts))
+@pytest.mark.parametrize("long_ones", [0, 1])
+def test_continuations_too_short_to_recite_do_not_pass_in_silence(train, long_ones):
+    said = [numbered(101, 140)] * long_ones + [numbered(101, 109)] * (4 - long_ones)
+    found = measure(settings(max_share=1), train, data_kind="text", generate=lambda prompts, _: said)
     assert math.isnan(found.share)
-    assert [check.passed for check in found.checks()] == [False]
+    (check,) = found.checks()
+    assert not check.passed
+    assert check.sentence == (
+        "share of continuations with 10 words in a row from train: not measured (evaluation.memorisation.max_share: "
+        "half of the continuations must have 10 words, lower run_words or raise max_new_tokens)"
+    )
     assert found.as_dict()["share"] is found.as_dict()["share_interval"] is None
+
+
+def test_a_model_that_sometimes_ends_early_is_measured(train):
+    said = [numbered(101, 140), numbered(101, 140), "", "The end."]
+    found = measure(settings(), train, data_kind="text", generate=lambda prompts, _: said)
+    assert found.share == 0.5
 
 
 def test_a_corpus_of_short_documents_does_not_pass_in_silence(train):
