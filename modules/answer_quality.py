@@ -88,10 +88,12 @@ def measure(settings: AnswersSettings, eval_files: Sequence[str], *, generate: G
         eval_files: Gzip TFRecord files of the eval split's examples, of instructions.
         generate: The model.
     """
-    examples = sample_examples(eval_files, settings.rows, lambda example: bool(example["completion"][0].strip()))
-    prompts = [example["prompt"][0] for example in examples]
+    first_turns = sample_examples(
+        eval_files, settings.rows, lambda example: (example["prompt"][0], example["completion"][0])
+    )
+    prompts = [prompt for prompt, _ in first_turns]
+    references = [reference for _, reference in first_turns]
     texts = generate(prompts, settings.max_new_tokens) if prompts else []
-    references = [example["completion"][0] for example in examples]
     return Answers(
         settings=settings,
         answers=[Answer(*row) for row in zip(prompts, references, texts, strict=True)],

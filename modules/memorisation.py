@@ -248,18 +248,18 @@ def _places(hashes: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _openings(settings: MemorisationSettings, files: Sequence[str], data_kind: str) -> list[tuple[str, str]]:
     """Prompts and their documents' sources: only of documents that could then be recited."""
 
-    def opening(example: Texts) -> str | None:
+    def opening(example: Texts) -> tuple[str, str] | None:
+        (source,) = example["source"]
         if data_kind != "text":
-            answer = example["completion"][0]
-            return example["prompt"][0] if len(word_hashes(answer)) >= settings.run_words else None
+            prompt, answer = example["prompt"][0], example["completion"][0]
+            return (prompt, source) if len(word_hashes(answer)) >= settings.run_words else None
         text = example["text"][0][:_OPENING_CHARACTERS]
         spans = word_spans(text)
         if len(spans) < settings.prompt_words + settings.run_words:
             return None
-        return text[: spans[settings.prompt_words - 1, 1]]
+        return text[: spans[settings.prompt_words - 1, 1]], source
 
-    chosen = sample_examples(files, settings.prompts, lambda example: opening(example) is not None)
-    return [(opening(example) or "", example["source"][0]) for example in chosen]
+    return sample_examples(files, settings.prompts, opening)
 
 
 def _words(continuation: Continuation) -> int:

@@ -226,7 +226,7 @@ def _choices(row: Mapping[str, Any], key: str, place: str) -> list[str]:
 def _answer(row: Mapping[str, Any], key: str, choices: int, place: str) -> int:
     value = row.get(key)
     if key == "label" and isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value[:9])
+        value = int(value[:9])  # Python refuses to convert thousands of digits
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < choices:
         raise InputError(
             f"{place}: `{key}` must be the number of the right choice, from 0 to {choices - 1}. "

@@ -3,12 +3,16 @@
 import hashlib
 import heapq
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 # Of a tf.Example, those of the features `FEATURES` that it has, by name; a conversation's have a value a turn.
 Texts = dict[str, list[str]]
 FEATURES = ("text", "prompt", "completion", "source")
 
-_RECORDS_A_BATCH = 256
+# A step of tf.data's iterator costs more than a record: one for each is many times as slow. A record may have 16 MiB.
+_RECORDS_A_BATCH = 16
+
+Taken = TypeVar("Taken")
 
 
 def read_examples(files: Sequence[str]) -> Iterator[Texts]:
@@ -25,28 +29,28 @@ def read_examples(files: Sequence[str]) -> Iterator[Texts]:
     return map(_texts, _records(files))
 
 
-def sample_examples(files: Sequence[str], count: int, wanted: Callable[[Texts], bool]) -> list[Texts]:
-    """The `count` examples with the least hashes, or all if there are fewer.
+def sample_examples(files: Sequence[str], count: int, take: Callable[[Texts], Taken | None]) -> list[Taken]:
+    """What `take` makes of the `count` examples with the least hashes, or of all if there are fewer.
 
     So they come from everywhere in the files, and an example is in or out by its own content: the sample changes by
     single examples where the corpus does, and not at all with the number or the order of the files.
 
     Args:
-        files: Gzip TFRecord files of tf.Examples; read once, `count` examples in memory.
+        files: Gzip TFRecord files of tf.Examples, read once.
         count: From 0.
-        wanted: Says whether an example may be in the sample.
+        take: Returns what is to be kept of an example, or None to pass it over.
     """
     # The largest hash is the first to go: a heap of negated ones. Equal ones are told apart by their number.
-    chosen: list[tuple[int, int, Texts]] = []
+    chosen: list[tuple[int, int, Taken]] = []
     for number, record in enumerate(_records(files) if count else ()):
         key = -int.from_bytes(hashlib.blake2b(record, digest_size=8).digest(), "big")
         if len(chosen) == count and key < chosen[0][0]:
             continue
-        texts = _texts(record)
-        if wanted(texts):
+        taken = take(_texts(record))
+        if taken is not None:
             change = heapq.heappush if len(chosen) < count else heapq.heapreplace
-            change(chosen, (key, number, texts))
-    return [texts for _, _, texts in sorted(chosen, reverse=True)]
+            change(chosen, (key, number, taken))
+    return [taken for _, _, taken in sorted(chosen, key=lambda row: row[:2], reverse=True)]
 
 
 def _records(files: Sequence[str]) -> Iterator[bytes]:
@@ -54,7 +58,6 @@ def _records(files: Sequence[str]) -> Iterator[bytes]:
 
     if not files:
         return
-    # A step of the iterator costs more than a record: one for each is several times as slow.
     for batch in tf.data.TFRecordDataset(list(files), "GZIP").batch(_RECORDS_A_BATCH).as_numpy_iterator():
         yield from batch.tolist()
 

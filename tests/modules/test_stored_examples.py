@@ -26,8 +26,9 @@ def test_texts_and_turns_come_back(tmp_path):
     assert list(read_examples([])) == []
 
 
-def sampled(files: list[str], count: int, wanted=lambda example: True) -> list[str]:
-    return [example["text"][0] for example in sample_examples(files, count, wanted)]
+def sampled(files: list[str], count: int, end: str = "") -> list[str]:
+    """A sample of the texts that end so."""
+    return sample_examples(files, count, lambda row: row["text"][0] if row["text"][0].endswith(end) else None)
 
 
 def test_a_sample_does_not_depend_on_the_files(tmp_path):
@@ -44,7 +45,7 @@ def test_a_sample_does_not_depend_on_the_files(tmp_path):
 
 def test_what_is_not_wanted_makes_room_for_others(tmp_path):
     path = write(tmp_path / "file.gz", *({"text": [f"document {number}"]} for number in range(40)))
-    assert sorted(sampled([path], 4, lambda example: example["text"][0].endswith("7"))) == [
+    assert sorted(sampled([path], 4, end="7")) == [
         "document 17", "document 27", "document 37", "document 7",
     ]  # fmt: skip
     assert len(sampled([path], 100)) == 40
