@@ -46,6 +46,16 @@ def word_hashes(text: str) -> np.ndarray:
     return np.concatenate([_piece_word_hashes(piece) for piece in _pieces(text)])
 
 
+def word_spans(text: str) -> np.ndarray:
+    """Returns int64 `[words, 2]`: where each of `word_hashes`' words begins and ends in the text.
+
+    `"The cat!"  ->  [[0, 3], [4, 7]]`. For texts of up to 65,536 characters: longer ones may be cut elsewhere.
+    """
+    kinds = _kinds()[_code_points(text)]
+    ends = np.flatnonzero((kinds == _ALONE) | ((kinds == _LETTER) & (np.append(kinds[1:], 0) != _LETTER))) + 1
+    return np.stack([np.flatnonzero(_word_starts(kinds)), ends], axis=1)
+
+
 def ngram_hashes(words: np.ndarray, n: int) -> np.ndarray:
     """Returns uint64 `[max(0, words - n + 1)]`, the hash of each run of `n` words.
 
@@ -77,13 +87,9 @@ def mixed(values: np.ndarray) -> np.ndarray:
 
 
 def _piece_word_hashes(text: str) -> np.ndarray:
-    # Lone surrogates are no words, but must not stop anything either.
-    points = np.frombuffer(text.lower().encode("utf-32-le", "surrogatepass"), np.uint32)
+    points = _code_points(text.lower())
     kinds = _kinds()[points]
-    # A letter starts a word unless a letter precedes it; a character that stands alone always does.
-    is_start = kinds.copy()
-    is_start[1:] &= ~(kinds[:-1] & _LETTER)
-    starts = np.flatnonzero(is_start)
+    starts = np.flatnonzero(_word_starts(kinds))
     if not len(starts):
         return np.empty(0, np.uint64)
     # Sum of code point * base^place from each start to the next, less what the place of the start adds.
@@ -92,6 +98,20 @@ def _piece_word_hashes(text: str) -> np.ndarray:
     terms *= kinds != 0
     sums = np.add.reduceat(terms, starts)
     return mixed(sums * _powers(pow(_CHARACTER_BASE, -1, 2**64), size)[starts])
+
+
+def _code_points(text: str) -> np.ndarray:
+    """uint32 `[characters]`."""
+    # Lone surrogates are no words, but must not stop anything either.
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def _word_starts(kinds: np.ndarray) -> np.ndarray:
+    """uint8 `[characters]`, not 0 where a word starts."""
+    # A letter starts a word unless a letter precedes it; a character that stands alone always does.
+    is_start = kinds.copy()
+    is_start[1:] &= ~(kinds[:-1] & _LETTER)
+    return is_start
 
 
 def _pieces(text: str) -> Iterator[str]:

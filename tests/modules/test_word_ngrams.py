@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modules import word_ngrams
-from modules.word_ngrams import ngram_hashes, word_hashes
+from modules.word_ngrams import ngram_hashes, word_hashes, word_spans
 
 
 @pytest.mark.parametrize(
@@ -99,3 +99,19 @@ def test_other_processes_hash_alike():
     assert other.stdout.strip() == str(ngram_hashes(word_hashes("the cat sat"), 2).tolist())
     # Signatures and marks of other machines stay comparable only while these values do not change.
     assert word_hashes("the cat").tolist() == [5372766136792539701, 5262275986493500806]
+
+
+def test_spans_are_where_the_words_stand():
+    text = "The cat’s 漢字, Ünïcode!"
+    spans = word_spans(text)
+    assert [text[start:end] for start, end in spans.tolist()] == ["The", "cat", "s", "漢", "字", "Ünïcode"]
+    assert word_spans(" … ").tolist() == word_spans("").tolist() == []
+
+
+@given(st.text(st.characters(), max_size=60))
+def test_every_hash_has_its_span(text):
+    hashes = word_hashes(text).tolist()
+    spans = word_spans(text).tolist()
+    assert len(spans) == len(hashes)
+    if "Σ" not in text:
+        assert [word_hashes(text[start:end]).tolist() for start, end in spans] == [[value] for value in hashes]

@@ -1,0 +1,1 @@
+"""Measures what a trained model does: recitation of its training text, multiple choice, answers."""

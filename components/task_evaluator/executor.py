@@ -1,0 +1,56 @@
+"""Executor of TaskEvaluator."""
+
+import os
+from typing import Any
+
+import tensorflow as tf
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact, artifact_utils
+from tfx.utils import path_utils
+
+from modules import progress, task_evaluation
+from modules.prompt_templates import TEMPLATES
+from modules.task_evaluation import Corpus, TaskSettings
+
+NODE = "TaskEvaluator"
+
+
+class Executor(base_executor.BaseExecutor):
+    """Evaluates the model by its SavedModel, as a server would run it."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[artifact.Artifact]],
+        output_dict: dict[str, list[artifact.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes what was measured, also where a gate fails: the Evaluator blesses or does not.
+
+        Raises:
+            InputError: A task's file is bad, or the corpus is not of the kind that a task needs.
+        """
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        output = artifact_utils.get_single_instance(output_dict["task_evaluation"])
+        results = task_evaluation.evaluate(
+            TaskSettings.model_validate_json(exec_properties["settings"]),
+            path_utils.serving_model_path(model.uri),
+            _corpus(artifact_utils.get_single_instance(input_dict["examples"])),
+            on_progress=lambda done, total: progress.report(NODE, done=done, total=total, unit="texts"),
+        )
+        results.write(output.uri)
+        for name, value in results.figures().items():
+            output.set_float_custom_property(name, value)
+
+
+def _corpus(examples: artifact.Artifact) -> Corpus:
+    template = examples.get_string_custom_property("prompt_template")
+    return Corpus(
+        train_files=_files(examples, "train"),
+        eval_files=_files(examples, "eval"),
+        data_kind=examples.get_string_custom_property("data_kind"),
+        template=TEMPLATES[template] if template else None,
+    )
+
+
+def _files(examples: artifact.Artifact, split: str) -> list[str]:
+    return sorted(tf.io.gfile.glob(os.path.join(artifact_utils.get_split_uri([examples], split), "*")))

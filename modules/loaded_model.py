@@ -1,0 +1,59 @@
+"""A SavedModel of ours in this process, for many texts at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+# Few enough that progress is seen to be made; the signatures bound their memory themselves.
+_PROMPTS_A_CALL = 8
+_COMPLETIONS_A_CALL = 64
+
+
+class LoadedModel:
+    """The signatures `generate` and `score` of `modules.serving.TextModel`, as functions of Python's strings."""
+
+    def __init__(self, saved_model_dir: str, on_texts: Callable[[int], None] = lambda seen: None):
+        """Loads the folder with `tensorflow` alone, as a server would.
+
+        Args:
+            saved_model_dir: The SavedModel.
+            on_texts: Is told, after each call of a signature, how many texts the model has seen to so far.
+        """
+        self._model = tf.saved_model.load(saved_model_dir)  # the signatures live as long as it does
+        self._on_texts = on_texts
+        self._seen = 0
+
+    def continued(self, prompts: Sequence[str], max_new_tokens: int) -> list[str]:
+        """Continues each prompt greedily; of a prompt that exceeds the context only the end is seen."""
+        texts: list[str] = []
+        for rows in self._calls(len(prompts), _PROMPTS_A_CALL):
+            outputs = self._model.signatures["generate"](
+                prompt=_strings(prompts[rows]),
+                max_new_tokens=tf.constant(max_new_tokens, tf.int32),
+                temperature=tf.constant(0.0),
+                top_k=tf.constant(0, tf.int32),
+                seed=tf.constant(0, tf.int32),
+            )
+            texts += [text.decode(errors="replace") for text in outputs["text"].numpy().tolist()]
+        return texts
+
+    def nll(self, prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
+        """float64 `[completions]`, the negative log-likelihood in nats of each completion given its prompt."""
+        sums = [
+            self._model.signatures["score"](prompt=_strings(prompts[rows]), completion=_strings(completions[rows]))[
+                "nll_sum"
+            ].numpy()
+            for rows in self._calls(len(completions), _COMPLETIONS_A_CALL)
+        ]
+        return np.concatenate(sums) if sums else np.empty(0)
+
+    def _calls(self, total: int, size: int) -> Iterator[slice]:
+        for start in range(0, total, size):
+            yield slice(start, start + size)
+            self._seen += min(size, total - start)
+            self._on_texts(self._seen)
+
+
+def _strings(texts: Sequence[str]) -> tf.Tensor:
+    return tf.constant([text.encode() for text in texts], tf.string)
