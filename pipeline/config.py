@@ -13,8 +13,11 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from modules import tokenizer_files
 from modules.cleaning import CleaningSettings
 from modules.errors import InputError
+from modules.memorisation import MemorisationSettings
+from modules.perplexity_gate import PerplexityGateSettings
 from modules.prompt_templates import TemplateName
 from modules.records import Kind
+from modules.task_evaluation import Tasks, TaskSettings
 from modules.text_sources import TFDS_PREFIX, DataSource
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -171,13 +174,35 @@ class TrainingConfig(Settings):
         return self
 
 
-class EvaluationConfig(Settings):
-    """The gate. Perplexity is exp(nats per token) over the whole eval split."""
+class EvaluationConfig(PerplexityGateSettings):
+    """How a model is measured, and the gates that it must pass."""
 
-    max_perplexity: PositiveFloat = Field(description="A model above this does not ship.")
-    max_regression: NonNegativeFloat = Field(
-        0.0, description="Relative rise in perplexity allowed against the latest blessed model: 0.01 is 1%."
+    strided: bool = Field(
+        False,
+        description="Evaluation windows overlap by half: a token deep in a document sees half a window or more.",
     )
+    slices: tuple[str, ...] = Field(
+        ("source", "length"), description="Features of the contract by whose values the eval split is sliced."
+    )
+    memorisation: MemorisationSettings = MemorisationSettings.model_validate({})
+    tasks: Tasks = ()
+
+    @property
+    def gate(self) -> PerplexityGateSettings:
+        """The limits alone."""
+        return PerplexityGateSettings.model_validate(
+            self.model_dump(include=set(PerplexityGateSettings.model_fields), exclude_unset=True)
+        )
+
+    @property
+    def sliced_by(self) -> tuple[str, ...]:
+        """`slices`, and what a limit asks for beside them."""
+        return tuple(dict.fromkeys((*self.slices, *(limit.feature for limit in self.slice_limits))))
+
+    @property
+    def task_settings(self) -> TaskSettings:
+        """As the TaskEvaluator takes it."""
+        return TaskSettings(memorisation=self.memorisation, tasks=self.tasks)
 
 
 class PipelineConfig(Settings):
@@ -199,6 +224,14 @@ class PipelineConfig(Settings):
             raise ValueError(
                 "`model.preset` brings a vocabulary: use it by `tokenizer.preset` instead of training one by "
                 "`tokenizer.vocabulary_size` or `kind: byte`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _improvement_over_something(self) -> Self:
+        if self.evaluation.min_improvement is not None and self.model.preset is None:
+            raise ValueError(
+                "`evaluation.min_improvement` is over `model.preset`, and there is none: drop one or add the other"
             )
         return self
 
@@ -281,13 +314,26 @@ def _describe(problem: Any) -> str:
 
 
 def _known_keys(place: tuple[str | int, ...]) -> list[str]:
-    settings: type[pydantic.BaseModel] = PipelineConfig
+    settings: Any = PipelineConfig
     for part in place:
-        settings = _settings_type(settings.model_fields[str(part)].annotation)
+        settings = _settings_type(settings, part)
     return list(settings.model_fields)
 
 
-def _settings_type(annotation: Any) -> type[pydantic.BaseModel]:
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        annotation = next(kind for kind in typing.get_args(annotation) if kind is not type(None))
-    return annotation
+def _settings_type(settings: Any, part: str | int) -> Any:
+    """The type of a field, of an item of a list, or of the alternative of a union that a tag names."""
+    if isinstance(part, int):
+        return _bare(typing.get_args(settings)[0])
+    alternatives = typing.get_args(settings)
+    if alternatives:
+        return next(kind for kind in alternatives if part in typing.get_args(kind.model_fields["kind"].annotation))
+    return _bare(settings.model_fields[part].annotation)
+
+
+def _bare(annotation: Any) -> Any:
+    """Without `Annotated` and `| None`."""
+    if typing.get_origin(annotation) is Annotated:
+        annotation = typing.get_args(annotation)[0]
+    kinds = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
+    is_optional = typing.get_origin(annotation) in (typing.Union, types.UnionType) and len(kinds) == 1
+    return kinds[0] if is_optional else annotation

@@ -33,6 +33,7 @@ from components.resolver_strategies import (
     LatestOtherBlessedModelStrategy,
     LatestOtherBlessedStatisticsStrategy,
 )
+from components.task_evaluator.component import TaskEvaluator
 from components.text_example_gen.component import TextExampleGen
 from components.text_transform.component import TextTransform
 from components.text_validator.component import TextValidator
@@ -57,6 +58,7 @@ class Placement:
         data_fingerprint: Hash of the input text; a changed one re-runs the DAG.
         tokenizer_fingerprint: Hash of the vocabulary files in use.
         preset_fingerprint: Hash of the files of `model.preset`.
+        task_fingerprint: Hash of the files of `evaluation.tasks`.
         project: Folder of this project there.
         own_strategies: Whether resolvers may use the project's strategies; Vertex knows TFX's own only.
         metadata_connection_config: MLMD's connection; None where the orchestrator brings its own.
@@ -69,6 +71,7 @@ class Placement:
     data_fingerprint: str
     tokenizer_fingerprint: str
     preset_fingerprint: str
+    task_fingerprint: str
     project: Path = ROOT
     own_strategies: bool = True
     metadata_connection_config: Any = None
@@ -244,11 +247,23 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, toke
         **({CANDIDATE_KEY: model} if placement.own_strategies else {}),
     ).with_id("LatestBlessedModel")
 
+    tasks = TaskEvaluator(
+        examples=data.examples,
+        model=model,
+        settings=config.evaluation.task_settings.model_dump_json(),
+        task_fingerprint=placement.task_fingerprint,
+    )
     evaluator = PerplexityEvaluator(
         examples=data.examples,
         model=model,
+        model_run=trainer.outputs["model_run"],
+        task_evaluation=tasks.outputs["task_evaluation"],
         baseline_model=baseline.outputs["model"],
-        eval_config=evaluation.eval_config(**config.evaluation.model_dump()),
+        baseline_blessing=baseline.outputs["model_blessing"],
+        eval_config=evaluation.eval_config(strided=config.evaluation.strided, slices=config.evaluation.sliced_by),
+        gate=config.evaluation.gate.model_dump_json(),
+        window=config.model.context_length,
+        strided=config.evaluation.strided,
     ).with_id("Evaluator")
 
     converter = TFLiteConverter(model=model, context_length=config.model.context_length)
