@@ -84,8 +84,9 @@ def _nodes(one: Run, other: Run) -> list[str]:
 
 
 def _source(run: Run) -> dict[str, Any]:
+    """Where the text came from, named as `_measured` names what belongs to no node."""
     settings = dotted(run.record.configuration) if run.record else {}
-    return {name: value for name, value in settings.items() if name == "data.source"}
+    return {f"/{name}": value for name, value in settings.items() if name == "data.source"}
 
 
 def _measured(run: Run, nodes: Iterable[str]) -> dict[str, Any]:
@@ -139,18 +140,18 @@ def _section(title: str, noun: str, found: Changes, *, measured: bool = False) -
     table = _table()
     if not measured:
         for name, pair in found.differing.items():
-            table.add_row(name, *_shortened(*map(_shown, pair)))
+            _add_row(table, Text(name), *_shortened(*map(_shown, pair)))
         return [*_heading(title, noun, found), table]
     groups: dict[str, list[tuple[str, tuple[Any, Any]]]] = {}
     for name, pair in found.differing.items():
-        group, _, label = name.rpartition("/")
+        group, _, label = name.partition("/")
         groups.setdefault(group, []).append((label.replace("_", " "), pair))
     for group, rows in groups.items():
         if group:
             table.add_row(Text(group, style="cyan"))
         for label, pair in rows:
-            indented = Padding(label, (0, 0, 0, 2 if group else 0))
-            table.add_row(indented, *_shortened(*map(_shown, pair)), _change(*pair))
+            indented = Padding(Text(label), (0, 0, 0, 2 if group else 0))
+            _add_row(table, indented, *_shortened(*map(_shown, pair)), _change(*pair))
     return [*_heading(title, noun, found), table]
 
 
@@ -160,8 +161,8 @@ def _times(one: Run, other: Run) -> list[RenderableType]:
     found = changes(*took)
     table = _table()
     for node, pair in found.differing.items():
-        table.add_row(node, *(cell or _ABSENT for cell in pair))
-    table.add_row("all", clock(one.seconds), clock(other.seconds))
+        _add_row(table, Text(node), *(cell or _ABSENT for cell in pair))
+    _add_row(table, Text("all"), clock(one.seconds), clock(other.seconds))
     return [*_heading("Time", "nodes", found), table]
 
 
@@ -182,6 +183,11 @@ def _table() -> Table:
     for _ in range(3):
         table.add_column(justify="right", no_wrap=True)
     return table
+
+
+def _add_row(table: Table, label: RenderableType, *cells: str) -> None:
+    """Adds a row of plain texts: `[red]` in a setting is no markup."""
+    table.add_row(label, *map(Text, cells))
 
 
 def _same(one: Any, other: Any) -> bool:

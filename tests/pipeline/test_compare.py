@@ -23,7 +23,7 @@ RECORD = RunRecord(
     configuration={
         "name": "topics",
         "data": {"source": "texts/of/the/year/2024.txt", "cleaning": {"min_language_probability": 0.5}},
-        "training": {"steps": 10, "seed": 0, "jit_compile": False, "epochs": None},
+        "training": {"steps": 10, "seed": 0, "jit_compile": False, "epochs": None, "note": "[bold]"},
     },
     code={"modules/a.py": "000000000000", "modules/b.py": "111111111111", "uv.lock": "222222222222"},
     commit="abcdefabcdef",
@@ -83,7 +83,7 @@ class Store:
         """What is printed, in 80 columns."""
         printed = io.StringIO()
         reader = self.reader()
-        console = Console(file=printed, width=80, color_system=None)
+        console = Console(file=printed, width=80, color_system=None, emoji=False)
         console.print(comparison(reader.find_run(one), reader.find_run(other)), highlight=False)
         return printed.getvalue()
 
@@ -119,7 +119,7 @@ def test_settings_and_files_that_differ_are_told_one_by_one(store: Store) -> Non
     configuration = {
         "name": "topics",
         "data": {"source": "texts/of/the/year/2025.txt", "cleaning": {"min_language_probability": 0.25}},
-        "training": {"steps": 3200, "seed": 0, "jit_compile": True, "epochs": None},
+        "training": {"steps": 3200, "seed": 0, "jit_compile": True, "epochs": None, "note": "[/bold] :smile:"},
     }
     code = {"modules/a.py": "333333333333", "modules/c.py": "444444444444", "uv.lock": "222222222222"}
     store.add_run("20260101T1", {}, RECORD)
@@ -135,6 +135,7 @@ def test_settings_and_files_that_differ_are_told_one_by_one(store: Store) -> Non
         "data.cleaning.min_language_probability 0.5 0.25",
         "training.steps 10 3,200",
         "training.jit_compile false true",
+        "training.note [bold] [/bold] :smile:",
     ]
     assert section(printed, "Code") == [
         "Code 1 files alike",
@@ -150,7 +151,7 @@ def test_every_figure_counts_and_places_and_ids_do_not(store: Store) -> None:
             "TextExampleGen": {"examples": {"documents_train": documents, "input_fingerprint": version * 9}},
             "LatestBlessedModel": {"model_blessing": {"seen": documents}},
             "Evaluator": {"evaluation": {"perplexity": perplexity, "tokens": 184487.0, "model_id": documents}},
-            "SomethingNew": {"a": {"passed_int8": passed}, "b": {"passed_int8": passed, "uri": f"/{version}"}},
+            "SomethingNew": {"a": {"passed_int8": passed}, "b": {"passed a/b": passed, "uri": f"/{version}"}},
         }
         return {node: ("complete", measured) for node, measured in outputs.items()}
 
@@ -170,7 +171,7 @@ def test_every_figure_counts_and_places_and_ids_do_not(store: Store) -> None:
         "SomethingNew a",
         "passed int8 1 0",
         "SomethingNew b",
-        "passed int8 1 0",
+        "passed a/b 1 0",
     ]
     assert "Configuration and code of one and two are not known" in " ".join(printed.split())
 
@@ -190,7 +191,7 @@ def test_a_run_is_all_like_itself(store: Store) -> None:
     store.add_run("only", {"Evaluator": ("complete", {"evaluation": {"perplexity": 2.0}})}, RECORD)
     printed = store.compare("latest", "only")
     assert section(printed, "Results") == ["Results all 1 figures alike"]
-    assert section(printed, "Configuration") == ["Configuration all 7 settings alike"]
+    assert section(printed, "Configuration") == ["Configuration all 8 settings alike"]
     assert section(printed, "Code") == ["Code all 3 files alike"]
 
 
