@@ -219,21 +219,21 @@ def _uniform(seed: tf.Tensor | int, number: tf.Tensor | int) -> tf.Tensor:
     return tf.cast(z, tf.float64) / float(1 << 53)
 
 
-def export_saved_model(
+def build_text_model(
     backbone: "keras_hub.models.GPT2Backbone",
     table_path: str,
-    saved_model_dir: str,
+    folder: str,
     *,
     data_kind: str = "text",
     context_length: int | None = None,
     sequence_length: int | None = None,
-) -> None:
-    """Writes the SavedModel of a trained backbone.
+) -> TextModel:
+    """Puts tokenizer, model and scorer together, with a copy of the weights in float32.
 
     Args:
-        backbone: The trained model, under any precision policy; served in float32.
-        table_path: The vocabulary's table, a file that `Vocabulary.write_table` wrote; copied into `assets/`.
-        saved_model_dir: Folder to write.
+        backbone: The model, under any precision policy.
+        table_path: The vocabulary's table, a file that `Vocabulary.write_table` wrote.
+        folder: For a file that the model reads; it must exist until the model is saved, or no longer in use.
         data_kind: What `evaluate` scores, one of `example_tokens.DATA_KINDS`.
         context_length: Most tokens of prompt and continuation; the backbone's `max_sequence_length` if None.
         sequence_length: Tokens in a window of `evaluate`, best the training's; `context_length` if None.
@@ -250,16 +250,48 @@ def export_saved_model(
             f"Received: {vocabulary.size} tokens in {table_path}. Use the vocabulary the model was trained with."
         )
     model = CachedGPT2(backbone, context_length=context_length)
+    token_bytes_file = os.path.join(folder, "token_bytes.txt")
+    vocabulary.write_token_bytes(token_bytes_file)
+    return TextModel(
+        model,
+        BytePairTokenizer(table_path),
+        Detokenizer(token_bytes_file),
+        data_kind=data_kind,
+        end_of_text_id=vocabulary.end_of_text_id,
+        sequence_length=sequence_length or model.context_length,
+    )
+
+
+def export_saved_model(
+    backbone: "keras_hub.models.GPT2Backbone",
+    table_path: str,
+    saved_model_dir: str,
+    *,
+    data_kind: str = "text",
+    context_length: int | None = None,
+    sequence_length: int | None = None,
+) -> None:
+    """Writes the SavedModel of a trained backbone.
+
+    Args:
+        backbone: The trained model, under any precision policy; served in float32.
+        table_path: The vocabulary's table, a file that `Vocabulary.write_table` wrote; copied into `assets/`.
+        saved_model_dir: Folder to write.
+        data_kind: As the other settings, see `build_text_model`.
+        context_length: Most tokens of prompt and continuation.
+        sequence_length: Tokens in a window of `evaluate`.
+
+    Raises:
+        ValueError: As `build_text_model`.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        token_bytes_file = os.path.join(folder, "token_bytes.txt")
-        vocabulary.write_token_bytes(token_bytes_file)
-        text_model = TextModel(
-            model,
-            BytePairTokenizer(table_path),
-            Detokenizer(token_bytes_file),
+        text_model = build_text_model(
+            backbone,
+            table_path,
+            folder,
             data_kind=data_kind,
-            end_of_text_id=vocabulary.end_of_text_id,
-            sequence_length=sequence_length or model.context_length,
+            context_length=context_length,
+            sequence_length=sequence_length,
         )
         signatures = {
             "serving_default": text_model.serving_default,

@@ -5,6 +5,7 @@ import functools
 import math
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx_bsl.public import tfxio
 
-from modules import batches, gpt2, progress, serving
+from modules import batches, gpt2, progress, serving, training_record
 from modules.errors import InputError
 from modules.vocabulary import Vocabulary, find_table
 
@@ -54,7 +55,7 @@ class TrainingSettings:
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """TFX's entry: trains on the transformed examples, writes the SavedModel and the preset.
+    """TFX's entry: trains on the transformed examples, writes the SavedModel, the preset and `training.json`.
 
     Args:
         fn_args: `custom_config` holds `model` (ModelSettings), `training` (TrainingSettings) and `data_kind`, one of
@@ -67,28 +68,34 @@ def run_fn(fn_args: FnArgs) -> None:
 
     table_path = find_table(fn_args.transform_graph_path)
     vocabulary = Vocabulary.from_table(table_path)
+    serving_settings = {"data_kind": data_kind, "context_length": model_settings.context_length}
+    train_documents, eval_documents = (
+        read_documents(fn_args, files, data_kind) for files in (fn_args.train_files, fn_args.eval_files)
+    )
     train, validation = (
         batches.packed_windows(
-            read_documents(fn_args, files, data_kind),
+            documents,
             window=model_settings.context_length + 1,
             end_of_text_id=vocabulary.end_of_text_id,
             isolate_documents=settings.isolate_documents,
         )
-        for files in (fn_args.train_files, fn_args.eval_files)
+        for documents in (train_documents, eval_documents)
     )
 
     backbone = gpt2.build_backbone(model_settings, vocabulary_size=vocabulary.size, dtype=settings.precision)
-    fit(backbone, train, validation, settings, log_dir=fn_args.model_run_dir)
-
-    model_dir = os.path.dirname(fn_args.serving_model_dir)
-    backbone.save_to_preset(os.path.join(model_dir, "preset"))
-    serving.export_saved_model(
-        backbone,
-        table_path,
-        fn_args.serving_model_dir,
-        data_kind=data_kind,
-        context_length=model_settings.context_length,
+    start = training_record.measure_start(
+        backbone, table_path, eval_documents, **serving_settings, with_perplexity=model_settings.preset is not None
     )
+    curve = training_record.LossCurve(tokens_a_step=settings.batch_size * model_settings.context_length)
+    fit(backbone, train, validation, settings, log_dir=fn_args.model_run_dir, callbacks=[curve])
+
+    saved_model_dir = fn_args.serving_model_dir
+    backbone.save_to_preset(os.path.join(os.path.dirname(saved_model_dir), "preset"))
+    serving.export_saved_model(backbone, table_path, saved_model_dir, **serving_settings)
+    record = training_record.finish_record(
+        start, curve, parameters=backbone.count_params(), saved_model_dir=saved_model_dir
+    )
+    training_record.write_record(fn_args.model_run_dir, record)
 
 
 def read_documents(fn_args: FnArgs, files: list[str], data_kind: str) -> tf.data.Dataset:
@@ -109,6 +116,7 @@ def fit(
     settings: TrainingSettings,
     *,
     log_dir: str,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.callbacks.History:
     """Trains the backbone in place on windows of `time + 1` tokens, as `batches.packed_windows` gives them.
 
@@ -139,6 +147,7 @@ def fit(
         callbacks=[
             TrainingWatch(tokens_a_step=tokens_a_step, steps=steps),
             keras.callbacks.TensorBoard(log_dir, write_graph=False, update_freq=10),
+            *callbacks,
         ],
         verbose=0,
     )

@@ -1,4 +1,4 @@
-"""The command line: `python -m pipeline run | validate | generate | runs | compile`."""
+"""The command line: `python -m pipeline run | validate | generate | runs | compare | compile`."""
 
 import enum
 from pathlib import Path
@@ -198,6 +198,20 @@ def runs(
             found.release.name if found.release else "",
         )
     console.print(table)
+
+
+@app.command()
+def compare(
+    one: Annotated[str, typer.Argument(metavar="RUN", help="A run's id or the start of it, latest, or latest~1.")],
+    other: Annotated[str, typer.Argument(metavar="RUN", help="The run to hold against it.")],
+    workspace: Annotated[Path, typer.Option(help="Folder that holds metadata.sqlite.")] = Path("workspace"),
+) -> None:
+    """Prints two runs side by side: what changed in data, settings, code and results."""
+    from pipeline.compare import comparison
+    from pipeline.metadata import MetadataReader
+
+    reader = MetadataReader(workspace / "metadata.sqlite")
+    console.print(comparison(reader.find_run(one), reader.find_run(other)), highlight=False)
 
 
 @app.command()

@@ -9,13 +9,17 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Any
 
 import pydantic
 
 from modules import progress
 from modules.errors import InputError
 from pipeline.config import PipelineConfig, Stage
+from pipeline.run_record import RunRecord
+
+if TYPE_CHECKING:
+    from tfx.proto.orchestration import pipeline_pb2
 
 # The nodes of `pipeline.dag`, here so that the command line knows them without loading TFX.
 NODES = (
@@ -119,7 +123,35 @@ def run(request: RunRequest) -> None:
                 snapshot_settings=pipeline_pb2.SnapshotSettings(base_pipeline_run_strategy=base),
             )
         )
+    record_start(proto, placement.metadata_connection_config, RunRecord.of(config))
     LocalDagRunner().run_with_ir(proto, options)
+
+
+def record_start(proto: "pipeline_pb2.Pipeline", connection_config: Any, record: RunRecord) -> None:
+    """Writes the run's context to ML Metadata, with the record, before its first node would.
+
+    TFX takes a context that it finds as it is, so a run that fails has its record too; and contexts are no part of
+    the cache's key.
+
+    Args:
+        proto: The compiled pipeline with its run's id.
+        connection_config: Of ML Metadata.
+        record: What the run is started with.
+    """
+    from tfx.dsl.compiler import constants
+    from tfx.orchestration import metadata
+    from tfx.orchestration.portable.mlmd import context_lib
+    from tfx.proto.orchestration import pipeline_pb2
+
+    contexts = pipeline_pb2.NodeContexts()
+    for spec in proto.nodes[0].pipeline_node.contexts.contexts:
+        if spec.type.name in (constants.PIPELINE_CONTEXT_TYPE_NAME, constants.PIPELINE_RUN_CONTEXT_TYPE_NAME):
+            contexts.contexts.add().CopyFrom(spec)
+        if spec.type.name == constants.PIPELINE_RUN_CONTEXT_TYPE_NAME:
+            for name, value in record.to_properties().items():
+                contexts.contexts[-1].properties[name].field_value.string_value = value
+    with metadata.Metadata(connection_config) as handle:
+        context_lib.prepare_contexts(handle, contexts)
 
 
 def base_run(config: PipelineConfig, from_node: str) -> str:

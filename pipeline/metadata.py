@@ -11,6 +11,7 @@ graph = reader.lineage(release)   # a networkx graph of artifacts and executions
 import dataclasses
 import datetime
 import functools
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,6 +23,11 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from modules.errors import InputError
 from modules.mlmd_values import plain_values
+from pipeline.run_record import RunRecord
+
+# How many runs an error names.
+_NAMED = 5
+_LATEST = re.compile(r"latest(?:~(?P<back>\d+))?")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,7 @@ class Execution:
     Attributes:
         id: ML Metadata's id.
         node: The node's id in the DAG.
+        type: TFX's name of the component, its class with the module.
         state: `complete`, `cached`, `failed`, `running` (also of a killed run), …
         started: UTC.
         seconds: From start to the last update.
@@ -50,6 +57,7 @@ class Execution:
 
     id: int
     node: str
+    type: str
     state: str
     started: datetime.datetime
     seconds: float
@@ -59,11 +67,19 @@ class Execution:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run of a pipeline, its executions in the order in which they started."""
+    """One run of a pipeline.
+
+    Attributes:
+        id: Its name.
+        pipeline: The pipeline's name.
+        executions: In the order in which they started.
+        record: Configuration and code; None for runs from before these were recorded, and for other runners'.
+    """
 
     id: str
     pipeline: str
     executions: list[Execution]
+    record: RunRecord | None
 
     @property
     def started(self) -> datetime.datetime | None:
@@ -134,8 +150,7 @@ class MetadataReader:
 
     def runs(self, pipeline: str | None = None) -> list[Run]:
         """All runs, newest first, or those of one pipeline."""
-        contexts = self._store.get_contexts_by_type("pipeline_run")
-        found = [self._run(context) for context in sorted(contexts, key=lambda context: -context.id)]
+        found = [self._run(context) for context in self._run_contexts()]
         return [run for run in found if pipeline in (None, run.pipeline)]
 
     def run(self, run_id: str) -> Run:
@@ -146,9 +161,39 @@ class MetadataReader:
         """
         context = self._store.get_context_by_type_and_name("pipeline_run", run_id)
         if context is None:
-            known = ", ".join(run.id for run in self.runs()[:5])
-            raise InputError(f"no run {run_id!r}; the latest are: {known or 'none'}.")
+            raise self._no_run(run_id)
         return self._run(context)
+
+    def find_run(self, name: str) -> Run:
+        """One run by what a person calls it.
+
+        Args:
+            name: Its id, or the beginning of its id alone; `latest`, or `latest~1` for the one before, and so on.
+
+        Raises:
+            InputError: If no run is called that, or several are.
+        """
+        contexts = self._run_contexts()
+        if latest := _LATEST.fullmatch(name):
+            found = contexts[int(latest["back"] or 0) :][:1]
+        else:
+            found = [context for context in contexts if context.name == name] or [
+                context for context in contexts if context.name.startswith(name)
+            ]
+        if not found:
+            raise self._no_run(name)
+        if len(found) > 1:
+            ids = ", ".join(context.name for context in found[:_NAMED])
+            raise InputError(f"{len(found)} runs begin with {name!r}: {ids}{', …' * (len(found) > _NAMED)}; give more.")
+        return self._run(found[0])
+
+    def _run_contexts(self) -> list[mlmd.Context]:
+        """Newest first."""
+        return sorted(self._store.get_contexts_by_type("pipeline_run"), key=lambda context: -context.id)
+
+    def _no_run(self, name: str) -> InputError:
+        known = ", ".join(context.name for context in self._run_contexts()[:_NAMED])
+        return InputError(f"no run {name!r}; the latest are: {known or 'none'}.")
 
     def lineage(self, release: Path) -> nx.DiGraph:
         """Everything that a release came from, as a graph.
@@ -215,10 +260,12 @@ class MetadataReader:
         return Run(
             id=context.name,
             pipeline=self._pipeline_name(context.id),
+            record=RunRecord.from_properties(plain_values(context.custom_properties)),
             executions=[
                 Execution(
                     id=execution.id,
                     node=self._node_name(execution.id),
+                    type=execution.type,
                     state=mlmd.Execution.State.Name(execution.last_known_state).lower(),
                     started=datetime.datetime.fromtimestamp(execution.create_time_since_epoch / 1000, tz=datetime.UTC),
                     seconds=(execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000,

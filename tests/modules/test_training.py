@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 from modules import gpt2
 from modules.errors import InputError
 from modules.training import TrainingSettings, TrainingWatch, build_loss, build_optimizer, fit, run_fn
+from modules.training_record import LossCurve
 from tests.modules.test_preprocessing import transform_rows
 
 SETTINGS = TrainingSettings(
@@ -150,11 +152,15 @@ def test_no_window_with_a_target_that_counts_is_an_error(tmp_path: Path) -> None
         fit(backbone, none, none, SETTINGS, log_dir=str(tmp_path))
 
 
-def transformed_conversations(folder: Path, rows: list[dict[str, list[bytes]]]) -> str:
+FEATURES = {"text": ["text"], "instruction": ["prompt", "completion"]}
+
+
+def transformed_examples(folder: Path, rows: list[dict[str, list[bytes]]], data_kind: str) -> str:
     """Files as Transform writes them, and its graph in `folder`; returns the file's path."""
-    spec = {"prompt": tf.io.VarLenFeature(tf.string), "completion": tf.io.VarLenFeature(tf.string)}
+    spec = {name: tf.io.VarLenFeature(tf.string) for name in FEATURES[data_kind]}
     spec["source"] = tf.io.FixedLenFeature([1], tf.string)
-    custom_config = {"data_kind": "instruction", "tokenizer": {"vocabulary_size": 257}}
+    rows = [{**row, "source": [b"file"]} for row in rows]
+    custom_config = {"data_kind": data_kind, "tokenizer": {"vocabulary_size": 257}}
     transformed = transform_rows(folder, rows, spec, custom_config)
     schema = tft.TFTransformOutput(str(folder)).transformed_metadata.schema
     encoder = RecordBatchToExamplesEncoder(schema)
@@ -167,33 +173,45 @@ def transformed_conversations(folder: Path, rows: list[dict[str, list[bytes]]]) 
     return f"{folder}.gz"
 
 
-def test_run_fn_learns_the_answers_and_not_the_questions(tmp_path: Path) -> None:
-    letters = np.random.default_rng(0).integers(ord("a"), ord("z"), (200, 6)).astype(np.uint8)
-    rows = [{"prompt": [row.tobytes()], "completion": [b"yes!"], "source": [b"file"]} for row in letters]
-    file = transformed_conversations(tmp_path / "graph", rows)
+def run_trainer(
+    folder: Path,
+    rows: list[dict[str, list[bytes]]],
+    data_kind: str,
+    model: gpt2.ModelSettings,
+    settings: TrainingSettings,
+) -> FnArgs:
+    """Runs `run_fn` on rows as the Trainer does; train and eval are the same."""
+    file = transformed_examples(folder / "graph", rows, data_kind)
     accessor = DataAccessor(
         get_tf_dataset_factory_from_artifact([standard_artifacts.Examples()], []), record_batch_factory=None,
         data_view_decode_fn=None,
     )  # fmt: skip
-    settings = dataclasses.replace(SETTINGS, steps=100, isolate_documents=True)
     fn_args = FnArgs(
-        train_files=[file], eval_files=[file], transform_graph_path=str(tmp_path / "graph"), data_accessor=accessor,
-        serving_model_dir=str(tmp_path / "model" / "Format-Serving"), model_run_dir=str(tmp_path / "run"),
+        train_files=[file], eval_files=[file], transform_graph_path=str(folder / "graph"), data_accessor=accessor,
+        serving_model_dir=str(folder / "model" / "Format-Serving"), model_run_dir=str(folder / "run"),
         custom_config={
-            "data_kind": "instruction",
-            "model": dataclasses.asdict(dataclasses.replace(MODEL, context_length=16)),
-            "training": dataclasses.asdict(settings),
+            "data_kind": data_kind, "model": dataclasses.asdict(model), "training": dataclasses.asdict(settings),
         },
     )  # fmt: skip
     run_fn(fn_args)
+    return fn_args
+
+
+def serialized(row: dict[str, list[bytes]]) -> bytes:
+    features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=texts)) for name, texts in row.items()}
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def test_run_fn_learns_the_answers_and_not_the_questions(tmp_path: Path) -> None:
+    letters = np.random.default_rng(0).integers(ord("a"), ord("z"), (200, 6)).astype(np.uint8)
+    rows = [{"prompt": [row.tobytes()], "completion": [b"yes!"]} for row in letters]
+    settings = dataclasses.replace(SETTINGS, steps=100, isolate_documents=True)
+    model = dataclasses.replace(MODEL, context_length=16)
+    fn_args = run_trainer(tmp_path, rows, "instruction", model, settings)
     evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
 
     def score(prompt: bytes, completion: bytes) -> tuple[float, int]:
-        features = {
-            name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
-            for name, text in {"prompt": prompt, "completion": completion}.items()
-        }
-        example = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+        example = serialized({"prompt": [prompt], "completion": [completion]})
         outputs = evaluate(examples=tf.constant([example]))
         return float(outputs["nll_sum"][0]), int(outputs["num_tokens"][0])
 
@@ -202,3 +220,58 @@ def test_run_fn_learns_the_answers_and_not_the_questions(tmp_path: Path) -> None
     assert answer / tokens < 0.5
     question, tokens = score(b"yes!", b"qwerty")
     assert question / tokens > 3  # log(25) = 3.2 nats a letter at best, had it been learned
+
+    record = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert record["perplexity_before"] is None  # a random start has none worth telling
+    assert [point["step"] for point in record["loss"]] == list(range(1, 101))
+    assert record["loss"][-1]["loss"] < 1 < record["loss"][0]["loss"]
+    assert [point["step"] for point in record["validation"]] == [25, 50, 75, 100]
+    prompts = {row.tobytes().decode() for row in letters}
+    for sample in record["samples"]:
+        assert sample["prompt"] in prompts
+        assert "yes!" not in sample["before"]
+        assert sample["after"].startswith("yes")
+
+
+def test_perplexity_before_is_what_the_saved_model_measures(tmp_path: Path) -> None:
+    # Shorter than a window of 16 tokens, longer, and empty; malformed and multi-byte.
+    texts = [b"one two three four five six seven eight", b"", "na\u00efve \U0001f9d1 \xff".encode() + b"\xff", b"short"]
+    rows = [{"text": [text]} for text in texts * 3]
+    keras.utils.set_random_seed(3)
+    backbone = gpt2.build_backbone(dataclasses.replace(MODEL, context_length=16), vocabulary_size=257, dtype="float32")
+    for weight in backbone.weights:  # far from uniform
+        weight.assign(weight + 0.3 * np.random.default_rng(7).standard_normal(weight.shape))
+    backbone.save_to_preset(str(tmp_path / "preset"))
+    model = gpt2.ModelSettings(
+        preset=str(tmp_path / "preset"), num_layers=None, num_heads=None, hidden_dim=None, intermediate_dim=None,
+        context_length=16, dropout=0.0,
+    )  # fmt: skip
+    # With a rate of (almost) zero the model stays.
+    settings = dataclasses.replace(SETTINGS, steps=1, learning_rate=1e-30, precision="mixed_bfloat16")
+    fn_args = run_trainer(tmp_path, rows, "text", model, settings)
+
+    evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
+    outputs = evaluate(examples=tf.constant([serialized(row) for row in rows]))
+    perplexity = np.exp(outputs["nll_sum"].numpy().sum() / outputs["num_tokens"].numpy().sum())
+    record = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert record["perplexity_before"] == pytest.approx(perplexity, rel=1e-6)
+    assert record["parameters"] == backbone.count_params()
+    assert len(record["samples"]) == 4
+    assert [sample["before"] for sample in record["samples"]] == [sample["after"] for sample in record["samples"]]
+
+
+def test_the_curve_is_the_mean_of_the_steps_and_tells_their_rates(tmp_path: Path) -> None:
+    curve = LossCurve(tokens_a_step=4 * 8)
+    keras.utils.set_random_seed(0)
+    backbone = gpt2.build_backbone(MODEL, vocabulary_size=10, dtype="float32")
+    history = fit(
+        backbone, counting_windows(40), counting_windows(10), SETTINGS, log_dir=str(tmp_path), callbacks=[curve]
+    ).history
+    # 30 steps in 3 rounds of 10; what Keras logs of a round is its mean.
+    losses = np.array([point.loss for point in curve.points])
+    np.testing.assert_allclose(losses.reshape(3, 10).mean(axis=1), history["loss"], rtol=1e-5)
+    assert [(point.step, point.loss) for point in curve.validation] == list(
+        zip([10, 20, 30], history["val_loss"], strict=True)
+    )
+    rate = build_optimizer(SETTINGS, 30)._learning_rate
+    assert [point.learning_rate for point in curve.points] == pytest.approx([float(rate(step)) for step in range(30)])

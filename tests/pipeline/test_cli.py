@@ -84,7 +84,7 @@ def test_bad_configuration(tmp_path: Path, override: str, message: str) -> None:
 
 def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     program = (
-        "import sys\nimport pipeline.cli, pipeline.run_view, pipeline.summary, modules.text_sources\n"
+        "import sys\nimport pipeline.cli, pipeline.run_view, pipeline.summary, pipeline.compare, modules.text_sources\n"
         "print(sorted({'tensorflow', 'tfx', 'keras', 'apache_beam', 'tensorflow_datasets'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -95,7 +95,7 @@ def test_help_names_the_commands() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "pipeline", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    for command in ("run", "generate", "runs", "compile"):
+    for command in ("run", "generate", "runs", "compare", "compile"):
         assert command in result.stdout
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.compare import changes
 from pipeline.local_runner import NODES
 from tests.conftest import RESOLVERS, Checkout, FinishedRun
 
@@ -146,6 +147,7 @@ def test_from_node_takes_what_came_before_from_the_last_run(first_run, checkout:
     assert partial.status == 0, partial.output
     assert partial.executed == {"Pusher"}
     assert partial.run.perplexity == first_run.run.perplexity
+    assert changes(first_run.run.record.code, partial.run.record.code).differing.keys() == {"modules/release.py"}
 
 
 def test_an_unknown_node_is_named(first_run, checkout: Checkout) -> None:

@@ -1,0 +1,287 @@
+"""What training leaves behind for the gates and the report: `training.json`, beside TensorBoard's logs."""
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+import tensorflow as tf
+
+from modules import progress, sampling, serving
+from modules.document_scorer import DocumentScorer
+from modules.vocabulary import Vocabulary
+
+TRAINING_FILE = "training.json"
+
+LOSS_POINTS = 200
+SAMPLES = 4
+PROMPT_TOKENS = 16
+NEW_TOKENS = 48
+TEMPERATURE = 0.7
+TOP_K = 40
+SEED = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossPoint:
+    """Some consecutive steps of the training.
+
+    Attributes:
+        step: The last of them; the first step is 1.
+        loss: Mean of their batches' losses, nats a target that counts.
+        learning_rate: Of the last of them.
+        tokens_per_second: Speed of the steps themselves, without validation and logs; the first ones compile.
+    """
+
+    step: int
+    loss: float
+    learning_rate: float
+    tokens_per_second: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ValidationPoint:
+    """The loss on the validation windows after a step, in nats; None where it is no number."""
+
+    step: int
+    loss: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A prompt, and how the model continues it before and after the training."""
+
+    prompt: str
+    before: str
+    after: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """What `training.json` holds.
+
+    Attributes:
+        parameters: Of the model; the embedding counts once, as it is also the head.
+        loss: The course of the training, at most `LOSS_POINTS`.
+        validation: The same of the validation windows.
+        perplexity_before: Of the preset that the training started from, on the whole eval split; None for a random
+            start, and where it is no number.
+        samples: What the model writes.
+    """
+
+    parameters: int
+    loss: list[LossPoint]
+    validation: list[ValidationPoint]
+    perplexity_before: float | None
+    samples: list[Sample]
+
+
+class LossCurve(keras.callbacks.Callback):
+    """Keeps the losses of a training: the mean of a few steps each, so that a long one has no more than a short one.
+
+    Keras tells the mean of the epoch so far; the losses' sum from the start is that mean times the epoch's steps.
+    """
+
+    def __init__(self, *, tokens_a_step: int):
+        super().__init__()
+        self.points: list[LossPoint] = []
+        self.validation: list[ValidationPoint] = []
+        self._tokens_a_step = tokens_a_step
+        self._step = 0
+        self._sum = 0.0
+        self._epoch_start = (0, 0.0)  # steps and sum, as the next two
+        self._point_start = (0, 0.0)
+        self._seconds = 0.0
+        self._learning_rate = 0.0
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._steps = self.params["epochs"] * self.params["steps"]
+        self._steps_a_point = math.ceil(self._steps / LOSS_POINTS)
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._ends_a_point(self._step + 1):
+            # Before the step: after it the optimizer tells the next one's.
+            self._learning_rate = float(self.model.optimizer.learning_rate)
+        self._started = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        assert logs is not None
+        steps_before, sum_before = self._epoch_start
+        self._step += 1
+        self._sum = sum_before + float(logs["loss"]) * (self._step - steps_before)
+        self._seconds += time.monotonic() - self._started
+        if self._ends_a_point(self._step):
+            self._add_point()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch_start = (self._step, self._sum)
+        if logs and "val_loss" in logs:
+            self.validation.append(ValidationPoint(step=self._step, loss=_finite(logs["val_loss"])))
+
+    def _ends_a_point(self, step: int) -> bool:
+        return step % self._steps_a_point == 0 or step == self._steps
+
+    def _add_point(self) -> None:
+        steps_before, sum_before = self._point_start
+        steps = self._step - steps_before
+        self.points.append(
+            LossPoint(
+                step=self._step,
+                loss=(self._sum - sum_before) / steps,
+                learning_rate=self._learning_rate,
+                tokens_per_second=round(steps * self._tokens_a_step / self._seconds, 1),
+            )
+        )
+        self._point_start, self._seconds = (self._step, self._sum), 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Start:
+    """What the weights can do that the training starts from; `perplexity` is None where it was not asked for."""
+
+    perplexity: float | None
+    prompts: list[str]
+    continuations: list[str]
+
+
+def measure_start(
+    backbone: keras_hub.models.GPT2Backbone,
+    table_path: str,
+    documents: tf.data.Dataset,
+    *,
+    data_kind: str,
+    context_length: int,
+    with_perplexity: bool,
+) -> Start:
+    """Measures a model before it is trained, by the very code that the SavedModel serves afterwards.
+
+    Holds a copy of the weights in float32 while it works.
+
+    Args:
+        backbone: The model.
+        table_path: The vocabulary's table.
+        documents: Batches of the eval split, see `corpus_perplexity`.
+        data_kind: One of `example_tokens.DATA_KINDS`.
+        context_length: Tokens in a window.
+        with_perplexity: Whether to score the documents, and not only to continue some of them.
+    """
+    prompts = sample_prompts(documents, Vocabulary.from_table(table_path), context_length=context_length)
+    with tempfile.TemporaryDirectory() as folder:
+        model = serving.build_text_model(
+            backbone, table_path, folder, data_kind=data_kind, context_length=context_length
+        )
+        return Start(
+            perplexity=corpus_perplexity(model.scorer, documents) if with_perplexity else None,
+            prompts=prompts,
+            continuations=continue_prompts(model.generate, prompts),
+        )
+
+
+def finish_record(start: Start, curve: LossCurve, *, parameters: int, saved_model_dir: str) -> TrainingRecord:
+    """Puts together what was seen, with what the trained model writes, read from its SavedModel."""
+    generate = tf.saved_model.load(saved_model_dir).signatures["generate"]
+    continuations = zip(start.prompts, start.continuations, continue_prompts(generate, start.prompts), strict=True)
+    return TrainingRecord(
+        parameters=parameters,
+        loss=curve.points,
+        validation=curve.validation,
+        perplexity_before=start.perplexity,
+        samples=[Sample(prompt=prompt, before=before, after=after) for prompt, before, after in continuations],
+    )
+
+
+def write_record(folder: str, record: TrainingRecord) -> None:
+    """Writes `training.json` into a folder, which is made if need be."""
+    tf.io.gfile.makedirs(folder)
+    with tf.io.gfile.GFile(os.path.join(folder, TRAINING_FILE), "w") as file:
+        file.write(json.dumps(dataclasses.asdict(record), indent=1, allow_nan=False) + "\n")
+
+
+def corpus_perplexity(scorer: DocumentScorer, documents: tf.data.Dataset) -> float | None:
+    """exp(nats per token) over all tokens that count, the definition of the Evaluator's `perplexity`.
+
+    Args:
+        scorer: Of the model; its windows are those of the SavedModel's `evaluate`.
+        documents: Batches of ragged int64 `[documents, tokens]`: `token_ids`, and `loss_mask` where not all count.
+
+    Returns:
+        None where nothing counts, or the perplexity is no finite number.
+    """
+
+    @tf.function(autograph=False, input_signature=[documents.element_spec])
+    def score(columns: dict[str, tf.RaggedTensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        scores = scorer.score(columns["token_ids"], columns.get("loss_mask"))
+        return tf.reduce_sum(scores.nll_sum), tf.reduce_sum(scores.num_tokens), tf.size(scores.nll_sum)
+
+    nll_sum, num_tokens, scored = 0.0, 0, 0
+    for columns in documents:
+        nll, tokens, count = (figure.numpy() for figure in score(columns))
+        nll_sum, num_tokens, scored = nll_sum + float(nll), num_tokens + int(tokens), scored + int(count)
+        progress.report("Trainer", done=scored, total=None, unit="documents scored before the training")
+    with np.errstate(over="ignore"):
+        return _finite(np.exp(nll_sum / num_tokens)) if num_tokens else None
+
+
+def continue_prompts(generate: Callable[..., dict[str, tf.Tensor]], prompts: Sequence[str]) -> list[str]:
+    """Continues prompts with the settings that every training shares, so that its samples can be compared.
+
+    Args:
+        generate: The signature of that name, of a `TextModel` or of a SavedModel.
+        prompts: Texts.
+    """
+    continued = generate(
+        prompt=tf.constant(prompts, tf.string),
+        max_new_tokens=tf.constant(NEW_TOKENS),
+        temperature=tf.constant(TEMPERATURE),
+        top_k=tf.constant(TOP_K),
+        seed=tf.constant(SEED),
+    )
+    return [text.decode("utf-8", errors="replace") for text in continued["text"].numpy()]
+
+
+def sample_prompts(documents: tf.data.Dataset, vocabulary: Vocabulary, *, context_length: int) -> list[str]:
+    """Takes prompts from the first documents: see `prompt_tokens`.
+
+    Args:
+        documents: Batches as for `corpus_perplexity`; the same ones, in the same order, give the same prompts.
+        vocabulary: Of their tokens.
+        context_length: Of the model; longer prompts lose their beginning, as in generation.
+    """
+    token_bytes = vocabulary.token_bytes()
+    room = sampling.prompt_room(context_length, NEW_TOKENS) - 1  # an end-of-text comes first
+    prompts = []
+    for columns in documents.unbatch().take(SAMPLES).as_numpy_iterator():
+        loss_mask = columns.get("loss_mask")
+        token_ids = prompt_tokens(columns["token_ids"].tolist(), None if loss_mask is None else loss_mask.tolist())
+        text = b"".join(token_bytes[token_id] for token_id in token_ids[-room:])
+        # A character that is cut in the middle is left out.
+        prompts.append(text.decode("utf-8", errors="ignore"))
+    return prompts
+
+
+def prompt_tokens(token_ids: list[int], loss_mask: list[int] | None) -> list[int]:
+    """The beginning of a document, from which a model is to go on.
+
+    ```
+    token_ids = [5, 6, 7, 8]                               [5, 6]  half of it, and at most `PROMPT_TOKENS`
+    token_ids = [5, 6, 7, 8], loss_mask = [0, 1, 1, 0]     [5]     what comes before the first completion
+    ```
+
+    Args:
+        token_ids: Of a document.
+        loss_mask: 1 for tokens of completions, 0 for those of prompts; None for plain text.
+    """
+    if loss_mask is None:
+        return token_ids[: min(PROMPT_TOKENS, (len(token_ids) + 1) // 2)]
+    return token_ids[: loss_mask.index(1)] if 1 in loss_mask else token_ids
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

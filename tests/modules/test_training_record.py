@@ -1,0 +1,131 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from modules import serving, training_record
+from modules.training_record import LossCurve, corpus_perplexity, measure_start, prompt_tokens, sample_prompts
+from tests.tiny_release import CONTEXT_LENGTH, saved_release, tiny_backbone, tiny_vocabulary
+
+
+def documents(*texts: bytes) -> tf.data.Dataset:
+    """Batches of two documents as `read_documents` gives them: each byte is a token, that of `!` 0."""
+    ids = {token: token_id for token_id, token in enumerate(tiny_vocabulary().token_bytes())}
+    rows = [[ids[bytes([byte])] for byte in text] for text in texts]
+    token_ids = tf.ragged.constant(rows, tf.int64, ragged_rank=1, row_splits_dtype=tf.int64)
+    return tf.data.Dataset.from_tensor_slices({"token_ids": token_ids}).ragged_batch(2)
+
+
+def follow(curve: LossCurve, losses: list[float], *, epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls the curve as Keras does, with the mean of the epoch so far; each step takes two seconds."""
+    clock = itertools.count(step=2)
+    monkeypatch.setattr(training_record.time, "monotonic", lambda: next(clock))
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile(optimizer=keras.optimizers.SGD(0.5))
+    steps = len(losses) // epochs
+    curve.set_model(model)
+    curve.set_params({"epochs": epochs, "steps": steps})
+    curve.on_train_begin()
+    for epoch in range(epochs):
+        seen = losses[epoch * steps : (epoch + 1) * steps]
+        for batch in range(steps):
+            curve.on_train_batch_begin(batch)
+            curve.on_train_batch_end(batch, {"loss": sum(seen[: batch + 1]) / (batch + 1)})
+        curve.on_epoch_end(epoch, {"loss": sum(seen) / steps, "val_loss": float("nan")})
+
+
+def test_a_point_is_the_mean_of_its_steps_also_across_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_record, "LOSS_POINTS", 3)
+    curve = LossCurve(tokens_a_step=10)
+    follow(curve, [9, 7, 5,   6, 4, 2,   3, 1], epochs=2, monkeypatch=monkeypatch)  # fmt: skip
+    #              └ epoch ┘         └ epoch ┘
+    assert [(point.step, point.loss) for point in curve.points] == [(3, 7.0), (6, 4.0), (8, 2.0)]
+    assert [point.tokens_per_second for point in curve.points] == [5.0, 5.0, 5.0]
+    assert [point.learning_rate for point in curve.points] == [0.5, 0.5, 0.5]
+
+
+def test_a_validation_loss_that_is_no_number_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    curve = LossCurve(tokens_a_step=10)
+    follow(curve, [2.0, 1.0], epochs=1, monkeypatch=monkeypatch)
+    assert [(point.step, point.loss) for point in curve.validation] == [(2, None)]
+
+
+@pytest.mark.parametrize(("steps", "points"), [(1, 1), (200, 200), (201, 101), (3200, 200), (4001, 191)])
+def test_a_long_training_has_no_more_points_than_a_short_one(steps, points, monkeypatch: pytest.MonkeyPatch) -> None:
+    curve = LossCurve(tokens_a_step=10)
+    follow(curve, [1.0] * steps, epochs=1, monkeypatch=monkeypatch)
+    assert len(curve.points) == points
+    assert curve.points[-1].step == steps
+
+
+@pytest.mark.parametrize(
+    ("token_ids", "loss_mask", "prompt"),
+    [
+        ([5, 6, 7, 8], None, [5, 6]),
+        ([5, 6, 7], None, [5, 6]),
+        ([5], None, [5]),
+        ([], None, []),
+        (list(range(99)), None, list(range(16))),
+        ([5, 6, 7, 8], [0, 1, 1, 0], [5]),
+        ([5, 6, 7, 8], [1, 1, 0, 1], []),
+        ([5, 6], [0, 0], [5, 6]),  # the completion is <|endoftext|> alone
+    ],
+)
+def test_prompts_are_beginnings(token_ids: list[int], loss_mask: list[int] | None, prompt: list[int]) -> None:
+    assert prompt_tokens(token_ids, loss_mask) == prompt
+
+
+def test_prompts_come_from_the_first_documents() -> None:
+    texts = [b"the cat!", b"", "caf\u00e9 au lait".encode()[:8], b"once", b"the fifth"]
+    # `caf\xc3`, half of 8 bytes, ends within a character.
+    assert sample_prompts(documents(*texts), tiny_vocabulary(), context_length=32) == ["the ", "", "caf", "on"]
+
+
+def test_a_long_prompt_loses_its_beginning() -> None:
+    # A context of 12: 6 to the new tokens, 1 to <|endoftext|>, 5 to the prompt.
+    assert sample_prompts(documents(b"abcdefghijklmnopqrst"), tiny_vocabulary(), context_length=12) == ["fghij"]
+
+
+def test_before_the_training_the_model_is_measured_as_the_saved_model_is_later() -> None:
+    texts = [b"the end of the beginning", b"this", b"that"]
+    start = measure_start(
+        tiny_backbone(), saved_release().table, documents(*texts), data_kind="text", context_length=CONTEXT_LENGTH,
+        with_perplexity=False,
+    )  # fmt: skip
+    assert start.perplexity is None
+    assert start.prompts == ["the end of t", "th", "th"]
+    generate = tf.saved_model.load(saved_release().saved_model).signatures["generate"]
+    assert start.continuations == training_record.continue_prompts(generate, start.prompts)
+    assert len(start.continuations[0]) > 0
+
+
+def test_perplexity_sums_over_all_batches(tmp_path) -> None:
+    model = serving.build_text_model(tiny_backbone(), saved_release().table, str(tmp_path), context_length=16)
+    model.model.token_embedding.assign(tf.zeros_like(model.model.token_embedding))
+    model.model.token_embedding.assign_add(tf.eye(259, 32))  # neither uniform nor the same for each token
+    texts = [b"a", b"bb", b"ccc " * 9]  # two batches of unequal length
+    one_by_one = [model.scorer.score(next(iter(documents(text)))["token_ids"]) for text in texts]
+    nll = sum(float(scores.nll_sum[0]) for scores in one_by_one)
+    assert [int(scores.num_tokens[0]) for scores in one_by_one] == [2, 3, 37]
+    assert corpus_perplexity(model.scorer, documents(*texts)) == pytest.approx(np.exp(nll / 42), rel=1e-6)
+
+
+def test_tokens_that_do_not_count_are_not_in_the_perplexity(tmp_path) -> None:
+    model = serving.build_text_model(tiny_backbone(), saved_release().table, str(tmp_path), context_length=16)
+    only_ends = documents(b"the", b"end").map(
+        lambda columns: {**columns, "loss_mask": tf.zeros_like(columns["token_ids"])}
+    )
+    [columns] = only_ends
+    scores = model.scorer.score(columns["token_ids"], columns["loss_mask"])
+    assert scores.num_tokens.numpy().tolist() == [1, 1]  # <|endoftext|> alone
+    assert corpus_perplexity(model.scorer, only_ends) == pytest.approx(np.exp(np.mean(scores.nll_sum)), rel=1e-6)
+
+
+def test_perplexity_that_is_no_number_is_none(tmp_path) -> None:
+    model = serving.build_text_model(tiny_backbone(), saved_release().table, str(tmp_path), context_length=16)
+    assert corpus_perplexity(model.scorer, documents(b"x").take(0)) is None
+    for value in (float("nan"), 1e30):
+        model.model.final_norm.scale.assign(tf.fill(model.model.final_norm.scale.shape, value))
+        assert corpus_perplexity(model.scorer, documents(b"some", b"text")) is None
