@@ -5,17 +5,13 @@
 """
 
 import os
-from typing import Any, Protocol
-
-import numpy as np
+from collections.abc import Sequence
+from typing import Protocol
 
 from modules.errors import InputError
+from modules.litert_model import LiteRTModel
 from modules.sampling import prompt_room, sample, uniform
 from modules.vocabulary import END_OF_TEXT
-
-# A prefill costs the same whether its tokens are real or padding, so the last few of a prompt are cheaper decoded
-# one by one: fewer than an eighth of a prefill's length (of 124M int8, a prefill of 64 took as long as 2.3 decodes).
-_LEAST_FILLED = 8
 
 
 class TextGenerator(Protocol):
@@ -83,10 +79,7 @@ class SavedModelGenerator:
 
 
 class LiteRTGenerator:
-    """Runs a TFLite file by LiteRT's CompiledModel.
-
-    The caches never leave the runtime: each step reads one set of buffers and writes the other, then they swap.
-    """
+    """Runs a TFLite file by LiteRT's CompiledModel."""
 
     def __init__(self, tflite_path: str, tokenizer_json: str, *, num_threads: int | None = None) -> None:
         """Loads the two files.
@@ -99,12 +92,8 @@ class LiteRTGenerator:
         Raises:
             InputError: A file is missing, or the tokenizer knows no <|endoftext|>.
         """
-        for path in (tflite_path, tokenizer_json):
-            if not os.path.isfile(path):
-                raise InputError(f"A release holds a TFLite file and a tokenizer. Received: {path}, not a file.")
-        from ai_edge_litert.compiled_model import CompiledModel
-        from ai_edge_litert.hardware_accelerator import HardwareAccelerator
-        from ai_edge_litert.options import CpuOptions, Options
+        if not os.path.isfile(tokenizer_json):
+            raise InputError(f"A release holds a tokenizer. Received: {tokenizer_json}, not a file.")
         from tokenizers import Tokenizer
 
         self._tokenizer = Tokenizer.from_file(tokenizer_json)
@@ -112,33 +101,7 @@ class LiteRTGenerator:
         if end_of_text_id is None:
             raise InputError(f"The tokenizer must know {END_OF_TEXT}. Received: {tokenizer_json}, which does not.")
         self._end_of_text_id = end_of_text_id
-        cpu = CpuOptions(num_threads=num_threads or os.cpu_count() or 1)
-        options = Options(hardware_accelerators=HardwareAccelerator.CPU, cpu_options=cpu)
-        self._model = CompiledModel.from_file(tflite_path, options=options)
-        signatures = self._model.get_signature_list()
-        self._prefill_lengths = sorted(int(name.split("_")[1]) for name in signatures if name != "decode")
-        details = self._model.get_input_tensor_details("decode")
-        self._cache_names = [name for name in signatures["decode"]["inputs"] if name.startswith("kv_cache_")]
-        self._cache_shape = tuple(int(size) for size in details[self._cache_names[0]]["shape"])
-        self.context_length = self._cache_shape[2]
-        logits_shape = self._model.get_output_tensor_details("decode")["logits"]["shape"]
-        self._vocabulary_size = int(logits_shape[-1])
-        self._allocate_buffers()
-
-    def _allocate_buffers(self) -> None:
-        create_input = self._model.create_input_buffer_by_name
-        create_output = self._model.create_output_buffer_by_name
-        self._read_caches = {name: create_input("decode", name) for name in self._cache_names}
-        self._write_caches = {name: create_output("decode", name) for name in self._cache_names}
-        # Values not yet written are masked, but they must be finite: 0 x NaN is NaN.
-        zeros = np.zeros(self._cache_shape, np.float32)
-        for buffer in (*self._read_caches.values(), *self._write_caches.values()):
-            buffer.write(zeros)
-        names = ["decode", *(f"prefill_{length}" for length in self._prefill_lengths)]
-        self._inputs: dict[str, dict[str, Any]] = {
-            name: {argument: create_input(name, argument) for argument in ("tokens", "input_pos")} for name in names
-        }
-        self._logits = create_output("decode", "logits")
+        self._model = LiteRTModel(tflite_path, num_threads=num_threads)
 
     def generate(
         self,
@@ -150,71 +113,49 @@ class LiteRTGenerator:
         seed: int = 0,
     ) -> str:
         """Continues a prompt; see `TextGenerator.generate`."""
-        room = prompt_room(self.context_length, max_new_tokens)
-        prompt_ids = [self._end_of_text_id, *self._tokenizer.encode(prompt).ids][-room:]
-        limit = min(max_new_tokens, self.context_length - len(prompt_ids))
-        new_ids: list[int] = []
-        position = self._prefill(prompt_ids[:-1])
-        next_id = prompt_ids[-1]
-        while len(new_ids) < limit:
-            logits = self.decode(next_id, position)
-            random = uniform(seed, len(new_ids)) if temperature > 0 else 0.0
-            next_id = sample(logits, temperature=temperature, top_k=top_k, random=random)
-            if next_id == self._end_of_text_id:
-                break
-            new_ids.append(next_id)
-            position += 1
+        new_ids = continue_tokens(
+            self._model,
+            [self._end_of_text_id, *self._tokenizer.encode(prompt).ids],
+            end_of_text_id=self._end_of_text_id,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            seed=seed,
+        )
         return str(self._tokenizer.decode(new_ids, skip_special_tokens=False))
 
-    def decode(self, token_id: int, position: int) -> np.ndarray:
-        """Runs one token behind those before it; returns the next one's logits, float32 `[vocabulary_size]`."""
-        self._run("decode", [token_id], position, {"logits": self._logits})
-        return np.asarray(self._logits.read(self._vocabulary_size, np.float32))
 
-    def _prefill(self, token_ids: list[int]) -> int:
-        """Fills the caches from position 0; returns how many positions are filled."""
-        position = 0
-        for length, count in plan_prefill(len(token_ids), self._prefill_lengths, self.context_length):
-            chunk = token_ids[position : position + count]
-            # Padding lands behind the prompt, where later tokens overwrite it before any looks there.
-            name = "decode" if length == 1 else f"prefill_{length}"
-            outputs = {"logits": self._logits} if length == 1 else {}
-            self._run(name, chunk + [0] * (length - count), position, outputs)
-            position += count
-        return position
-
-    def _run(self, name: str, token_ids: list[int], position: int, outputs: dict[str, Any]) -> None:
-        inputs = self._inputs[name]
-        inputs["tokens"].write(np.array([token_ids], np.int32))
-        inputs["input_pos"].write(np.arange(position, position + len(token_ids), dtype=np.int32))
-        self._model.run_by_name(name, {**inputs, **self._read_caches}, {**outputs, **self._write_caches})
-        self._read_caches, self._write_caches = self._write_caches, self._read_caches
-
-
-def plan_prefill(count: int, prefill_lengths: list[int], context_length: int) -> list[tuple[int, int]]:
-    """Cuts a prompt into signatures' lengths.
-
-    With prefills of 16 and 64 and a context of 128: 90 tokens are `[(64, 64), (16, 16), (16, 10)]`, 81 are
-    `[(64, 64), (16, 16), (1, 1)]`.
+def continue_tokens(
+    model: LiteRTModel,
+    prompt_ids: Sequence[int],
+    *,
+    end_of_text_id: int,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    seed: int = 0,
+) -> list[int]:
+    """Continues token ids; `TextGenerator.generate` defines the settings.
 
     Args:
-        count: Tokens to fill in.
-        prefill_lengths: The lengths that exist, ascending.
-        context_length: No chunk, padding included, reaches beyond.
+        model: The compiled file.
+        prompt_ids: The prompt with its leading end-of-text; of one too long the last tokens are kept.
+        end_of_text_id: The token that ends a text.
 
     Returns:
-        For each chunk the signature's length (1: decode) and how many of its tokens are real.
+        The new tokens, without end-of-text.
     """
-    chunks, position = [], 0
-    while position < count:
-        rest = count - position
-        whole = [length for length in prefill_lengths if length <= rest]
-        padded = [
-            length
-            for length in prefill_lengths
-            if rest < length <= context_length - position and rest * _LEAST_FILLED > length
-        ]
-        length = whole[-1] if whole else padded[0] if padded else 1
-        chunks.append((length, min(length, rest)))
-        position += min(length, rest)
-    return chunks
+    prompt_ids = prompt_ids[-prompt_room(model.context_length, max_new_tokens) :]
+    limit = min(max_new_tokens, model.context_length - len(prompt_ids))
+    new_ids: list[int] = []
+    position = model.prefill(prompt_ids[:-1])
+    next_id = prompt_ids[-1]
+    while len(new_ids) < limit:
+        logits = model.decode(next_id, position)
+        random = uniform(seed, len(new_ids)) if temperature > 0 else 0.0
+        next_id = sample(logits, temperature=temperature, top_k=top_k, random=random)
+        if next_id == end_of_text_id:
+            break
+        new_ids.append(next_id)
+        position += 1
+    return new_ids

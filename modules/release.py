@@ -21,6 +21,7 @@ def publish(
     saved_model_dir: Path,
     tflite_files: Mapping[str, Path],
     vocabulary: Vocabulary,
+    documents: Mapping[str, Path],
     facts: Mapping[str, Any],
 ) -> Path:
     """Assembles a release aside, then renames it into place.
@@ -30,6 +31,7 @@ def publish(
         saved_model_dir: The SavedModel, which becomes the release's own top level.
         tflite_files: File name under `tflite/` to the file.
         vocabulary: Written as `tokenizer/vocabulary.json`, `merges.txt` and `tokenizer.json`.
+        documents: File name at the top level to the file: what a reader wants to know.
         facts: What the manifest tells besides the files.
 
     Returns:
@@ -47,6 +49,8 @@ def publish(
         for name, path in tflite_files.items():
             shutil.copyfile(path, aside / "tflite" / name)
         vocabulary.write_folder(aside / "tokenizer")
+        for name, path in documents.items():
+            shutil.copyfile(path, aside / name)
         created = datetime.datetime.now(datetime.UTC)
         release = _free_version(push_directory, created)
         manifest = {

@@ -9,7 +9,7 @@ import ctypes
 import importlib.util
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from modules.tflite_flatbuffer import pack, take_weights
+
 _TENSORS = {
     "tokens": "Token ids, int32 [1, tokens]; the first of a document is <|endoftext|>.",
     "input_pos": "Positions of the tokens, int32 [tokens], consecutive, counted from 0.",
     "logits": "Scores of the next token, float32 [1, 1, vocabulary].",
 }
 _FIELD = b"TFLITE_METADATA"
-_SMALLEST_WEIGHTS = 1024
 _CACHE = "Attention {kind} of layer {layer}, float32 [1, heads, context, head_dim]; zeros at first."
 
 
@@ -72,13 +73,13 @@ def embed(tflite_path: str, card: ModelCard) -> bool:
     if content[4:8] != b"TFL3":
         raise ValueError(f"A TFLite file has TFL3 as bytes 4 to 8. Received: {tflite_path} with {content[4:8]!r}.")
     model = flatbuffer_utils.read_model_from_bytearray(content)
-    weights = _take_weights(model)
+    weights = take_weights(model)
     card_buffer = _card_buffer(flatbuffer_utils.convert_object_to_bytearray(model), card)
     model.buffers.append(schema.BufferT(data=np.frombuffer(card_buffer, np.uint8)))
     field = schema.MetadataT(name=_FIELD, buffer=len(model.buffers) - 1)
     model.metadata = [one for one in model.metadata or [] if one.name != _FIELD] + [field]
     partial = Path(tflite_path + ".partial")
-    partial.write_bytes(_pack(model, weights))
+    partial.write_bytes(pack(model, weights))
     with zipfile.ZipFile(partial, "a") as archive:
         for path in card.associated_files:
             # A fixed date: the same model gives the same bytes.
@@ -107,36 +108,6 @@ def _library() -> Any:
     from tensorflow_lite_support.metadata.python import metadata
 
     return metadata
-
-
-def _take_weights(model: schema.ModelT) -> dict[int, bytes]:
-    """Removes the large buffers from a model, leaving room for their place and size; returns them by index."""
-    weights = {}
-    for index, buffer in enumerate(model.buffers):
-        if buffer.data is not None and len(buffer.data) >= _SMALLEST_WEIGHTS:
-            weights[index] = np.frombuffer(buffer.data, np.uint8).tobytes()
-            buffer.data, buffer.offset, buffer.size = None, 1, 1
-    return weights
-
-
-def _pack(model: schema.ModelT, weights: Mapping[int, bytes]) -> bytes:
-    """Serializes a model with its weights behind the flatbuffer, each at a multiple of 16 bytes.
-
-    tflite-support's own writer would lose weights that lie there, as the quantizer puts them: its schema is of 2023
-    and knows no such place.
-    """
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    packed = bytearray(flatbuffer_utils.convert_object_to_bytearray(model))
-    root = schema.Model.GetRootAs(packed, 0)
-    pieces: list[bytes] = []
-    end = len(packed)
-    for index, data in weights.items():
-        padding = -end % 16
-        flatbuffer_utils.update_packed_buffer(root.Buffers(index), offset=end + padding, size=len(data))
-        pieces += [bytes(padding), data]
-        end += padding + len(data)
-    return bytes(packed) + b"".join(pieces)
 
 
 def _card_buffer(skeleton: bytes, card: ModelCard) -> bytes:

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from modules.errors import InputError
 from modules.generation import LiteRTGenerator, SavedModelGenerator, TextGenerator
@@ -12,6 +13,7 @@ from modules.prompt_templates import TEMPLATES, PromptTemplate
 from modules.release import MANIFEST, latest_release
 
 TFLITE_FILES = {"tflite-int8": "tflite/model_int8.tflite", "tflite-fp16": "tflite/model_fp16.tflite"}
+PRECISIONS = {"tflite-int8": "int8", "tflite-fp16": "float16"}
 
 
 def find_release(workspace: Path) -> Path:
@@ -76,11 +78,7 @@ def prompt_template(release: Path) -> PromptTemplate | None:
     Raises:
         InputError: If the folder is not a release, or knows another template than this version.
     """
-    try:
-        data = json.loads((release / MANIFEST).read_text(encoding="utf-8"))["data"]
-    except (OSError, ValueError, KeyError):
-        raise InputError(f"--release must be a folder with a {MANIFEST}. Received: {release}.") from None
-    name = data.get("prompt_template")
+    name = _manifest(release)["data"].get("prompt_template")
     if name is not None and name not in TEMPLATES:
         raise InputError(
             f"{release / MANIFEST}: `prompt_template` must be one of {', '.join(TEMPLATES)}. Received: {name!r}."
@@ -113,8 +111,29 @@ def open_generator(release: Path, format: str) -> TextGenerator:
     Raises:
         InputError: If the folder is not a release or has no such file.
     """
-    if not (release / MANIFEST).is_file():
-        raise InputError(f"--release must be a folder with a {MANIFEST}. Received: {release}.")
+    manifest = _manifest(release)
     if format == "saved_model":
         return SavedModelGenerator(str(release))
+    if TFLITE_FILES[format] not in manifest["files"]:
+        raise InputError(_why_left_out(release, manifest, format))
     return LiteRTGenerator(str(release / TFLITE_FILES[format]), str(release / "tokenizer" / "tokenizer.json"))
+
+
+def _why_left_out(release: Path, manifest: dict[str, Any], format: str) -> str:
+    measured = manifest.get("tflite", {}).get(PRECISIONS[format])
+    reason = f"It did not pass its gate: {measured['verdict']}. " if measured else ""
+    others = [name for name, file in TFLITE_FILES.items() if file in manifest["files"]]
+    return (
+        f"{release} holds no {TFLITE_FILES[format]}. {reason}"
+        f"Use --format {' or --format '.join(['saved_model', *others])}, or another --release."
+    )
+
+
+def _manifest(release: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        manifest = None
+    if not isinstance(manifest, dict) or not manifest.keys() >= {"data", "files"}:
+        raise InputError(f"--release must be a folder with a {MANIFEST}. Received: {release}.")
+    return manifest

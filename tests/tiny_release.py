@@ -4,12 +4,17 @@ import atexit
 import functools
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras_hub
 import numpy as np
+import tensorflow as tf
+from ai_edge_litert.tools import flatbuffer_utils
 
 from modules import serving, tflite
+from modules.tflite_flatbuffer import pack, take_weights
 from modules.tflite_metadata import ModelCard
 from modules.vocabulary import Vocabulary
 
@@ -92,6 +97,38 @@ def converted_release() -> tuple[TinyRelease, tflite.Conversion]:
         card=ModelCard(name="tiny", description="A test.", version="7", associated_files=(release.tokenizer_json,)),
     )
     return release, conversion
+
+
+def write_nan_files(folder: Path) -> str:
+    """Copies the float16 file and its scoring file, with NaN for every weight in float16; returns the former's path."""
+    path = str(folder / "model.tflite")
+    source = converted_release()[0].tflite("float16")
+    for read, written in ((source, path), (tflite.scoring_file(source), tflite.scoring_file(path))):
+        model = flatbuffer_utils.read_model_from_bytearray(Path(read).read_bytes())
+        halves = {
+            tensor.buffer
+            for subgraph in model.subgraphs
+            for tensor in subgraph.tensors
+            if tensor.type == flatbuffer_utils.schema_fb.TensorType.FLOAT16
+        }
+        for index in halves:
+            model.buffers[index].data = np.full(len(model.buffers[index].data) // 2, np.nan, np.float16).view(np.uint8)
+        Path(written).parent.mkdir(parents=True, exist_ok=True)
+        Path(written).write_bytes(pack(model, take_weights(model)))
+    return path
+
+
+def write_split(folder: Path, *examples: Mapping[str, list[str]]) -> str:
+    """Writes tf.Examples of text features as TextExampleGen does; returns the folder."""
+    folder.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(folder / "data_tfrecord-00000-of-00001.gz"), "GZIP") as writer:
+        for example in examples:
+            features = {
+                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode() for text in texts]))
+                for name, texts in example.items()
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    return str(folder)
 
 
 def reference_logits(token_ids: list[int]) -> np.ndarray:

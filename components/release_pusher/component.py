@@ -3,6 +3,7 @@
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
+from components.artifact_types import Report
 from components.release_pusher import executor
 
 
@@ -20,6 +21,8 @@ class ReleasePusherSpec(component_spec.ComponentSpec):
         "model_fp16": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "model_int8": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "tflite_evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "report": component_spec.ChannelParameter(type=Report),
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "transform_graph": component_spec.ChannelParameter(type=standard_artifacts.TransformGraph),
     }
@@ -27,7 +30,11 @@ class ReleasePusherSpec(component_spec.ComponentSpec):
 
 
 class ReleasePusher(base_component.BaseComponent):
-    """Pushes what was blessed, and only that; see `modules.release` for the folder."""
+    """Pushes what was blessed, and only that; see `modules.release` for the folder.
+
+    The Evaluator blesses the model. TFLiteEvaluator tells by its `files.json` which TFLite files come along, and by its
+    `blessed` whether anything may ship.
+    """
 
     SPEC_CLASS = ReleasePusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
@@ -40,8 +47,8 @@ class ReleasePusher(base_component.BaseComponent):
             push_directory_id: `release.directory_id`, part of the cache key: after the directory was deleted, what is
                 blessed is pushed again.
             gate: JSON of the thresholds that the model was held against, for the manifest.
-            **inputs: `model`, `model_blessing`, `model_fp16`, `model_int8`, `evaluation`, `examples` and
-                `transform_graph`.
+            **inputs: `model`, `model_blessing`, `model_fp16`, `model_int8`, `evaluation`, `tflite_evaluation`,
+                `report`, `examples` and `transform_graph`.
         """
         spec = ReleasePusherSpec(
             push_directory=push_directory,

@@ -29,7 +29,7 @@ def test_both_files_come_with_their_facts(tmp_path: Path) -> None:
         assert output.get_string_custom_property("sha256") == facts["sha256"]
         assert output.get_int_custom_property("size_bytes") == facts["size_bytes"]
         assert output.get_int_custom_property("metadata_embedded") == int(tflite_metadata.available())
-        assert [file.name for file in path.parent.iterdir()] == ["model.tflite"]
+        assert sorted(file.name for file in path.parent.iterdir()) == ["model.scoring.tflite", "model.tflite"]
         text = LiteRTGenerator(str(path), saved_release().tokenizer_json).generate("abc", max_new_tokens=3)
         assert text == reference_greedy("abc", 3).decode(errors="replace")
     if tflite_metadata.available():

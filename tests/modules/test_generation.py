@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from modules.errors import InputError
-from modules.generation import LiteRTGenerator, SavedModelGenerator, plan_prefill
+from modules.generation import LiteRTGenerator, SavedModelGenerator
 from modules.vocabulary import Vocabulary
 from tests.tiny_release import converted_release, reference_greedy
 
@@ -57,28 +57,6 @@ def test_a_generator_forgets_the_prompt_before() -> None:
     assert generator.generate("abc", max_new_tokens=5) == first
 
 
-@pytest.mark.parametrize(
-    ("count", "chunks"),
-    [
-        (0, []),
-        (1, [(1, 1)]),
-        (2, [(1, 1), (1, 1)]),
-        (3, [(16, 3)]),
-        (90, [(64, 64), (16, 16), (16, 10)]),
-        (81, [(64, 64), (16, 16), (1, 1)]),
-        (127, [(64, 64), (16, 16), (16, 16), (16, 16), (16, 15)]),
-    ],
-)
-def test_prompts_are_cut_into_the_prefills_there_are(count: int, chunks: list[tuple[int, int]]) -> None:
-    assert plan_prefill(count, [16, 64], 128) == chunks
-
-
-def test_no_prefill_reaches_beyond_the_context() -> None:
-    # A padded 16 would end at 32, of 30.
-    assert plan_prefill(20, [16], 30) == [(16, 16), (1, 1), (1, 1), (1, 1), (1, 1)]
-    assert plan_prefill(3, [], 30) == [(1, 1), (1, 1), (1, 1)]
-
-
 def test_litert_needs_no_tensorflow() -> None:
     release, _ = converted_release()
     code = (
@@ -94,7 +72,9 @@ def test_missing_files_are_told() -> None:
     with pytest.raises(InputError, match=r"holds saved_model\.pb\. Received: /nowhere"):
         SavedModelGenerator("/nowhere")
     with pytest.raises(InputError, match=r"Received: /nowhere\.tflite, not a file"):
-        LiteRTGenerator("/nowhere.tflite", "/nowhere.json")
+        LiteRTGenerator("/nowhere.tflite", converted_release()[0].tokenizer_json)
+    with pytest.raises(InputError, match=r"Received: /nowhere\.json, not a file"):
+        LiteRTGenerator(converted_release()[0].tflite("int8"), "/nowhere.json")
 
 
 def test_a_tokenizer_without_end_of_text_is_refused(tmp_path: Path) -> None:

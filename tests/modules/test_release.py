@@ -15,10 +15,12 @@ def parts(tmp_path: Path) -> dict:
     (saved_model / "saved_model.pb").write_bytes(b"graph")
     (saved_model / "variables" / "variables.index").write_bytes(b"")
     (tmp_path / "int8.tflite").write_bytes(b"int8")
+    (tmp_path / "card.md").write_bytes(b"# Card")
     return {
         "saved_model_dir": saved_model,
         "tflite_files": {"model_int8.tflite": tmp_path / "int8.tflite"},
         "vocabulary": Vocabulary.from_merges([]),
+        "documents": {"MODEL_CARD.md": tmp_path / "card.md"},
         "facts": {"metrics": {"perplexity": 12.5}},
     }
 
@@ -34,8 +36,9 @@ def test_a_release_holds_everything_and_says_so(tmp_path: Path, parts: dict) -> 
     }
     assert set(manifest["files"]) == {
         "saved_model.pb", "variables/variables.index", "tflite/model_int8.tflite",
-        "tokenizer/vocabulary.json", "tokenizer/merges.txt", "tokenizer/tokenizer.json",
+        "tokenizer/vocabulary.json", "tokenizer/merges.txt", "tokenizer/tokenizer.json", "MODEL_CARD.md",
     }  # fmt: skip
+    assert (published / "MODEL_CARD.md").read_text() == "# Card"
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path, parts: dict) -> None:

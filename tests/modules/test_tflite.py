@@ -8,7 +8,7 @@ from ai_edge_litert.compiled_model import CompiledModel
 from ai_edge_litert.tools import flatbuffer_utils
 
 from modules import tflite
-from modules.generation import LiteRTGenerator
+from modules.litert_model import LiteRTModel
 from tests.tiny_release import converted_release, reference_logits
 
 CACHES = ["kv_cache_k_0", "kv_cache_k_1", "kv_cache_v_0", "kv_cache_v_1"]
@@ -27,6 +27,9 @@ def test_signatures_have_litert_lms_names(precision: str) -> None:
         "prefill_4": (inputs, CACHES),
         "prefill_16": (inputs, CACHES),
     }
+    scoring = CompiledModel.from_file(tflite.scoring_file(converted_release()[0].tflite(precision)))
+    assert sorted(scoring.get_signature_list()) == ["decode", "prefill_16", "prefill_4", "score_32"]
+    assert list(scoring.get_output_tensor_details("score_32")["logits"]["shape"]) == [1, 32, 259]
     details = model.get_input_tensor_details("prefill_16")
     assert list(details["tokens"]["shape"]) == [1, 16]
     assert list(details["input_pos"]["shape"]) == [16]
@@ -37,9 +40,9 @@ def test_signatures_have_litert_lms_names(precision: str) -> None:
 @pytest.mark.parametrize(("precision", "tolerance"), [("float16", 0.02), ("int8", 0.4)])
 def test_logits_are_the_backbones(precision: str, tolerance: float) -> None:
     release, _ = converted_release()
-    generator = LiteRTGenerator(release.tflite(precision), release.tokenizer_json)
+    model = LiteRTModel(release.tflite(precision))
     token_ids = [258, 10, 11, 12, 200]
-    logits = np.stack([generator.decode(token_id, at) for at, token_id in enumerate(token_ids)])
+    logits = np.stack([model.decode(token_id, at) for at, token_id in enumerate(token_ids)])
     reference = reference_logits(token_ids)
     assert reference.std() > 1.5
     assert np.abs(logits - reference).max() < tolerance
@@ -47,11 +50,25 @@ def test_logits_are_the_backbones(precision: str, tolerance: float) -> None:
 
 @pytest.mark.parametrize(("precision", "bytes_a_weight"), [("float16", 2), ("int8", 1)])
 def test_the_token_table_is_stored_once(precision: str, bytes_a_weight: int) -> None:
-    content = Path(converted_release()[0].tflite(precision)).read_bytes()
-    buffers = flatbuffer_utils.read_model_from_bytearray(content).buffers
-    sizes = [len(buffer.data) for buffer in buffers if buffer.data is not None]
-    assert sizes.count(259 * 32 * bytes_a_weight) == 1
-    assert max(sizes) == 259 * 32 * bytes_a_weight
+    path = converted_release()[0].tflite(precision)
+    for file in (path, tflite.scoring_file(path)):
+        sizes = [len(data) for data in _buffers(file)]
+        assert sizes.count(259 * 32 * bytes_a_weight) == 1
+        assert max(sizes) == 259 * 32 * bytes_a_weight
+
+
+@pytest.mark.parametrize("precision", tflite.PRECISIONS)
+def test_the_shipped_file_has_the_weights_of_the_scoring_file(precision: str) -> None:
+    path = converted_release()[0].tflite(precision)
+    # What is smaller are constants of the signature that only the scoring file has.
+    weights = {data for data in _buffers(tflite.scoring_file(path)) if len(data) >= 256}
+    assert sum(map(len, weights)) > 25_000
+    assert weights <= set(_buffers(path))
+
+
+def _buffers(path: str) -> list[bytes]:
+    buffers = flatbuffer_utils.read_model_from_bytearray(Path(path).read_bytes()).buffers
+    return [bytes(buffer.data) for buffer in buffers if buffer.data is not None]
 
 
 def test_the_conversion_tells_its_time_and_leaves_nothing_else() -> None:

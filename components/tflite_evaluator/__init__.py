@@ -1,0 +1,1 @@
+"""Measures each TFLite file and holds it against its limit."""

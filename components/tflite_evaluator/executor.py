@@ -1,0 +1,74 @@
+"""Executor of TFLiteEvaluator."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact, artifact_utils
+from tfx.utils import path_utils
+
+from modules import gates, progress, tflite, tflite_gate
+from modules.tflite_measuring import TFLiteMeasurer
+
+PRECISIONS: dict[str, tflite.Precision] = {"model_fp16": "float16", "model_int8": "int8"}
+_SPLIT = "eval"
+_REPORT_EVERY = 16
+
+
+class Executor(base_executor.BaseExecutor):
+    """Measures the files one after another and writes what came out; a file that fails stops nothing here."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[artifact.Artifact]],
+        output_dict: dict[str, list[artifact.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Measures `model_fp16` and `model_int8` against `model`."""
+        settings = tflite_gate.TFLiteGateSettings.model_validate_json(exec_properties["settings"])
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        progress.report("TFLiteEvaluator", done=0, total=None, unit="documents")
+        measurer = TFLiteMeasurer(
+            path_utils.serving_model_path(model.uri),
+            artifact_utils.get_split_uri(input_dict["examples"], _SPLIT),
+            data_kind=exec_properties["data_kind"],
+            sequence_length=exec_properties["sequence_length"],
+            max_tokens=settings.max_tokens,
+            on_documents=_report,
+        )
+        figures = {
+            precision: measurer.measure(tflite.model_file(artifact_utils.get_single_uri(input_dict[key])))
+            for key, precision in PRECISIONS.items()
+        }
+        checks = {precision: tflite_gate.rise_check(precision, one, settings) for precision, one in figures.items()}
+        evaluation = artifact_utils.get_single_instance(output_dict["tflite_evaluation"])
+        gates.write_checks(evaluation.uri, checks.values())
+        tflite_gate.write_files(evaluation.uri, figures, checks, settings=settings)
+        evaluation.set_int_custom_property("blessed", int(tflite_gate.may_release(checks.values(), settings)))
+        _set_figures(evaluation, figures, checks)
+
+
+def _report(scored: int, documents: int) -> None:
+    # The SavedModel scores them first, then each file does.
+    models = 1 + len(PRECISIONS)
+    if scored % _REPORT_EVERY == 0 or scored == models * documents:
+        progress.report("TFLiteEvaluator", done=scored, total=models * documents, unit="documents")
+
+
+def _set_figures(
+    evaluation: artifact.Artifact,
+    figures: Mapping[tflite.Precision, tflite_gate.FileFigures],
+    checks: Mapping[tflite.Precision, gates.Check],
+) -> None:
+    numbers: dict[str, float] = {}
+    for precision, one in figures.items():
+        evaluation.set_int_custom_property("tokens", one.tokens)
+        evaluation.set_int_custom_property(f"passed_{precision}", int(checks[precision].passed))
+        numbers["perplexity_float"] = one.float_perplexity
+        numbers[f"perplexity_{precision}"] = one.perplexity
+        numbers[f"rise_{precision}"] = one.rise
+    for name, number in numbers.items():
+        # Of what is not finite `passed_<precision>` tells enough.
+        if math.isfinite(number):
+            evaluation.set_float_custom_property(name, number)

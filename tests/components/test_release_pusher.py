@@ -1,0 +1,100 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from tfx.dsl.components.base import base_executor
+from tfx.types import standard_artifacts
+
+from components.artifact_types import Report
+from components.release_pusher import executor
+from modules import tflite
+from tests.tiny_release import saved_release
+
+FILES = {
+    "float16": {"perplexity": 9.0, "passed": True, "released": True, "verdict": "within"},
+    "int8": {"perplexity": None, "passed": False, "released": False, "verdict": "not a number"},
+}
+
+
+def _inputs(folder: Path, *, files: dict | None, blessed: bool = True, model_blessed: bool = True) -> dict[str, list]:
+    inputs = {
+        "model": standard_artifacts.Model(),
+        "model_fp16": standard_artifacts.Model(),
+        "model_int8": standard_artifacts.Model(),
+        "model_blessing": standard_artifacts.ModelBlessing(),
+        "evaluation": standard_artifacts.ModelEvaluation(),
+        "tflite_evaluation": standard_artifacts.ModelEvaluation(),
+        "report": Report(),
+        "examples": standard_artifacts.Examples(),
+        "transform_graph": standard_artifacts.TransformGraph(),
+    }
+    for name, artifact in inputs.items():
+        artifact.uri = str(folder / name)
+    inputs["model"].uri = str(Path(saved_release().saved_model).parent)
+    for key in ("model_fp16", "model_int8"):
+        for path in (tflite.model_file(inputs[key].uri), tflite.scoring_file(tflite.model_file(inputs[key].uri))):
+            _write(path, key)
+    assets = folder / "transform_graph" / "transform_fn" / "assets"
+    _write(assets / "vocabulary.tsv", Path(saved_release().table).read_text())
+    _write(folder / "report" / "report.html", "<p>report")
+    _write(folder / "report" / "model_card.md", "# card")
+    if files is not None:
+        _write(folder / "tflite_evaluation" / "files.json", json.dumps(files))
+    inputs["tflite_evaluation"].set_int_custom_property("blessed", int(blessed))
+    inputs["model_blessing"].set_int_custom_property("blessed", int(model_blessed))
+    return {key: [artifact] for key, artifact in inputs.items()}
+
+
+def _write(path: str | Path, text: str) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def _push(folder: Path, **settings) -> list[Path]:
+    """Runs the executor; returns the releases, and checks that the output says the same."""
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = str(folder / "pushed")
+    context = base_executor.BaseExecutor.Context(
+        tmp_dir=str(folder / "tmp"), unique_id="1", pipeline_info=SimpleNamespace(id="tiny"), pipeline_run_id="run"
+    )
+    properties = {"push_directory": str(folder / "releases"), "push_directory_id": "1", "gate": "{}"}
+    executor.Executor(context).Do(_inputs(folder, **settings), {"pushed_model": [pushed]}, properties)
+    releases = list((folder / "releases").glob("*"))
+    assert pushed.get_int_custom_property("pushed") == len(releases)
+    return releases
+
+
+def test_only_the_file_that_passed_is_released_and_the_manifest_says_why(tmp_path: Path) -> None:
+    (release,) = _push(tmp_path, files=FILES)
+    assert [path.name for path in (release / "tflite").iterdir()] == ["model_fp16.tflite"]
+    assert (release / "tflite" / "model_fp16.tflite").read_text() == "model_fp16"
+    manifest = json.loads((release / "manifest.json").read_text())
+    assert manifest["tflite"] == FILES
+    assert "tflite/model_int8.tflite" not in manifest["files"]
+
+
+def test_without_a_file_that_passed_the_saved_model_ships_alone(tmp_path: Path) -> None:
+    (release,) = _push(tmp_path, files={name: {**one, "released": False} for name, one in FILES.items()})
+    assert list((release / "tflite").iterdir()) == []
+    assert (release / "saved_model.pb").is_file()
+
+
+def test_report_and_model_card_come_along(tmp_path: Path) -> None:
+    (release,) = _push(tmp_path, files=FILES)
+    assert (release / "report.html").read_text() == "<p>report"
+    assert (release / "MODEL_CARD.md").read_text() == "# card"
+    assert {"report.html", "MODEL_CARD.md"} <= json.loads((release / "manifest.json").read_text())["files"].keys()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"files": FILES, "blessed": False},
+        {"files": FILES, "model_blessed": False},
+        {"files": None},
+    ],
+    ids=["a file failed and stops the release", "the Evaluator said no", "files.json is missing"],
+)
+def test_nothing_is_pushed(tmp_path: Path, settings: dict) -> None:
+    assert _push(tmp_path, **settings) == []
