@@ -1,61 +1,117 @@
-"""The perplexity gate as a TFMA configuration, and its results as numbers."""
+"""How a model is measured on the eval split, by TFMA: what to compute, and the results as numbers."""
 
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
-from modules.perplexity_metric import CorpusPerplexity
+from modules import language_model_metrics as metrics
+from modules.errors import InputError
+from modules.evaluation_results import Change, Figures, Interval, SliceResult
+from modules.language_model_metrics import BASELINE, CANDIDATE
 
-CANDIDATE = "candidate"
-BASELINE = "baseline"
-PERPLEXITY = "perplexity"
 
-
-def eval_config(*, max_perplexity: float, max_regression: float) -> config_pb2.EvalConfig:
-    """Two thresholds on the corpus perplexity of the overall slice.
+def eval_config(*, strided: bool, slices: Sequence[str]) -> config_pb2.EvalConfig:
+    """What TFMA computes. It has no thresholds: `modules.perplexity_gate` holds the results against the limits.
 
     Args:
-        max_perplexity: Upper bound of the candidate's perplexity.
-        max_regression: Relative rise allowed against the baseline on the same data; ignored without a baseline.
+        strided: Whether windows overlap by half.
+        slices: Features by whose values the eval split is sliced.
     """
-    threshold = config_pb2.MetricThreshold(
-        value_threshold=config_pb2.GenericValueThreshold(upper_bound={"value": max_perplexity}),
-        change_threshold=config_pb2.GenericChangeThreshold(
-            direction=config_pb2.MetricDirection.LOWER_IS_BETTER, relative={"value": max_regression}
-        ),
-    )
+    signature = "evaluate_strided" if strided else "evaluate"
     metric = config_pb2.MetricConfig(
-        class_name=CorpusPerplexity.__name__,
-        module=CorpusPerplexity.__module__,
-        config=f'{{"name": "{PERPLEXITY}"}}',
-        per_slice_thresholds=[
-            config_pb2.PerSliceMetricThreshold(slicing_specs=[config_pb2.SlicingSpec()], threshold=threshold)
-        ],
+        class_name=metrics.LanguageModelMetrics.__name__, module=metrics.LanguageModelMetrics.__module__
     )
     return config_pb2.EvalConfig(
         model_specs=[
-            config_pb2.ModelSpec(name=CANDIDATE, signature_name="evaluate"),
-            config_pb2.ModelSpec(name=BASELINE, signature_name="evaluate", is_baseline=True),
+            config_pb2.ModelSpec(name=CANDIDATE, signature_name=signature),
+            config_pb2.ModelSpec(name=BASELINE, signature_name=signature, is_baseline=True),
         ],
-        slicing_specs=[config_pb2.SlicingSpec()],
+        slicing_specs=[config_pb2.SlicingSpec(), *(config_pb2.SlicingSpec(feature_keys=[name]) for name in slices)],
         metrics_specs=[config_pb2.MetricsSpec(metrics=[metric])],
     )
 
 
-def read_metrics(evaluation_dir: str) -> dict[str, float]:
-    """Overall figures of an evaluation.
+def read_slices(evaluation_dir: str) -> list[SliceResult]:
+    """Reads what TFMA wrote: the whole split first, then by feature and value."""
+    results = []
+    for row in tfma.load_metrics(evaluation_dir):
+        models: dict[str, dict[str, float]] = {CANDIDATE: {}, BASELINE: {}}
+        for metric in row.metric_keys_and_values:
+            if not metric.key.is_diff:
+                models[metric.key.model_name or CANDIDATE][metric.key.name] = metric.value.double_value.value
+        results.append(_slice_result(row.slice_key.single_slice_keys, models[CANDIDATE], models[BASELINE]))
+    return sorted(results, key=lambda result: (result.feature, _natural_order(result.value)))
 
-    Args:
-        evaluation_dir: Output folder of TFMA.
 
-    Returns:
-        `perplexity`, `perplexity_nats_per_token`, `perplexity_tokens`, and the same of the latest blessed model
-        with the prefix `baseline_` where there was one. The differences between them are left out.
+def _natural_order(value: str) -> tuple[float, str]:
+    """Sorts `64-127` before `1024-2047`, and names behind numbers."""
+    digits = re.match(r"\d+", value)
+    return (float(digits[0]) if digits else math.inf, value)
+
+
+def _slice_result(keys: Any, candidate: dict[str, float], baseline: dict[str, float]) -> SliceResult:
+    return SliceResult(
+        feature=keys[0].column if keys else "",
+        value=_text(getattr(keys[0], keys[0].WhichOneof("kind"))) if keys else "",
+        documents=round(candidate[metrics.DOCUMENTS]),
+        candidate=_figures(candidate),
+        baseline=_figures(baseline) if baseline else None,
+        change=Change(perplexity=candidate[metrics.CHANGE], perplexity_interval=_interval(candidate, metrics.CHANGE))
+        if baseline
+        else None,
+    )
+
+
+def _figures(values: dict[str, float]) -> Figures:
+    measured: dict[str, Any] = {}
+    for name in (metrics.PERPLEXITY, metrics.BITS_PER_BYTE, metrics.TOKEN_ACCURACY):
+        measured |= {name: values[name], f"{name}_interval": _interval(values, name)}
+    tokens, size_bytes = values[metrics.TOKENS], values[metrics.BYTES]
+    return Figures(**measured, tokens=round(tokens), bytes=round(size_bytes))
+
+
+def _interval(values: dict[str, float], name: str) -> Interval | None:
+    interval = (values[name + metrics.LOWER], values[name + metrics.UPPER])
+    return None if any(map(math.isnan, interval)) else interval
+
+
+def _text(value: bytes | int | float) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def examples_fingerprint(files: Iterable[str]) -> str:
+    """Identifies the examples in gzipped TFRecord files, whatever their order and their spread over files."""
+    total = 0
+    for record in tf.data.TFRecordDataset(sorted(files), compression_type="GZIP").as_numpy_iterator():
+        total += int.from_bytes(hashlib.sha256(record).digest(), "big")
+    return f"{total % (1 << 256):064x}"
+
+
+def check_baseline(saved_model_dir: str, files: Iterable[str], *, strided: bool) -> None:
+    """Makes sure that the baseline can be measured on this eval split, by scoring its first example.
+
+    Raises:
+        InputError: It cannot: it was trained on another kind of data, or exported by an earlier version.
     """
-    overall = next(row for row in tfma.load_metrics(evaluation_dir) if not row.slice_key.single_slice_keys)
-    figures = {}
-    for metric in overall.metric_keys_and_values:
-        if metric.key.is_diff:
-            continue
-        prefix = "baseline_" if metric.key.model_name == BASELINE else ""
-        figures[prefix + metric.key.name] = metric.value.double_value.value
-    return figures
+    cure = "Give the pipeline a new `name`: it starts without a baseline then."
+    signature = tf.saved_model.load(saved_model_dir).signatures.get("evaluate_strided" if strided else "evaluate")
+    figures = {metrics.NLL_SUM, metrics.NUM_TOKENS, metrics.NUM_CORRECT, metrics.NUM_BYTES}
+    if signature is None or not figures <= set(signature.structured_outputs):
+        raise InputError(
+            "the latest blessed model must tell nats, tokens, hits and bytes of a document to be compared with. "
+            f"Received: a model of an earlier version, {saved_model_dir}. {cure}"
+        )
+    for record in tf.data.TFRecordDataset(sorted(files), compression_type="GZIP").take(1):
+        try:
+            signature(examples=record[tf.newaxis])
+        except tf.errors.InvalidArgumentError as error:
+            raise InputError(
+                "the latest blessed model cannot score the eval data, so there is no comparing with it; it was trained "
+                f"on another `data.kind`. {cure} ({error.message.splitlines()[0]})"
+            ) from error

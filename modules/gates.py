@@ -53,7 +53,8 @@ class Check:
             return f"{self.metric}{of}: not measured ({self.limit_from})"
         within, beyond = ("within", "above") if self.bound == "at most" else ("at least", "below")
         verb = within if self.passed else "not a number for" if not math.isfinite(self.measured) else beyond
-        return f"{self.metric}{of}: {number(self.measured)} is {verb} {number(self.limit)} ({self.limit_from})"
+        measured, limit = _told_apart(self.measured, self.limit)
+        return f"{self.metric}{of}: {measured} is {verb} {limit} ({self.limit_from})"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,10 +86,11 @@ def verdict(
     blessed: bool,
     file_checks: Iterable[Check] = (),
     released: Mapping[str, bool] | None = None,
+    may_ship: bool = True,
 ) -> Verdict:
     """Says what was decided, and why; its `sentence` is for people.
 
-    `Blessed: every one of 5 gates passed; int8 is left out: perplexity of int8 155 is above 153 (evaluation.int8).`
+    `Blessed: every one of 5 gates passed; int8 is left out: rise in perplexity of int8 0.03 is above 0.02 (…).`
     `Refused: perplexity 152 is above 150 (evaluation.max_perplexity).`
 
     Args:
@@ -96,12 +98,16 @@ def verdict(
         blessed: Whether the Evaluator blessed the model.
         file_checks: Those of its TFLite files; one belongs to the precision that it names.
         released: Precision of a TFLite file to whether it ships.
+        may_ship: False where every file is needed and one failed.
     """
     checks = list(checks)
     if not blessed or failed(checks) or not checks:
         return Verdict(blessed=False, reason=_reasons(failed(checks)) or _without_reason(checks))
-    passed = "the one gate passed" if len(checks) == 1 else f"every one of {len(checks)} gates passed"
     file_failures = failed(file_checks)
+    if not may_ship:
+        reasons = _reasons(file_failures) or "a TFLite file failed"
+        return Verdict(blessed=False, reason=f"{reasons}, and nothing ships without it (evaluation.tflite.on_failure)")
+    passed = "the one gate passed" if len(checks) == 1 else f"every one of {len(checks)} gates passed"
     left_out = "".join(
         f"; {precision} is left out: {_reasons(_naming(precision, file_failures)) or 'it was not released'}"
         for precision, ships in (released or {}).items()
@@ -164,3 +170,12 @@ def _finite(row: dict[str, Any]) -> dict[str, Any]:
 def number(value: float) -> str:
     """At most four significant digits, and none after the point from a thousand on: `151.8`, `0.02`, `4,096`."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _told_apart(measured: float, limit: float) -> tuple[str, str]:
+    """Both as `number` has them, or with as many digits as it takes: 150.004 is above 150, and not 150 above 150."""
+    told = number(measured), number(limit)
+    digits = 5
+    while told[0] == told[1] and measured != limit and digits <= 17:
+        told, digits = (f"{measured:,.{digits}g}", f"{limit:,.{digits}g}"), digits + 1
+    return told

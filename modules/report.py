@@ -1,7 +1,7 @@
 """What a run's report holds; `report_sources` gathers it, `report_rendering` makes it a page and a model card.
 
-The classes of what other nodes wrote as JSON read it leniently: a key that is not shown here is no error, and NaN or
-infinity is None, as a missing value is.
+The classes of what the Trainer and the TFLiteEvaluator wrote as JSON read it leniently: a key that is not shown here is
+no error, and NaN or infinity is None, as a missing value is.
 """
 
 import dataclasses
@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pydantic
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator
 
+from modules.evaluation_results import Evaluation
 from modules.gates import Check, Verdict
 
 
@@ -19,79 +20,11 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _whole(ends: Any) -> Any:
-    return None if ends is None or None in map(_finite, ends) else ends
-
-
 Number = Annotated[float | None, AfterValidator(_finite)]
-# Both ends of a 95% confidence interval, or None where one is not known.
-Interval = Annotated[tuple[float, float] | None, BeforeValidator(_whole)]
 
 
 class _Facts(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore")
-
-
-class Quality(_Facts):
-    """How well a model predicts some documents."""
-
-    perplexity: Number = None
-    perplexity_interval: Interval = None
-    bits_per_byte: Number = None
-    bits_per_byte_interval: Interval = None
-    token_accuracy: Number = None
-    token_accuracy_interval: Interval = None
-    tokens: int | None = None
-    bytes: int | None = None
-
-
-class Change(_Facts):
-    """The candidate's perplexity relative to the baseline's: 0.03 is 3% worse."""
-
-    perplexity: Number = None
-    perplexity_interval: Interval = None
-
-
-class Slice(_Facts):
-    """A part of the eval split; `feature` is empty for the whole of it."""
-
-    feature: str
-    value: str
-    documents: int | None = None
-    candidate: Quality
-    baseline: Quality | None = None
-    change: Change | None = None
-
-    @property
-    def of(self) -> str:
-        """`source=scipy`, as a `Check` names it; empty for all documents."""
-        return f"{self.feature}={self.value}" if self.feature else ""
-
-    @property
-    def name(self) -> str:
-        """`source=scipy`, or `all documents`."""
-        return self.of or "all documents"
-
-
-class Evaluation(_Facts):
-    """The Evaluator's `metrics.json`; the first slice is the overall one."""
-
-    window: int
-    stride: int
-    eval_fingerprint: str
-    baseline_eval_fingerprint: str | None = None
-    same_tokenizer: bool | None = None
-    slices: tuple[Slice, ...] = Field(min_length=1)
-
-    @property
-    def overall(self) -> Slice:
-        """The whole eval split."""
-        return self.slices[0]
-
-    @property
-    def comparable(self) -> bool:
-        """Whether perplexities compare with the baseline's: those of different tokenizers do not."""
-        return self.overall.baseline is not None and self.same_tokenizer is not False
 
 
 class TrainingStep(_Facts):
@@ -99,7 +32,6 @@ class TrainingStep(_Facts):
 
     step: int
     loss: Number = None
-    learning_rate: Number = None
     tokens_per_second: Number = None
 
 
@@ -144,12 +76,10 @@ class TFLiteFile(_Facts):
     perplexity: Number = None
     float_perplexity: Number = None
     rise: Number = None
-    documents: int | None = None
-    tokens: int | None = None
+    documents: int
+    tokens: int
     greedy_agreement: GreedyAgreement | None = None
     decode_tokens_per_second: Number = None
-    size_bytes: int | None = None
-    passed: bool
     released: bool
 
 

@@ -1,6 +1,7 @@
 """A report's plots, as SVG that takes its colours from the page and so fits light and dark."""
 
 import io
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
@@ -13,7 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from modules import gates, report_words
-from modules.report import Evaluation, Quality, Slice, Training
+from modules.evaluation_results import Evaluation, Figures, SliceResult
+from modules.perplexity_gate import PERPLEXITY, REGRESSION
+from modules.report import Training
 from modules.report_text import visible
 
 MOST_SLICES = 40
@@ -78,14 +81,13 @@ def perplexity_plot(evaluation: Evaluation, checks: Sequence[gates.Check]) -> st
     Of very many slices the largest are shown.
     """
     slices = shown_slices(evaluation)
-    limits = perplexity_limits(checks)
+    limits = perplexity_limits(slices, checks)
 
     def draw(axes: Axes) -> None:
-        _draw_qualities(axes, [one.candidate for one in slices], offset=0.0, colour=_CANDIDATE, label="this model")
-        if evaluation.comparable:
-            baselines = [one.baseline or Quality() for one in slices]
-            _draw_qualities(axes, baselines, offset=0.28, colour=_BASELINE, label="latest blessed")
-        marks = [(limits[one.of], row) for row, one in enumerate(slices) if one.of in limits]
+        _draw_figures(axes, [one.candidate for one in slices], offset=0.0, colour=_CANDIDATE, label="this model")
+        if report_words.comparable(evaluation):
+            _draw_figures(axes, [one.baseline for one in slices], offset=0.28, colour=_BASELINE, label="latest blessed")
+        marks = [(limits[one.name], row) for row, one in enumerate(slices) if one.name in limits]
         if marks:
             axes.plot(
                 *zip(*marks, strict=True),
@@ -103,30 +105,39 @@ def perplexity_plot(evaluation: Evaluation, checks: Sequence[gates.Check]) -> st
     )
 
 
-def shown_slices(evaluation: Evaluation) -> list[Slice]:
+def shown_slices(evaluation: Evaluation) -> list[SliceResult]:
     """The overall slice, then at most `MOST_SLICES` others in the evaluation's order: the largest."""
     largest = sorted(evaluation.slices[1:], key=lambda one: -(one.documents or 0))[:MOST_SLICES]
     return [evaluation.overall, *(one for one in evaluation.slices[1:] if one in largest)]
 
 
-def perplexity_limits(checks: Sequence[gates.Check]) -> dict[str, float]:
-    """Upper limits of the perplexity by what they are of, as `Slice.of` names it."""
+def perplexity_limits(slices: Sequence[SliceResult], checks: Sequence[gates.Check]) -> dict[str, float]:
+    """The strictest upper limit of each slice's perplexity, by the slice's name.
+
+    A limit of the rise over a baseline is one of the perplexity too, where both have the same tokenizer.
+    """
+    baselines = {one.name: one.baseline.perplexity for one in slices if one.baseline}
     limits: dict[str, float] = {}
     for check in checks:
-        if check.metric == "perplexity" and check.bound == "at most":
-            limits[check.of] = min(check.limit, limits.get(check.of, check.limit))
+        limit = check.limit if check.metric == PERPLEXITY else math.inf
+        if check.metric == REGRESSION and check.of in baselines:
+            limit = baselines[check.of] * (1 + check.limit)
+        if math.isfinite(limit):
+            limits[check.of] = min(limit, limits.get(check.of, limit))
     return limits
 
 
-def _draw_qualities(axes: Axes, qualities: Sequence[Quality], *, offset: float, colour: str, label: str) -> None:
+def _draw_figures(axes: Axes, figures: Sequence[Figures | None], *, offset: float, colour: str, label: str) -> None:
     filled = colour == _CANDIDATE
-    for row, quality in enumerate(qualities):
-        if quality.perplexity_interval:
+    for row, one in enumerate(figures):
+        if one and one.perplexity_interval and all(map(math.isfinite, one.perplexity_interval)):
             axes.plot(
-                quality.perplexity_interval, [row + offset] * 2,
+                one.perplexity_interval, [row + offset] * 2,
                 color=colour, linewidth=2.5 if filled else 1.5, alpha=0.6, solid_capstyle="round",
             )  # fmt: skip
-    points = [(one.perplexity, row + offset) for row, one in enumerate(qualities) if one.perplexity is not None]
+    points = [
+        (one.perplexity, row + offset) for row, one in enumerate(figures) if one and math.isfinite(one.perplexity)
+    ]
     if points:
         axes.plot(
             *zip(*points, strict=True),
@@ -135,8 +146,8 @@ def _draw_qualities(axes: Axes, qualities: Sequence[Quality], *, offset: float, 
         )  # fmt: skip
 
 
-def _slice_axis(axes: Axes, slices: Sequence[Slice]) -> None:
-    axes.set_yticks(range(len(slices)), [_label(one.name) for one in slices])
+def _slice_axis(axes: Axes, slices: Sequence[SliceResult]) -> None:
+    axes.set_yticks(range(len(slices)), [_label(one.name or "all documents") for one in slices])
     axes.set_ylim(len(slices) - 0.4, -0.6)  # the first on top
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

@@ -53,6 +53,7 @@ def _contents(report: Report) -> dict[str, Any]:
         "notes": report_words.comparison(report),
         "change": report_words.change(report.evaluation),
         "training_words": report_words.training(report),
+        "files_words": report_words.files(report),
         "secrets": report_words.secrets(report.data),
         "model_facts": report_words.model_facts(report.model),
         "fingerprints": report_words.fingerprints(report),

@@ -11,10 +11,10 @@ import pydantic
 import tensorflow as tf
 
 from modules import gates
+from modules.evaluation_results import Evaluation
 from modules.report import (
     Data,
     DocumentSample,
-    Evaluation,
     LineageItem,
     Model,
     Report,
@@ -61,7 +61,7 @@ def gather(
         OSError: If a node's file is missing.
         pydantic.ValidationError: If one does not hold what it must.
     """
-    evaluation = Evaluation.model_validate_json(_text(artifacts["evaluation"], "metrics.json"))
+    evaluation = Evaluation.read(artifacts["evaluation"].folder)
     training = Training.model_validate_json(_text(artifacts["model_run"], "training.json"))
     tflite_files = _FILES.validate_json(_text(artifacts["tflite_evaluation"], "files.json"))
     model_checks = [
@@ -74,6 +74,7 @@ def gather(
         blessed=Path(artifacts["blessing"].folder, "BLESSED").is_file(),
         file_checks=file_checks,
         released={precision: file.released for precision, file in tflite_files.items()},
+        may_ship=artifacts["tflite_evaluation"].properties.get("blessed") != 0,
     )
     shown = without_folders({name: value for name, value in configuration.items() if name != "workspace"})
     return Report(

@@ -1,5 +1,6 @@
 """Numbers and foreign text as a report shows them, in HTML and in Markdown."""
 
+import math
 import re
 import unicodedata
 
@@ -22,8 +23,8 @@ class MarkdownText(str):
 
 
 def number(value: float | None) -> str:
-    """`151.8`, or words where there is none."""
-    return NOT_MEASURED if value is None else gates.number(value).replace("-", "−")
+    """`151.8`, or words where there is none, or none that is finite."""
+    return NOT_MEASURED if value is None or not math.isfinite(value) else gates.number(value).replace("-", "−")
 
 
 def count(value: int | None) -> str:
@@ -33,17 +34,17 @@ def count(value: int | None) -> str:
 
 def interval(ends: tuple[float, float] | None) -> str:
     """`149.1 to 154.6`, or nothing."""
-    return f"{number(ends[0])} to {number(ends[1])}" if ends else ""
+    return f"{number(ends[0])} to {number(ends[1])}" if ends and all(map(math.isfinite, ends)) else ""
 
 
 def share(value: float | None) -> str:
     """`31.2%`."""
-    return NOT_MEASURED if value is None else f"{value:.1%}"
+    return NOT_MEASURED if value is None or not math.isfinite(value) else f"{value:.1%}"
 
 
 def change(value: float | None) -> str:
     """A relative change with its sign: `+3.0%`, `−80.9%`, `+0.04%`."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return NOT_MEASURED
     digits = 1 if abs(value) >= 0.001 or value == 0 else 3
     return f"{value:+.{digits}%}".replace("-", "−")
@@ -51,7 +52,7 @@ def change(value: float | None) -> str:
 
 def change_interval(ends: tuple[float, float] | None) -> str:
     """`−81.5% to −80.1%`, or nothing."""
-    return f"{change(ends[0])} to {change(ends[1])}" if ends else ""
+    return f"{change(ends[0])} to {change(ends[1])}" if ends and all(map(math.isfinite, ends)) else ""
 
 
 def size(value: int | None) -> str:

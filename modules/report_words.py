@@ -1,7 +1,11 @@
 """What a report says in sentences and short tables; a part that there is not is left out."""
 
+import math
+import statistics
+
 from modules import report_text
-from modules.report import Data, Evaluation, Model, Report, Slice, Training
+from modules.evaluation_results import Evaluation, SliceResult
+from modules.report import Data, Model, Report, Training
 from modules.report_text import count, number, visible
 
 
@@ -15,35 +19,37 @@ def comparison(report: Report) -> list[str]:
     if evaluation.overall.baseline is None:
         notes.append("There is no blessed model yet to compare with.")
         return notes
-    if evaluation.same_tokenizer is False:
+    if not comparable(evaluation):
         notes.append(
             "The latest blessed model has another tokenizer: perplexities of the two do not compare, bits per byte do."
         )
-    if evaluation.baseline_eval_fingerprint not in (None, evaluation.eval_fingerprint):
+    if evaluation.new_eval_data:
         notes.append("The eval data is not what the latest blessed model was held against when it was blessed.")
     return notes
 
 
+def comparable(evaluation: Evaluation) -> bool:
+    """Whether perplexities compare with the baseline's: those of different tokenizers do not."""
+    return evaluation.overall.baseline is not None and evaluation.same_tokenizer is not False
+
+
 def change(evaluation: Evaluation) -> tuple[str, str]:
-    """How the model differs from the latest blessed one, and in what: `("−4.0%", "−6.0% to −2.0% in perplexity")`."""
-    overall = evaluation.overall
-    if overall.baseline is None:
+    """How the model differs from the latest blessed one: `("−4.0%", "−6.0% to −2.0% against the latest blessed")`."""
+    change = evaluation.overall.change
+    if evaluation.overall.baseline is None or change is None:
         return "first", "nothing blessed yet to compare with"
-    if not evaluation.comparable:
-        now, before = overall.candidate.bits_per_byte, overall.baseline.bits_per_byte
-        relative = None if now is None or not before else now / before - 1
-        return report_text.change(relative), "in bits per byte, as the tokenizer changed"
-    if overall.change is None:
-        return report_text.NOT_MEASURED, "against the latest blessed"
-    ends = report_text.change_interval(overall.change.perplexity_interval)
-    return report_text.change(overall.change.perplexity), f"{ends} against the latest blessed".strip()
+    in_what = "against the latest blessed" if comparable(evaluation) else "in bits per byte, as the tokenizer changed"
+    ends = report_text.change_interval(change.perplexity_interval)
+    return report_text.change(change.perplexity), f"{ends} {in_what}".strip()
 
 
 def training(report: Report) -> str:
-    """`1,334,016 parameters from a random start, 3,200 steps. Training loss from 8.3 at step 10 to 4.84 …`."""
+    """`1,334,016 parameters from a random start, 3,200 steps at 7,800 tokens a second. Training loss from 8.3 …`."""
     start = f"from the preset {report.model.preset}" if report.model.preset else "from a random start"
     steps = f", {report.training.loss[-1].step:,} steps" if report.training.loss else ""
-    return f"{count(report.model.parameters)} parameters {start}{steps}. {loss(report.training)}".strip()
+    speeds = [point.tokens_per_second for point in report.training.loss if point.tokens_per_second is not None]
+    speed = f" at {number(statistics.median(speeds))} tokens a second" if speeds else ""
+    return f"{count(report.model.parameters)} parameters {start}{steps}{speed}. {loss(report.training)}".strip()
 
 
 def loss(training: Training) -> str:
@@ -59,17 +65,31 @@ def loss(training: Training) -> str:
 def perplexity(evaluation: Evaluation) -> str:
     """`Perplexity in all: 151.8. Of 4 slices source=python (120) is lowest and source=scipy (170) highest.`"""
 
-    def value(one: Slice) -> float:
-        return one.candidate.perplexity or 0.0
+    def value(one: SliceResult) -> float:
+        return one.candidate.perplexity
 
     words = f"Perplexity in all: {number(evaluation.overall.candidate.perplexity)}."
-    measured = [one for one in evaluation.slices[1:] if one.candidate.perplexity is not None]
+    measured = [one for one in evaluation.slices[1:] if math.isfinite(one.candidate.perplexity)]
     if len(measured) < 2:
         return words
     lowest, highest = min(measured, key=value), max(measured, key=value)
     return (
         f"{words} Of {len(measured)} slices {visible(lowest.name)} ({number(value(lowest))}) is lowest and "
         f"{visible(highest.name)} ({number(value(highest))}) highest."
+    )
+
+
+def files(report: Report) -> str:
+    """On what the TFLite files were measured, which may be less than the whole eval split."""
+    measured = [file.measured for file in report.files if file.measured]
+    if not measured:
+        return "The TFLite files were not measured."
+    one = measured[0]
+    return (
+        f"The TFLite files are measured on {count(one.documents)} documents of the eval split ({count(one.tokens)} "
+        f"tokens), where the SavedModel has a perplexity of {number(one.float_perplexity)}; the rise is against that. "
+        "Greedy agreement: mean number of tokens until a file's greedy text leaves the SavedModel's. Tokens a second: "
+        "decoding with the KV cache on the machine of the run."
     )
 
 

@@ -1,6 +1,7 @@
 """A run's artifacts on disk, as the nodes write them: what the tests of the report share."""
 
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from modules import gates
 from modules.bucketed_documents import serialized_example
+from modules.evaluation_results import METRICS_FILE, Evaluation
 from modules.gates import Check
 from modules.report_sources import SourceArtifact
 
@@ -29,7 +31,11 @@ REFUSED = Check(
     metric="perplexity", measured=152.0, limit=150.0, bound="at most", limit_from="evaluation.max_perplexity"
 )
 INT8_FAILED = Check(
-    metric="perplexity of int8", measured=130.0, limit=122.4, bound="at most", limit_from="evaluation.tflite.int8"
+    metric="rise in perplexity of int8",
+    measured=0.083,
+    limit=0.02,
+    bound="at most",
+    limit_from="evaluation.tflite.max_rise.int8",
 )
 
 
@@ -54,6 +60,13 @@ def evaluation_slice(source: str, perplexity: float | None, baseline: float | No
     }  # fmt: skip
 
 
+def evaluation(*slices: dict[str, Any], **facts: Any) -> Evaluation:
+    """An evaluation as it is after writing and reading."""
+    with tempfile.TemporaryDirectory() as folder:
+        _write_json(Path(folder, METRICS_FILE), _metrics(slices, facts))
+        return Evaluation.read(folder)
+
+
 def write_artifacts(
     folder: Path,
     *,
@@ -72,11 +85,7 @@ def write_artifacts(
     _write_json(folder / "model_run" / "training.json", {**TRAINING, **(training or {})})
     gates.write_checks(folder / "task_evaluation", [])
     gates.write_checks(folder / "evaluation", checks)
-    facts = {
-        "window": 32, "stride": 32, "eval_fingerprint": "e1e1", "baseline_eval_fingerprint": None,
-        "same_tokenizer": None, "slices": list(slices or [evaluation_slice("", 120.0)]), **(metrics or {}),
-    }  # fmt: skip
-    _write_json(folder / "evaluation" / "metrics.json", facts)
+    _write_json(folder / "evaluation" / METRICS_FILE, _metrics(slices or [evaluation_slice("", 120.0)], metrics or {}))
     (folder / "blessing").mkdir()
     (folder / "blessing" / ("BLESSED" if blessed else "NOT_BLESSED")).touch()
     gates.write_checks(folder / "tflite_evaluation", [] if int8_released else [INT8_FAILED])
@@ -104,24 +113,31 @@ PROPERTIES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 TRAINING: dict[str, Any] = {
     "parameters": 1_334_016,
-    "loss": [{"step": 10, "loss": 8.25, "learning_rate": 1e-3, "tokens_per_second": 7000.0},
-             {"step": 300, "loss": 4.84, "learning_rate": 0.0, "tokens_per_second": 7100.0}],
+    "loss": [{"step": 10, "loss": 8.25, "tokens_per_second": 7000.0},
+             {"step": 300, "loss": 4.84, "tokens_per_second": 7100.0}],
     "validation": [{"step": 300, "loss": 4.9}],
     "perplexity_before": None,
     "samples": [{"prompt": "Roses", "before": " qzx qzx", "after": " are red."}],
 }  # fmt: skip
 
 
+def _metrics(slices: Sequence[dict[str, Any]], facts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "window": 32, "stride": 32, "eval_fingerprint": "e1e1", "baseline_eval_fingerprint": None,
+        "same_tokenizer": None, "slices": list(slices), **facts,
+    }  # fmt: skip
+
+
 def _tflite_files(int8_released: bool) -> dict[str, Any]:
     measured = {
         "float_perplexity": 120.0, "documents": 20, "tokens": 1000,
         "greedy_agreement": {"prompts": 16, "tokens": 64, "mean": 60.5, "least": 13, "whole": 14},
-        "decode_tokens_per_second": 410.0, "size_bytes": 1,
+        "decode_tokens_per_second": 410.0,
     }  # fmt: skip
     return {
-        "float16": {**measured, "perplexity": 120.0, "rise": 0.0, "passed": True, "released": True},
+        "float16": {**measured, "perplexity": 120.0, "rise": 0.0, "released": True},
         "int8": {
-            **measured, "perplexity": 130.0, "rise": 0.083, "passed": int8_released, "released": int8_released
+            **measured, "perplexity": 130.0, "rise": 0.083, "released": int8_released
         },
     }  # fmt: skip
 

@@ -1,12 +1,69 @@
-"""PerplexityEvaluator: TFX's Evaluator whose artifacts carry the measured values."""
+"""PerplexityEvaluator: TFX's Evaluator, decided by `modules.gates` and with its figures in ML Metadata."""
 
-from tfx.components import Evaluator
-from tfx.dsl.components.base import executor_spec
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import channel, component_spec, standard_artifacts
 
 from components.perplexity_evaluator import executor
 
 
-class PerplexityEvaluator(Evaluator):
-    """The stock Evaluator; only its executor also writes perplexities to the artifact's properties."""
+class PerplexityEvaluatorSpec(component_spec.ComponentSpec):
+    """Interface of PerplexityEvaluator."""
 
+    PARAMETERS: dict[str, Any] = {
+        "eval_config": component_spec.ExecutionParameter(type=tfma.EvalConfig),
+        "example_splits": component_spec.ExecutionParameter(type=str, optional=True),
+        "gate": component_spec.ExecutionParameter(type=str),
+        "window": component_spec.ExecutionParameter(type=int),
+        "strided": component_spec.ExecutionParameter(type=int),
+    }
+    INPUTS = {
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
+        "task_evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "baseline_model": component_spec.ChannelParameter(type=standard_artifacts.Model, optional=True),
+        "baseline_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing, optional=True),
+    }
+    OUTPUTS = {
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+    }
+
+
+class PerplexityEvaluator(base_beam_component.BaseBeamComponent):
+    """Measures as TFX's Evaluator does, with TFMA, and blesses a model that passed every check.
+
+    `evaluation` holds TFMA's results, `metrics.json` (`modules.evaluation_results`) and `checks.json`
+    (`modules.gates`); the principal figures are its custom properties. `blessing` is as TFX's Evaluator writes it.
+    """
+
+    SPEC_CLASS = PerplexityEvaluatorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
+
+    def __init__(
+        self, *, eval_config: tfma.EvalConfig, gate: str, window: int, strided: bool, **inputs: channel.BaseChannel
+    ):
+        """Wires the component.
+
+        Args:
+            eval_config: `evaluation.eval_config`, what to compute.
+            gate: JSON of the PerplexityGateSettings.
+            window: The model's context length, for the record.
+            strided: Whether windows overlap by half.
+            **inputs: `examples`, `model`, `model_run`, `task_evaluation`, and what the candidate is compared with:
+                `baseline_model` and `baseline_blessing`.
+        """
+        super().__init__(
+            PerplexityEvaluatorSpec(
+                eval_config=eval_config,
+                gate=gate,
+                window=window,
+                strided=int(strided),
+                evaluation=channel.Channel(type=standard_artifacts.ModelEvaluation),
+                blessing=channel.Channel(type=standard_artifacts.ModelBlessing),
+                **inputs,
+            )
+        )

@@ -1,24 +1,136 @@
 """Executor of PerplexityEvaluator."""
 
+import json
+import math
+import os
+from pathlib import Path
 from typing import Any
 
+from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as evaluator_executor
+from tfx.dsl.io import fileio
 from tfx.types import artifact, artifact_utils
+from tfx.utils import io_utils, path_utils
 
-from modules import evaluation
+from modules import evaluation, gates
+from modules.evaluation_results import Evaluation
+from modules.perplexity_gate import PerplexityGateSettings
+from modules.vocabulary import TABLE_NAME
+
+EVAL_FINGERPRINT = "eval_fingerprint"
+
+_Artifacts = dict[str, list[artifact.Artifact]]
 
 
 class Executor(evaluator_executor.Executor):
-    """Runs TFX's Evaluator, then copies its figures to where metadata queries find them."""
+    """Runs TFX's Evaluator for the figures, then holds them against the limits."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[artifact.Artifact]],
-        output_dict: dict[str, list[artifact.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """Evaluates; `perplexity`, `baseline_perplexity`, `nats_per_token` and `tokens` become properties."""
+    def Do(self, input_dict: _Artifacts, output_dict: _Artifacts, exec_properties: dict[str, Any]) -> None:
+        """Measures, writes `metrics.json` and `checks.json`, and blesses where all checks passed.
+
+        Raises:
+            InputError: The baseline cannot be measured on this data.
+        """
+        files = _eval_files(input_dict)
+        strided = bool(exec_properties["strided"])
+        if input_dict.get("baseline_model"):
+            evaluation.check_baseline(_saved_model(input_dict["baseline_model"]), files, strided=strided)
         super().Do(input_dict, output_dict, exec_properties)
+
         evaluated = artifact_utils.get_single_instance(output_dict["evaluation"])
-        for name, value in evaluation.read_metrics(evaluated.uri).items():
+        measured = _measured(input_dict, evaluated.uri, files, exec_properties)
+        checks = _gate(exec_properties).check(measured, _perplexity_before(input_dict))
+        measured.write(evaluated.uri)
+        gates.write_checks(evaluated.uri, checks)
+        _set_properties(evaluated, measured)
+
+        tasks = gates.read_checks(artifact_utils.get_single_uri(input_dict["task_evaluation"]))
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        _bless(blessing, input_dict, passed=not gates.failed([*checks, *tasks]))
+        blessing.set_string_custom_property(EVAL_FINGERPRINT, measured.eval_fingerprint)
+
+
+def _gate(exec_properties: dict[str, Any]) -> PerplexityGateSettings:
+    return PerplexityGateSettings.model_validate_json(exec_properties["gate"])
+
+
+def _eval_files(input_dict: _Artifacts) -> list[str]:
+    return fileio.glob(io_utils.all_files_pattern(artifact_utils.get_split_uri(input_dict["examples"], "eval")))
+
+
+def _saved_model(models: list[artifact.Artifact]) -> str:
+    return path_utils.serving_model_path(artifact_utils.get_single_uri(models))
+
+
+def _measured(
+    input_dict: _Artifacts, evaluation_dir: str, files: list[str], exec_properties: dict[str, Any]
+) -> Evaluation:
+    window = exec_properties["window"]
+    same_tokenizer = None
+    if input_dict.get("baseline_model"):
+        tables = (
+            os.path.join(_saved_model(input_dict[key]), "assets", TABLE_NAME) for key in ("model", "baseline_model")
+        )
+        same_tokenizer = len({Path(table).read_bytes() for table in tables}) == 1
+    earlier = input_dict.get("baseline_blessing")
+    return Evaluation(
+        window=window,
+        stride=-(-window // 2) if exec_properties["strided"] else window,
+        eval_fingerprint=evaluation.examples_fingerprint(files),
+        baseline_eval_fingerprint=(earlier[0].get_string_custom_property(EVAL_FINGERPRINT) or None)
+        if earlier
+        else None,
+        same_tokenizer=same_tokenizer,
+        slices=evaluation.read_slices(evaluation_dir),
+    )
+
+
+def _perplexity_before(input_dict: _Artifacts) -> float | None:
+    path = os.path.join(artifact_utils.get_single_uri(input_dict["model_run"]), "training.json")
+    return json.loads(Path(path).read_text(encoding="utf-8"))["perplexity_before"]
+
+
+def _set_properties(evaluated: artifact.Artifact, measured: Evaluation) -> None:
+    overall = measured.overall
+    figures = {
+        "perplexity": overall.candidate.perplexity,
+        "bits_per_byte": overall.candidate.bits_per_byte,
+        "token_accuracy": overall.candidate.token_accuracy,
+    }
+    if overall.candidate.perplexity_interval:
+        figures |= dict(
+            zip(("perplexity_lower", "perplexity_upper"), overall.candidate.perplexity_interval, strict=True)
+        )
+    if overall.baseline and overall.change:
+        figures["baseline_perplexity"] = overall.baseline.perplexity
+        figures["baseline_bits_per_byte"] = overall.baseline.bits_per_byte
+        figures["perplexity_change"] = overall.change.perplexity
+    for name, value in figures.items():
+        if math.isfinite(value):  # ML Metadata cannot hold what is not; the checks tell
             evaluated.set_float_custom_property(name, value)
+    for name, count in (
+        ("documents", overall.documents),
+        ("tokens", overall.candidate.tokens),
+        ("window", measured.window),
+        ("stride", measured.stride),
+    ):
+        evaluated.set_int_custom_property(name, count)
+    evaluated.set_string_custom_property(EVAL_FINGERPRINT, measured.eval_fingerprint)
+
+
+def _bless(blessing: artifact.Artifact, input_dict: _Artifacts, *, passed: bool) -> None:
+    """Writes what TFX's Evaluator writes where thresholds are set, so that its resolvers and its Pusher understand."""
+    model = artifact_utils.get_single_instance(input_dict["model"])
+    blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
+    if input_dict.get("baseline_model"):
+        baseline = artifact_utils.get_single_instance(input_dict["baseline_model"])
+        blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, baseline.uri)
+        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline.id)
+    name, value = (
+        (constants.BLESSED_FILE_NAME, constants.BLESSED_VALUE)
+        if passed
+        else (constants.NOT_BLESSED_FILE_NAME, constants.NOT_BLESSED_VALUE)
+    )
+    io_utils.write_string_file(os.path.join(blessing.uri, name), "")
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, value)

@@ -1,21 +1,55 @@
+import json
 import math
 from pathlib import Path
 
 import pytest
 
-from modules import gates
-from modules.gates import Check, verdict
+from modules.gates import Check, failed, read_checks, verdict, write_checks
 from tests.report_example import INT8_FAILED, PASSED, REFUSED
 
 
-@pytest.mark.parametrize("measured", [None, math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("bound", ["at most", "at least"])
-def test_what_is_not_a_number_never_passes(tmp_path: Path, measured: float | None, bound: str) -> None:
-    check = Check(metric="perplexity", measured=measured, limit=1.0, bound=bound, limit_from="x")
-    assert not check.passed
-    gates.write_checks(tmp_path, [check])
-    (read,) = gates.read_checks(tmp_path)
-    assert not read.passed
+def check(measured: float | None, limit: float = 150.0, bound: str = "at most") -> Check:
+    return Check(metric="perplexity", measured=measured, limit=limit, bound=bound, limit_from="evaluation.x")
+
+
+@pytest.mark.parametrize(
+    ("one", "passed", "sentence"),
+    [
+        (check(149.0), True, "perplexity: 149 is within 150 (evaluation.x)"),
+        (check(150.0), True, "perplexity: 150 is within 150 (evaluation.x)"),
+        (check(152.0), False, "perplexity: 152 is above 150 (evaluation.x)"),
+        (check(150.004), False, "perplexity: 150.004 is above 150 (evaluation.x)"),
+        (check(None), False, "perplexity: not measured (evaluation.x)"),
+        (check(math.nan), False, "perplexity: nan is not a number for 150 (evaluation.x)"),
+        (check(math.inf), False, "perplexity: inf is not a number for 150 (evaluation.x)"),
+        (check(-math.inf), False, "perplexity: -inf is not a number for 150 (evaluation.x)"),
+        (check(0.31, 0.25, "at least"), True, "perplexity: 0.31 is at least 0.25 (evaluation.x)"),
+        (check(0.2, 0.25, "at least"), False, "perplexity: 0.2 is below 0.25 (evaluation.x)"),
+        (check(math.inf, 0.25, "at least"), False, "perplexity: inf is not a number for 0.25 (evaluation.x)"),
+        (check(1.0, math.nan), False, "perplexity: 1 is above nan (evaluation.x)"),
+    ],
+)
+def test_a_check_passes_only_on_a_number_within_its_limit(one: Check, passed: bool, sentence: str) -> None:
+    assert one.passed is passed
+    assert one.sentence == sentence
+    assert failed([one]) == ([] if passed else [one])
+
+
+def test_what_is_written_is_json_for_everyone_and_fails_again_when_read(tmp_path: Path) -> None:
+    checks = [check(149.0), check(math.nan)]
+    write_checks(tmp_path, checks)
+    text = (tmp_path / "checks.json").read_text()
+    assert "NaN" not in text
+    assert [row["passed"] for row in json.loads(text)] == [True, False]
+    again = read_checks(tmp_path)
+    assert again[0] == checks[0]
+    assert again[1].measured is None
+    assert failed(again) == again[1:]
+
+
+def test_without_checks_there_is_nothing_to_read(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"checks\.json"):
+        read_checks(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +85,18 @@ def test_files_that_are_left_out_are_named_with_their_reason() -> None:
     released = {"float16": True, "int8": False}
     assert verdict([PASSED], blessed=True, file_checks=[INT8_FAILED], released=released).sentence == (
         "Blessed: the one gate passed; "
-        "int8 is left out: perplexity of int8 130 is above 122.4 (evaluation.tflite.int8)."
+        "int8 is left out: rise in perplexity of int8 0.083 is above 0.02 (evaluation.tflite.max_rise.int8)."
     )
     assert verdict([PASSED], blessed=True, released=released).sentence == (
         "Blessed: the one gate passed; int8 is left out: it was not released."
     )
     # Of a refused model no file ships, which goes without saying.
     assert "int8" not in verdict([REFUSED], blessed=False, file_checks=[INT8_FAILED], released=released).sentence
+
+
+def test_where_every_file_is_needed_one_that_failed_stops_the_release() -> None:
+    decided = verdict([PASSED], blessed=True, file_checks=[INT8_FAILED], released={"int8": False}, may_ship=False)
+    assert decided.sentence == (
+        "Refused: rise in perplexity of int8 0.083 is above 0.02 (evaluation.tflite.max_rise.int8), "
+        "and nothing ships without it (evaluation.tflite.on_failure)."
+    )

@@ -1,17 +1,13 @@
 import re
 import xml.etree.ElementTree as ElementTree
-from typing import Any
 
 from modules.gates import Check
-from modules.report import Evaluation, Training
+from modules.perplexity_gate import PERPLEXITY, REGRESSION
+from modules.report import Training
 from modules.report_figures import MOST_SLICES, loss_plot, perplexity_limits, perplexity_plot, shown_slices
-from tests.report_example import HOSTILE, PASSED, TRAINING, evaluation_slice
+from tests.report_example import HOSTILE, PASSED, TRAINING, evaluation, evaluation_slice
 
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-def evaluation(*slices: dict[str, Any], **facts: Any) -> Evaluation:
-    return Evaluation.model_validate({"window": 32, "stride": 32, "eval_fingerprint": "e", "slices": slices, **facts})
 
 
 def texts(svg: str) -> list[str]:
@@ -48,17 +44,26 @@ def test_what_was_not_measured_has_a_row_without_a_point() -> None:
 
 
 def test_limits_by_slice_the_strictest_counts() -> None:
-    def check(limit: float, of: str = "", bound: Any = "at most", metric: str = "perplexity") -> Check:
-        return Check(metric=metric, measured=1.0, limit=limit, bound=bound, of=of, limit_from="x")
+    def at_most(limit: float, metric: str = PERPLEXITY, of: str = "") -> Check:
+        return Check(metric=metric, measured=1.0, limit=limit, bound="at most", of=of, limit_from="x")
 
-    checks = [check(150), check(140), check(90, of="source=scipy"), check(3, bound="at least"), check(2, metric="bleu")]
-    assert perplexity_limits(checks) == {"": 140, "source=scipy": 90}
+    slices = evaluation(evaluation_slice("", 120.0, 100.0), evaluation_slice("scipy", 80.0, 200.0)).slices
+    assert perplexity_limits(
+        slices,
+        [
+            at_most(150.0),
+            at_most(0.25, REGRESSION),  # 25% above 100
+            at_most(90.0, of="source=scipy"),
+            at_most(0.5, REGRESSION, of="source=scipy"),  # 50% above 200
+            at_most(0.1, "share of continuations"),
+        ],
+    ) == {"": 125.0, "source=scipy": 90.0}
 
 
 def test_of_very_many_slices_the_largest_are_drawn() -> None:
     slices = [{**evaluation_slice(f"s{number}", 10.0), "documents": number} for number in range(60)]
     shown = shown_slices(evaluation(evaluation_slice("", 10.0), *slices))
-    assert [one.name for one in shown[:2]] == ["all documents", "source=s20"]
+    assert [one.name for one in shown[:2]] == ["", "source=s20"]
     assert (len(shown), shown[-1].name) == (MOST_SLICES + 1, "source=s59")
 
 

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from modules import report_rendering, report_sources
 from modules.gates import Check
 from modules.report import Report
-from tests.report_example import CONFIGURATION, HOSTILE, PASSED, REFUSED, evaluation_slice, write_artifacts
+from tests.report_example import CONFIGURATION, HOSTILE, PASSED, REFUSED, evaluation_slice, quality, write_artifacts
 
 VOID = {"meta", "br", "wbr", "link", "img", "input", "hr"}
 
@@ -131,10 +131,8 @@ def test_the_verdict_comes_first(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_said_in_words(tmp_path: Path) -> None:
-    bare = {
-        "feature": "", "value": "",
-        "candidate": {"perplexity": None}, "baseline": {"perplexity": float("nan")},
-    }  # fmt: skip
+    nothing = dict.fromkeys(("perplexity", "bits_per_byte", "token_accuracy"))
+    bare = {**evaluation_slice("", None), "candidate": {**quality(None), **nothing}}
     report = gathered(
         tmp_path,
         slices=[bare],

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import tensorflow as tf
 from modules import report_sources
 from modules.bucketed_documents import serialized_example
 from modules.report import Report, Split
-from tests.report_example import CONFIGURATION, REFUSED, evaluation_slice, write_artifacts
+from tests.report_example import CONFIGURATION, REFUSED, write_artifacts
 
 
 def gathered(folder: Path, **settings: Any) -> Report:
@@ -50,10 +51,19 @@ def test_a_file_that_failed_stays_behind_alone(tmp_path: Path) -> None:
 
 def test_not_a_number_is_no_value(tmp_path: Path) -> None:
     nan = float("nan")  # which Python's json writes and reads, although it is not JSON
-    one = evaluation_slice("", nan)
-    one["candidate"]["bits_per_byte_interval"] = [1.8, None]
-    candidate = gathered(tmp_path, slices=[one]).evaluation.overall.candidate
-    assert (candidate.perplexity, candidate.perplexity_interval, candidate.bits_per_byte_interval) == (None, None, None)
+    training = gathered(tmp_path, training={"perplexity_before": nan, "loss": [{"step": 1, "loss": nan}]}).training
+    assert training.perplexity_before is None
+    assert training.loss[0].loss is None
+
+
+def test_where_every_file_is_needed_nothing_ships(tmp_path: Path) -> None:
+    artifacts = write_artifacts(tmp_path, int8_released=False)
+    stopped = dataclasses.replace(artifacts["tflite_evaluation"], properties={"blessed": 0})
+    report = report_sources.gather(
+        {**artifacts, "tflite_evaluation": stopped}, pipeline="poems", run="run 7", configuration=CONFIGURATION
+    )
+    assert "nothing ships without it" in report.verdict.sentence
+    assert [file.released for file in report.files] == [False, False, False]
 
 
 @pytest.mark.parametrize("name", ["evaluation/metrics.json", "evaluation/checks.json", "model_run/training.json"])
