@@ -7,11 +7,13 @@ limit and whether that was met. Nothing ships whose checks are missing or did no
 import dataclasses
 import json
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 CHECKS_FILE = "checks.json"
+_REASONS_TOLD = 3
 
 Bound = Literal["at most", "at least"]
 
@@ -51,7 +53,67 @@ class Check:
             return f"{self.metric}{of}: not measured ({self.limit_from})"
         within, beyond = ("within", "above") if self.bound == "at most" else ("at least", "below")
         verb = within if self.passed else "not a number for" if not math.isfinite(self.measured) else beyond
-        return f"{self.metric}{of}: {_number(self.measured)} is {verb} {_number(self.limit)} ({self.limit_from})"
+        measured, limit = _told_apart(self.measured, self.limit)
+        return f"{self.metric}{of}: {measured} is {verb} {limit} ({self.limit_from})"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the gates decided about a model.
+
+    Attributes:
+        blessed: Whether it may ship.
+        reason: Why, without a full stop: `perplexity 152 is above 150 (evaluation.max_perplexity)`.
+    """
+
+    blessed: bool
+    reason: str
+
+    @property
+    def word(self) -> str:
+        """`Blessed` or `Refused`."""
+        return "Blessed" if self.blessed else "Refused"
+
+    @property
+    def sentence(self) -> str:
+        """`Refused: perplexity 152 is above 150 (evaluation.max_perplexity).`"""
+        return f"{self.word}: {self.reason}."
+
+
+def verdict(
+    checks: Iterable[Check],
+    *,
+    blessed: bool,
+    file_checks: Iterable[Check] = (),
+    released: Mapping[str, bool] | None = None,
+    may_ship: bool = True,
+) -> Verdict:
+    """Says what was decided, and why; its `sentence` is for people.
+
+    `Blessed: every one of 5 gates passed; int8 is left out: rise in perplexity of int8 0.03 is above 0.02 (…).`
+    `Refused: perplexity 152 is above 150 (evaluation.max_perplexity).`
+
+    Args:
+        checks: Those of the model itself.
+        blessed: Whether the Evaluator blessed the model.
+        file_checks: Those of its TFLite files; one belongs to the precision that it names.
+        released: Precision of a TFLite file to whether it ships.
+        may_ship: False where every file is needed and one failed.
+    """
+    checks = list(checks)
+    if not blessed or failed(checks) or not checks:
+        return Verdict(blessed=False, reason=_reasons(failed(checks)) or _without_reason(checks))
+    file_failures = failed(file_checks)
+    if not may_ship:
+        reasons = _reasons(file_failures) or "a TFLite file failed"
+        return Verdict(blessed=False, reason=f"{reasons}, and nothing ships without it (evaluation.tflite.on_failure)")
+    passed = "the one gate passed" if len(checks) == 1 else f"every one of {len(checks)} gates passed"
+    left_out = "".join(
+        f"; {precision} is left out: {_reasons(_naming(precision, file_failures)) or 'it was not released'}"
+        for precision, ships in (released or {}).items()
+        if not ships
+    )
+    return Verdict(blessed=True, reason=passed + left_out)
 
 
 def failed(checks: Iterable[Check]) -> list[Check]:
@@ -78,12 +140,42 @@ def read_checks(folder: str | Path) -> list[Check]:
     return [Check(**{name: value for name, value in row.items() if name != "passed"}) for row in rows]
 
 
+def _reasons(failures: Sequence[Check]) -> str:
+    told = ", and ".join(_clause(check) for check in failures[:_REASONS_TOLD])
+    more = len(failures) - _REASONS_TOLD
+    return f"{told}, and {more} more" if more > 0 else told
+
+
+def _clause(check: Check) -> str:
+    # Within a sentence that has a colon already.
+    name = f"{check.metric} of {check.of}" if check.of else check.metric
+    return name + check.sentence.removeprefix(f"{name}:")
+
+
+def _without_reason(checks: Sequence[Check]) -> str:
+    return "the Evaluator did not bless it, although every check passed" if checks else "nothing was checked"
+
+
+def _naming(precision: str, checks: Iterable[Check]) -> list[Check]:
+    word = re.compile(rf"\b{re.escape(precision)}\b")
+    return [check for check in checks if word.search(f"{check.metric} {check.of}")]
+
+
 def _finite(row: dict[str, Any]) -> dict[str, Any]:
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
     }
 
 
-def _number(value: float) -> str:
-    """At most four significant digits after the leading ones: `151.8`, `0.02`, `4,096`."""
+def number(value: float) -> str:
+    """At most four significant digits, and none after the point from a thousand on: `151.8`, `0.02`, `4,096`."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _told_apart(measured: float, limit: float) -> tuple[str, str]:
+    """Both as `number` has them, or with as many digits as it takes: 150.004 is above 150, and not 150 above 150."""
+    told = number(measured), number(limit)
+    digits = 5
+    while told[0] == told[1] and measured != limit and digits <= 17:
+        told, digits = (f"{measured:,.{digits}g}", f"{limit:,.{digits}g}"), digits + 1
+    return told

@@ -1,0 +1,50 @@
+"""Executor of RunReport."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact, artifact_utils
+
+from modules import report_rendering, report_sources
+from modules.mlmd_values import plain_values
+from modules.report_sources import SourceArtifact
+
+PAGE = "report.html"
+CARD = "model_card.md"
+
+
+class Executor(base_executor.BaseExecutor):
+    """Gathers what the nodes wrote and renders it."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[artifact.Artifact]],
+        output_dict: dict[str, list[artifact.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes the page and the model card.
+
+        Raises:
+            OSError: A node did not write what the report tells of.
+        """
+        output = artifact_utils.get_single_instance(output_dict["report"])
+        report = report_sources.gather(
+            # The resolver of the baseline gives an empty list where nothing was blessed yet.
+            {name: _source(artifacts[0]) for name, artifacts in input_dict.items() if artifacts},
+            pipeline=self._context.pipeline_info.id,
+            run=self._context.pipeline_run_id,
+            configuration=json.loads(exec_properties["configuration"]),
+        )
+        folder = Path(output.uri)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / PAGE).write_text(report_rendering.render_html(report), encoding="utf-8")
+        (folder / CARD).write_text(report_rendering.render_markdown(report), encoding="utf-8")
+        output.set_string_custom_property("verdict", report.verdict.sentence)
+        output.set_int_custom_property("blessed", int(report.verdict.blessed))
+
+
+def _source(one: artifact.Artifact) -> SourceArtifact:
+    properties = plain_values(one.mlmd_artifact.custom_properties)
+    return SourceArtifact(id=one.id, type=one.type_name, folder=Path(one.uri), properties=properties)

@@ -1,0 +1,110 @@
+"""A report as one self-contained HTML page, and as the Markdown of a model card.
+
+In both templates whatever is not marked as markup is escaped, so that a document's `<script>` stays text.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from modules import report_text, report_words
+from modules.report import Report
+from modules.report_figures import MOST_SLICES, loss_plot, perplexity_plot
+
+_FOLDER = Path(__file__).parent / "report_templates"
+_PAGE, _CARD, _STYLE = "report.html.jinja", "model_card.md.jinja", "report.css"
+# What the result depends on besides code; see `pipeline.code_fingerprint`.
+TEMPLATES = tuple(_FOLDER / name for name in (_PAGE, _CARD, _STYLE))
+_FORMATS = {
+    name: getattr(report_text, name)
+    for name in ("number", "count", "interval", "share", "change", "change_interval", "size")
+}
+
+
+def render_html(report: Report) -> str:
+    """One page that needs no network, runs no script, and fits a phone, light and dark."""
+    template = _environment(autoescape=True, finalize=_shown_in_html).get_template(_PAGE)
+    page = template.render(
+        **_contents(report),
+        figures={
+            "loss": loss_plot(report.training),
+            "perplexity": perplexity_plot(report.evaluation, report.checks),
+        },
+        style=(_FOLDER / _STYLE).read_text(encoding="utf-8"),
+        most_slices=MOST_SLICES,
+    )
+    return page + "\n"
+
+
+def render_markdown(report: Report) -> str:
+    """A model card: Hugging Face's front matter with what is known, then the same as the page in tables."""
+    environment = _environment(autoescape=False, finalize=_shown_in_markdown)
+    environment.filters["code_block"] = report_text.code_block
+    front_matter = report_text.MarkdownText(_as_yaml(_front_matter(report)))
+    return environment.get_template(_CARD).render(**_contents(report), front_matter=front_matter) + "\n"
+
+
+def _contents(report: Report) -> dict[str, Any]:
+    """What both templates show besides the report's own figures."""
+    return {
+        "report": report,
+        "notes": report_words.comparison(report),
+        "change": report_words.change(report.evaluation),
+        "training_words": report_words.training(report),
+        "files_words": report_words.files(report),
+        "secrets": report_words.secrets(report.data),
+        "model_facts": report_words.model_facts(report.model),
+        "fingerprints": report_words.fingerprints(report),
+        "configuration": _as_yaml(report.configuration),
+    }
+
+
+def _environment(**settings: Any) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        **settings,
+    )
+    environment.filters.update(_FORMATS)
+    return environment
+
+
+def _shown_in_html(value: Any) -> Any:
+    if value is None:
+        return report_text.NOT_MEASURED
+    is_markup = hasattr(value, "__html__")  # `|safe`, and what a macro returns
+    return report_text.visible(value) if isinstance(value, str) and not is_markup else value
+
+
+def _shown_in_markdown(value: Any) -> str:
+    if isinstance(value, report_text.MarkdownText):
+        return value
+    return report_text.markdown(report_text.NOT_MEASURED if value is None else str(value))
+
+
+def _front_matter(report: Report) -> dict[str, Any]:
+    """What a model card's metadata may say; licence and author are not known here, and so are left out."""
+    cleaning = report.configuration["data"].get("cleaning") or {}
+    languages = cleaning.get("languages")
+    return {
+        **({"language": list(languages)} if languages else {}),
+        "library_name": "keras-hub",
+        "pipeline_tag": "text-generation",
+        "tags": ["gpt2", "text-generation", "tensorflow", "tflite", "tfx"],
+        "metrics": ["perplexity"],
+    }
+
+
+def _as_yaml(settings: Any) -> str:
+    return yaml.safe_dump(_plain(settings), allow_unicode=True, sort_keys=False, width=100).strip()
+
+
+def _plain(value: Any) -> Any:
+    """The same of plain dictionaries and lists, which are all that YAML knows."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
