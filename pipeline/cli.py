@@ -104,7 +104,7 @@ def check_data(settings: PipelineConfig) -> None:
 
 def check_model(settings: PipelineConfig) -> None:
     """Makes sure that what the configuration asks for can be trained; raises InputError where it cannot."""
-    from modules import tokenizer_files
+    from modules import task_evaluation, tokenizer_files
 
     if settings.data.kind == "preference":
         raise InputError(
@@ -113,6 +113,24 @@ def check_model(settings: PipelineConfig) -> None:
     tokenizer_files.fingerprint(settings.tokenizer.settings())
     settings.model.fingerprint()
     tokenizer_files.check_fits(settings.tokenizer.settings(), settings.model.preset)
+    task_evaluation.check_tasks(settings.evaluation.tasks, data_kind=settings.data.kind)
+    check_slices(settings)
+
+
+def check_slices(settings: PipelineConfig) -> None:
+    """Makes sure that the eval split can be sliced as asked; raises InputError where it cannot."""
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    contract = Path(__file__).parents[1] / "schemas" / f"{settings.data.kind}.pbtxt"
+    schema = text_format.Parse(contract.read_text(encoding="utf-8"), schema_pb2.Schema())
+    features = [feature.name for feature in schema.feature]
+    for name in settings.evaluation.sliced_by:
+        if name not in features:
+            raise InputError(
+                f"`evaluation.slices` and `slice_limits` take features of schemas/{contract.name}: "
+                f"{', '.join(features)}. Received: {name!r}."
+            )
 
 
 def run_to_end(request: "RunRequest") -> "Run":

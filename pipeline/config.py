@@ -19,6 +19,7 @@ from modules.prompt_templates import TemplateName
 from modules.records import Kind
 from modules.task_evaluation import Tasks, TaskSettings
 from modules.text_sources import TFDS_PREFIX, DataSource
+from modules.tflite_gate import TFLiteGateSettings
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = RECIPES / "documentation.yaml"
@@ -186,6 +187,7 @@ class EvaluationConfig(PerplexityGateSettings):
     )
     memorisation: MemorisationSettings = MemorisationSettings.model_validate({})
     tasks: Tasks = ()
+    tflite: TFLiteGateSettings = TFLiteGateSettings.model_validate({})
 
     @property
     def gate(self) -> PerplexityGateSettings:

@@ -1,7 +1,6 @@
 """The DAG, from text to release: the same for LocalDagRunner and for Vertex Pipelines."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,11 +32,13 @@ from components.resolver_strategies import (
     LatestOtherBlessedModelStrategy,
     LatestOtherBlessedStatisticsStrategy,
 )
+from components.run_report.component import RunReport
 from components.task_evaluator.component import TaskEvaluator
 from components.text_example_gen.component import TextExampleGen
 from components.text_transform.component import TextTransform
 from components.text_validator.component import TextValidator
 from components.tflite_converter.component import TFLiteConverter
+from components.tflite_evaluator.component import TFLiteEvaluator
 from modules import evaluation
 from pipeline.code_fingerprint import ROOT, code_fingerprint
 from pipeline.config import PipelineConfig, Stage
@@ -223,11 +224,10 @@ def _token_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> _
 
 def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, tokens: _Tokens) -> list[BaseNode]:
     """From tokens to a release."""
-    transform_graph = tokens.transform.outputs["transform_graph"]
     trainer = Trainer(
         run_fn="modules.training.run_fn",
         examples=tokens.transform.outputs["transformed_examples"],
-        transform_graph=transform_graph,
+        transform_graph=tokens.transform.outputs["transform_graph"],
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
         eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
         custom_config={
@@ -238,15 +238,22 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, toke
         },
     )
     trainer.add_upstream_node(tokens.gate)
-    model = trainer.outputs["model"]
+    fingerprint_code(trainer, modules=["modules.training"])
+    *evaluating, evaluator = _evaluating_nodes(config, placement, data, trainer)
+    return [trainer, *evaluating, evaluator, *_releasing_nodes(config, placement, data, tokens, trainer, evaluator)]
 
+
+def _evaluating_nodes(
+    config: PipelineConfig, placement: Placement, data: _Data, trainer: Trainer
+) -> list[BaseComponent | Resolver]:
+    """What decides whether the model is blessed; the Evaluator comes last."""
+    model = trainer.outputs["model"]
     baseline = Resolver(
         strategy_class=LatestOtherBlessedModelStrategy if placement.own_strategies else LatestBlessedModelStrategy,
         model=Channel(type=Model),
         model_blessing=Channel(type=ModelBlessing),
         **({CANDIDATE_KEY: model} if placement.own_strategies else {}),
     ).with_id("LatestBlessedModel")
-
     tasks = TaskEvaluator(
         examples=data.examples,
         model=model,
@@ -265,26 +272,56 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, toke
         window=config.model.context_length,
         strided=config.evaluation.strided,
     ).with_id("Evaluator")
+    fingerprint_code(tasks, evaluator)
+    return [baseline, tasks, evaluator]
 
-    converter = TFLiteConverter(model=model, context_length=config.model.context_length)
-    pusher = ReleasePusher(
-        push_directory=placement.push_directory,
-        push_directory_id=placement.push_directory_id,
-        gate=json.dumps(config.evaluation.model_dump()),
-        model=model,
-        model_blessing=evaluator.outputs["blessing"],
-        model_fp16=converter.outputs["model_fp16"],
-        model_int8=converter.outputs["model_int8"],
-        evaluation=evaluator.outputs["evaluation"],
-        examples=data.examples,
-        transform_graph=transform_graph,
-    ).with_id("Pusher")
+
+def _releasing_nodes(
+    config: PipelineConfig,
+    placement: Placement,
+    data: _Data,
+    tokens: _Tokens,
+    trainer: Trainer,
+    evaluator: PerplexityEvaluator,
+) -> list[BaseNode]:
+    """From a model, blessed or not, to its TFLite files, their gate, the report and the release."""
+    converter = TFLiteConverter(model=trainer.outputs["model"], context_length=config.model.context_length)
     # A model that is not blessed is not worth converting first.
     converter.add_upstream_node(evaluator)
-
-    fingerprint_code(evaluator, converter, pusher)
-    fingerprint_code(trainer, modules=["modules.training"])
-    return [trainer, baseline, evaluator, converter, pusher]
+    subject = {"model": trainer.outputs["model"], "examples": data.examples, **converter.outputs}
+    tflite_evaluator = TFLiteEvaluator(
+        **subject,
+        settings=config.evaluation.tflite.model_dump_json(),
+        data_kind=config.data.kind,
+        sequence_length=config.model.context_length,
+    )
+    found = {
+        "evaluation": evaluator.outputs["evaluation"],
+        "tflite_evaluation": tflite_evaluator.outputs["tflite_evaluation"],
+    }
+    report = RunReport(
+        **subject,
+        **found,
+        configuration=config.model_dump_json(exclude={"workspace"}),
+        transformed_examples=tokens.transform.outputs["transformed_examples"],
+        model_run=trainer.outputs["model_run"],
+        task_evaluation=evaluator.inputs["task_evaluation"],
+        blessing=evaluator.outputs["blessing"],
+        baseline_model=evaluator.inputs["baseline_model"],
+    ).with_id("Report")
+    pusher = ReleasePusher(
+        **subject,
+        **found,
+        push_directory=placement.push_directory,
+        push_directory_id=placement.push_directory_id,
+        gate=config.evaluation.model_dump_json(),
+        model_blessing=evaluator.outputs["blessing"],
+        report=report.outputs["report"],
+        transform_graph=tokens.transform.outputs["transform_graph"],
+    ).with_id("Pusher")
+    fingerprint_code(converter, tflite_evaluator, pusher)
+    fingerprint_code(report, data_files=sorted((ROOT / "modules" / "report_templates").iterdir()))
+    return [converter, tflite_evaluator, report, pusher]
 
 
 def fingerprint_code(*nodes: BaseComponent, modules: Iterable[str] = (), data_files: Iterable[Path] = ()) -> None:

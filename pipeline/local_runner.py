@@ -38,8 +38,11 @@ NODES = (
     "TokenGate",
     "Trainer",
     "LatestBlessedModel",
+    "TaskEvaluator",
     "Evaluator",
     "TFLiteConverter",
+    "TFLiteEvaluator",
+    "Report",
     "Pusher",
 )
 
@@ -90,7 +93,7 @@ def run(request: RunRequest) -> None:
     from tfx.orchestration.portable import runtime_parameter_utils
     from tfx.proto.orchestration import pipeline_pb2
 
-    from modules import release, text_sources, tokenizer_files
+    from modules import release, task_evaluation, text_sources, tokenizer_files
     from pipeline.dag import Placement, create_pipeline
 
     config = request.config
@@ -101,6 +104,7 @@ def run(request: RunRequest) -> None:
         data_directory=str((config.workspace / "tfds").absolute()),
         data_fingerprint=text_sources.fingerprint(config.data.to_source()),
         preset_fingerprint=config.model.fingerprint(),
+        task_fingerprint=task_evaluation.fingerprint(config.evaluation.tasks),
         push_directory_id=release.directory_id(config.push_directory),
         tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.settings()),
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(config.metadata_path.absolute())),

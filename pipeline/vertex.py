@@ -29,7 +29,7 @@ def compile_pipeline(config: PipelineConfig, output: Path, *, image: str, pipeli
     except ImportError as error:
         raise InputError("compiling needs kfp: install the extra, `tfx-gpt2[cloud]`.") from error
 
-    from modules import text_sources, tokenizer_files
+    from modules import task_evaluation, text_sources, tokenizer_files
     from pipeline.dag import Placement, create_pipeline
 
     if output.suffix not in (".yaml", ".yml"):
@@ -43,6 +43,7 @@ def compile_pipeline(config: PipelineConfig, output: Path, *, image: str, pipeli
         data_directory=f"{root}/tfds",
         data_fingerprint=text_sources.fingerprint(config.data.to_source()),
         preset_fingerprint=config.model.fingerprint(),
+        task_fingerprint=task_evaluation.fingerprint(config.evaluation.tasks),
         push_directory_id="",
         tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.settings()),
         project=Path(),  # in the image the project is the working directory

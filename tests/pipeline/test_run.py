@@ -15,7 +15,7 @@ from tests.conftest import RESOLVERS, Checkout, FinishedRun
 ALL = {
     "Contract", "TextExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "AnomalyGate", "Transform",
     "TokenContract", "TokenStatistics", "TokenValidator", "TokenGate",
-    "Trainer", "Evaluator", "TFLiteConverter", "Pusher",
+    "Trainer", "TaskEvaluator", "Evaluator", "TFLiteConverter", "TFLiteEvaluator", "Report", "Pusher",
 }  # fmt: skip
 
 
