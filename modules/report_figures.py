@@ -3,6 +3,7 @@
 import io
 import math
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -67,7 +68,7 @@ def loss_plot(training: Training) -> str:
         axes.set_ylabel("loss, nats a token")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axes.yaxis.set_major_locator(MaxNLocator(6))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axes.grid(axis="y")
         axes.legend(loc="upper right")
 
@@ -107,7 +108,7 @@ def perplexity_plot(evaluation: Evaluation, checks: Sequence[gates.Check]) -> st
 
 def shown_slices(evaluation: Evaluation) -> list[SliceResult]:
     """The overall slice, then at most `MOST_SLICES` others in the evaluation's order: the largest."""
-    largest = sorted(evaluation.slices[1:], key=lambda one: -(one.documents or 0))[:MOST_SLICES]
+    largest = sorted(evaluation.slices[1:], key=lambda one: -one.documents)[:MOST_SLICES]
     return [evaluation.overall, *(one for one in evaluation.slices[1:] if one in largest)]
 
 
@@ -176,7 +177,7 @@ def _label(name: str) -> str:
 
 
 def _svg(draw: Callable[[Axes], None], *, height: int, name: str, title: str, description: str) -> str:
-    """Draws one pair of axes.
+    """Draws one pair of axes as an `<svg>` element.
 
     Args:
         draw: Draws into them.
@@ -186,7 +187,9 @@ def _svg(draw: Callable[[Axes], None], *, height: int, name: str, title: str, de
         description: Likewise.
     """
     # A point of matplotlib's is a unit of the view box, which the page scales.
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+        # Only widths are measured with matplotlib's font; the browser draws the text.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(_WIDTH / 72, height / 72), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure.add_subplot())

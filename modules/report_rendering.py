@@ -3,6 +3,7 @@
 In both templates whatever is not marked as markup is escaped, so that a document's `<script>` stays text.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +89,9 @@ def _shown_in_markdown(value: Any) -> str:
 
 def _front_matter(report: Report) -> dict[str, Any]:
     """What a model card's metadata may say; licence and author are not known here, and so are left out."""
-    cleaning = report.configuration["data"].get("cleaning") or {}
-    languages = cleaning.get("languages")
+    languages = report.configuration["data"]["cleaning"]["languages"]
     return {
-        **({"language": list(languages)} if languages else {}),
+        **({"language": languages} if languages else {}),
         "library_name": "keras-hub",
         "pipeline_tag": "text-generation",
         "tags": ["gpt2", "text-generation", "tensorflow", "tflite", "tfx"],
@@ -99,12 +99,5 @@ def _front_matter(report: Report) -> dict[str, Any]:
     }
 
 
-def _as_yaml(settings: Any) -> str:
-    return yaml.safe_dump(_plain(settings), allow_unicode=True, sort_keys=False, width=100).strip()
-
-
-def _plain(value: Any) -> Any:
-    """The same of plain dictionaries and lists, which are all that YAML knows."""
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+def _as_yaml(settings: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(settings), allow_unicode=True, sort_keys=False, width=100).strip()

@@ -119,7 +119,7 @@ def _data(artifacts: Mapping[str, SourceArtifact], settings: Mapping[str, Any]) 
     source = settings["source"]
     return Data(
         source=source if isinstance(source, str) else ", ".join(source),
-        kind=properties.get("data_kind", "text"),
+        kind=properties["data_kind"],
         prompt_template=properties.get("prompt_template"),
         input_fingerprint=properties["input_fingerprint"],
         splits=tuple(
@@ -137,7 +137,7 @@ def _data(artifacts: Mapping[str, SourceArtifact], settings: Mapping[str, Any]) 
             for name, number in properties.items()
             if name.startswith(_DROPPED) and number
         },
-        secrets=json.loads(_text(examples, "counts.json")).get("secrets", {}),
+        secrets=json.loads(_text(examples, "counts.json"))["secrets"],
         samples=tuple(_samples(examples.folder)),
     )
 
@@ -174,7 +174,7 @@ def shortened(text: str, characters: int) -> str:
 def _model(model: SourceArtifact, settings: Mapping[str, Any], training: Training) -> Model:
     sizes = json.loads(_text(model, "preset/config.json"))["config"]
     return Model(
-        preset=settings.get("preset"),
+        preset=settings["preset"],
         parameters=training.parameters,
         **{name: sizes[name] for name in ("num_layers", "num_heads", "hidden_dim", "vocabulary_size")},
         context_length=settings["context_length"],
