@@ -22,7 +22,8 @@ NEW_TOKENS = 64
 _PROMPTS = 16
 # Of plain text a prompt is the beginning of a document: about a line.
 _PROMPT_CHARACTERS = 64
-_BATCH = 64
+# A document may have 16 MiB.
+_BATCH = 16
 _DECODES = 64
 _TIMES = 3
 _COMPARED_TOKENS = 64
@@ -102,16 +103,16 @@ class TFLiteMeasurer:
         documents, whole_split = read_documents(split_dir, tokenizer, data_kind=data_kind, max_tokens=max_tokens)
         scored = itertools.count(1)
         self._count_document = lambda: on_documents(next(scored), len(documents))
-        signatures = tf.saved_model.load(saved_model_dir).signatures
+        model = tf.saved_model.load(saved_model_dir)  # the signatures live as long as it does
         texts = [document.prompt for document in documents if document.prompt][:_PROMPTS]
         self.reference = Reference(
             documents=documents,
             whole_split=whole_split,
-            nll_sum=self._float_nll(signatures["evaluate"], documents),
+            nll_sum=self._float_nll(model.signatures["evaluate"], documents),
             prompts=[
                 [self._end_of_text_id, *ids] for ids in tokenizer.tokenize(tf.constant(texts, tf.string)).to_list()
             ],
-            continuations=_greedy(signatures["generate"], texts),
+            continuations=_greedy(model.signatures["generate"], texts),
         )
 
     def measure(self, tflite_path: str) -> FileFigures:
