@@ -7,6 +7,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from modules import gates
+from modules.evaluation_results import Evaluation
 from modules.packing import LENGTHS_FILE, unpacked_useful_share
 from modules.release import MANIFEST
 from pipeline.config import PipelineConfig
@@ -15,13 +17,20 @@ from pipeline.run_view import clock
 
 DROPPED = "dropped_"
 SPLITS = ("train", "eval", "test")
+# What decides, and by which output: each holds a `checks.json`.
+EVALUATIONS = (
+    ("TaskEvaluator", "task_evaluation"),
+    ("Evaluator", "evaluation"),
+    ("TFLiteEvaluator", "tflite_evaluation"),
+)
+TFLITE_NAMES = {"float16": "model_fp16.tflite", "int8": "model_int8.tflite"}
 
 
 def print_summary(run: Run, config: PipelineConfig, console: Console) -> None:
     """Prints what a run did and what it decided."""
     print_data(run, console)
-    console.print(Group(*_packing(run, config), _gate(run, config), *_release(run), _times(run)))
-    console.print(_verdict(run, config))
+    console.print(Group(*_packing(run, config), *_perplexity(run), *_gates(run), *_release(run), _times(run)))
+    console.print(_verdict(run), soft_wrap=True)
 
 
 def print_data(run: Run, console: Console) -> None:
@@ -90,28 +99,63 @@ def _warnings(run: Run) -> list[Text]:
     return [Text.assemble(("warning", "bold yellow"), f"  {warning}") for warning in warnings]
 
 
-def _gate(run: Run, config: PipelineConfig) -> RenderableType:
-    table = _table("Perplexity", "model", "measured", "limit")
-    table.add_row("this run", _number(run.perplexity), _number(config.evaluation.max_perplexity))
-    if run.baseline_perplexity is None:
-        table.add_row("latest blessed", "none yet", "")
-    else:
-        limit = run.baseline_perplexity * (1 + config.evaluation.max_regression)
-        table.add_row("latest blessed", _number(run.baseline_perplexity), _number(limit))
-    return table
+def _perplexity(run: Run) -> list[RenderableType]:
+    """The candidate beside the latest blessed model."""
+    evaluated = run.output("Evaluator", "evaluation")
+    if evaluated is None:
+        return []
+    evaluation = Evaluation.read(evaluated.uri)
+    overall = evaluation.overall
+    table = _table("Perplexity", "model", "perplexity", "95% interval", "bits a byte", "tokens right")
+    for name, figures in (("this run", overall.candidate), ("latest blessed", overall.baseline)):
+        if figures is None:
+            table.add_row(name, "none yet")
+            continue
+        ends = figures.perplexity_interval
+        table.add_row(
+            name,
+            _number(figures.perplexity),
+            f"{_number(ends[0])} to {_number(ends[1])}" if ends else "",
+            f"{figures.bits_per_byte:.3f}",
+            f"{figures.token_accuracy:.1%}",
+        )
+    notes = []
+    if evaluation.new_eval_data:
+        notes.append("The eval data is not that of the latest blessed model's own run; both were measured on this one.")
+    if evaluation.same_tokenizer is False:
+        notes.append("The latest blessed model has another tokenizer: the two are compared by bits per byte.")
+    return [table, *(Text(note) for note in notes)]
+
+
+def _gates(run: Run) -> list[RenderableType]:
+    """Every limit, and what was held against it."""
+    table = _table("Gates", "gate", "measured", "", "limit", "")
+    for node, output in EVALUATIONS:
+        evaluated = run.output(node, output)
+        for check in gates.read_checks(evaluated.uri) if evaluated else []:
+            of = f" of {check.of}" if check.of else ""
+            mark = Text("✔", style="green") if check.passed else Text("✘", style="bold red")
+            measured = "-" if check.measured is None else gates.number(check.measured)
+            table.add_row(f"{check.metric}{of}", measured, check.bound, gates.number(check.limit), mark)
+    return [table] if table.row_count else []
 
 
 def _release(run: Run) -> list[RenderableType]:
     if run.release is None or not (run.release / MANIFEST).is_file():
         return []
-    files = json.loads((run.release / MANIFEST).read_text(encoding="utf-8"))["files"]
-    table = _table("Release", "part", "size")
+    manifest = json.loads((run.release / MANIFEST).read_text(encoding="utf-8"))
+    table = _table("Release", "part", "size", "perplexity", "tokens/s")
     parts: dict[str, int] = {}
-    for name, file in files.items():
-        part = name if name.startswith("tflite/") else "tokenizer/" if name.startswith("tokenizer/") else "SavedModel"
+    for name, file in manifest["files"].items():
+        folder, slash, _ = name.partition("/")
+        part = name if folder == "tflite" else "tokenizer/" if folder == "tokenizer" else "SavedModel"
+        if not slash and name.endswith((".html", ".md")):
+            part = name
         parts[part] = parts.get(part, 0) + file["size_bytes"]
     for part, size_bytes in sorted(parts.items()):
-        table.add_row(part, f"{size_bytes / 1e6:.1f} MB")
+        figures = next((row for name, row in manifest["tflite"].items() if part.endswith(TFLITE_NAMES[name])), None)
+        measured = (f"{figures['perplexity']:,.2f}", f"{figures['decode_tokens_per_second']:,.0f}") if figures else ()
+        table.add_row(part, f"{size_bytes / 1e6:.1f} MB", *measured)
     return [table]
 
 
@@ -123,17 +167,14 @@ def _times(run: Run) -> RenderableType:
     return table
 
 
-def _verdict(run: Run, config: PipelineConfig) -> RenderableType:
+def _verdict(run: Run) -> RenderableType:
+    report = run.output("Report", "report")
+    lines: list[Text] = []
+    if report:
+        lines = [Text(report.properties["verdict"]), Text(f"report: {relative(Path(report.uri, 'report.html'))}")]
     if run.release:
-        return Text.assemble(("PUSHED", "bold green"), f"  {relative(run.release)}")
-    reasons = []
-    if run.perplexity is None or not run.perplexity <= config.evaluation.max_perplexity:
-        reasons.append(f"perplexity {_number(run.perplexity)} is above {config.evaluation.max_perplexity:g}")
-    if run.baseline_perplexity is not None and run.perplexity is not None:
-        limit = run.baseline_perplexity * (1 + config.evaluation.max_regression)
-        if not run.perplexity <= limit:
-            reasons.append(f"it is worse than the latest blessed model's {_number(run.baseline_perplexity)}")
-    return Text.assemble(("NOT PUSHED", "bold red"), f"  the gate said no: {' and '.join(reasons)}.")
+        return Group(*lines, Text.assemble(("PUSHED", "bold green"), f"  {relative(run.release)}"))
+    return Group(*lines, Text.assemble(("NOT PUSHED", "bold red"), "  the gates said no."))
 
 
 def relative(path: Path) -> Path:

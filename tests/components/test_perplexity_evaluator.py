@@ -72,6 +72,7 @@ class Evaluated:
         slices: tuple[str, ...] = (),
         strided: bool = False,
         gate: dict | None = None,
+        beam_args: tuple[str, ...] = ("--runner=FnApiRunner",),
     ):
         inputs = {"examples": [examples], "model": [model]}
         for name, kind in (
@@ -93,7 +94,7 @@ class Evaluated:
         self.evaluation, self.blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
         self.evaluation.uri, self.blessing.uri = str(folder / "evaluation"), str(folder / "blessing")
         context = base_beam_executor.BaseBeamExecutor.Context(
-            beam_pipeline_args=["--runner=FnApiRunner"], tmp_dir=str(folder / "tmp"), unique_id="1"
+            beam_pipeline_args=list(beam_args), tmp_dir=str(folder / "tmp"), unique_id="1"
         )
         Executor(context).Do(
             inputs,
@@ -150,9 +151,14 @@ def test_figures_are_the_oracles_for_the_split_and_every_slice(evaluated: Evalua
     assert evaluated.blessing.get_int_custom_property("current_model_id") == 2
 
 
-def test_order_shards_and_batches_do_not_matter(evaluated: Evaluated, tmp_path: Path) -> None:
+def test_order_shards_and_workers_do_not_matter(evaluated: Evaluated, tmp_path: Path) -> None:
     rows = texts()
-    other = Evaluated(tmp_path, write_examples(tmp_path / "x", rows[3:], [rows[1]], [rows[2], rows[0]]), tiny_model())
+    other = Evaluated(
+        tmp_path,
+        write_examples(tmp_path / "x", rows[3:], [rows[1]], [rows[2], rows[0]]),
+        tiny_model(),
+        beam_args=("--runner=FnApiRunner", "--direct_num_workers=2", "--direct_running_mode=multi_threading"),
+    )
     assert other.results.eval_fingerprint == evaluated.results.eval_fingerprint
     here, there = evaluated.results.overall.candidate, other.results.overall.candidate
     for name in ("perplexity", "bits_per_byte", "token_accuracy", "perplexity_interval"):

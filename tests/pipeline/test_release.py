@@ -74,6 +74,7 @@ def test_the_folder_is_what_tf_serving_and_the_readme_expect(release: Path) -> N
     names = {path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file()}
     assert names >= {
         "saved_model.pb", "variables/variables.index", "assets/vocabulary.tsv", "manifest.json",
+        "report.html", "MODEL_CARD.md",
         "tflite/model_fp16.tflite", "tflite/model_int8.tflite",
         "tokenizer/vocabulary.json", "tokenizer/merges.txt", "tokenizer/tokenizer.json",
     }  # fmt: skip
@@ -99,7 +100,8 @@ def test_the_manifest_leads_back_to_the_data(release: Path, first_run: FinishedR
     run = first_run.run
     assert manifest["run"] == run.id
     assert manifest["metrics"]["perplexity"] == run.perplexity
-    assert manifest["gate"] == {"max_perplexity": 300, "max_regression": 0.25}
+    assert (manifest["gate"]["max_perplexity"], manifest["gate"]["max_regression"]) == (300, 0.25)
+    assert {name: file["released"] for name, file in manifest["tflite"].items()} == {"float16": True, "int8": True}
     assert manifest["mlmd"]["artifact_ids"]["model"] == run.output("Trainer", "model").id
     fingerprint = run.measured("TextExampleGen", "examples", "input_fingerprint")
     assert manifest["data"]["input_fingerprint"] == fingerprint

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from modules import gates
+from modules.evaluation_results import Evaluation
 from pipeline.compare import changes
 from pipeline.local_runner import NODES
 from tests.conftest import RESOLVERS, Checkout, FinishedRun
@@ -50,7 +52,12 @@ def test_the_summary_tells_counts_verdict_and_place(first_run: FinishedRun, chec
     rows = [line.split() for line in first_run.output.splitlines()]
     size_bytes = run.measured("TextExampleGen", "examples", "bytes_train")
     assert ["train", f"{documents:,}", f"{size_bytes:,}", f"{tokens:,}"] in rows
-    assert ["this", "run", f"{run.perplexity:,.2f}", "300.00"] in rows
+    lower, upper = (run.measured("Evaluator", "evaluation", f"perplexity_{end}") for end in ("lower", "upper"))
+    assert lower < run.perplexity < upper
+    shown = ["this", "run", f"{run.perplexity:,.2f}", f"{lower:,.2f}", "to", f"{upper:,.2f}"]
+    assert shown in [row[:6] for row in rows]
+    assert ["perplexity", f"{run.perplexity:.4g}", "at", "most", "300", "✔"] in rows
+    assert "Blessed: the one gate passed." in first_run.output
     assert ["PUSHED", str(run.release.relative_to(checkout.folder))] in rows
     assert documents > 1000
     assert tokens > 10 * documents
@@ -68,7 +75,7 @@ def test_evaluated_tokens_are_all_tokens_of_the_split(first_run: FinishedRun) ->
     documents = run.measured("TextExampleGen", "examples", "documents_eval")
     tokens = run.measured("Transform", "transformed_examples", "tokens_eval")
     # Every document adds the end of text that the model must predict too.
-    assert run.measured("Evaluator", "evaluation", "perplexity_tokens") == tokens + documents
+    assert run.measured("Evaluator", "evaluation", "tokens") == tokens + documents
 
 
 def test_useful_slots_of_packed_and_unpacked_windows_are_reported(first_run: FinishedRun) -> None:
@@ -93,11 +100,12 @@ def test_an_identical_run_is_all_cached(first_run: FinishedRun, checkout: Checko
     [
         ("modules/generation.py", set()),
         ("modules/release.py", {"Pusher"}),
-        ("components/perplexity_evaluator/executor.py", {"Evaluator", "Pusher"}),
+        ("modules/report_templates/report.css", {"Report", "Pusher"}),
+        ("components/perplexity_evaluator/executor.py", {"Evaluator", "Report", "Pusher"}),
     ],
 )
 def test_an_edited_line_re_runs_what_it_affects(first_run, checkout: Checkout, file: str, affected: set[str]) -> None:
-    with edited(checkout.folder / file, None, "# one more line\n"):
+    with edited(checkout.folder / file, None, "/* one more line */\n" if file.endswith("css") else "# one more line\n"):
         assert checkout.run().executed == affected
 
 
@@ -125,16 +133,52 @@ def test_a_changed_lock_re_runs_everything_and_a_worse_model_does_not_ship(first
     assert worse.status == 3, worse.output
     assert worse.run.verdict == "refused"
     assert worse.run.perplexity > 1.25 * worse.run.baseline_perplexity
-    assert "worse than the latest blessed model's" in worse.output
+    assert "Refused: rise in perplexity over the latest blessed model" in worse.output
     assert list((checkout.folder / "workspace/topics/releases").iterdir()) == before
 
 
 def test_a_gate_too_strict_refuses_and_runs_no_more_than_the_gate(first_run, checkout: Checkout) -> None:
     refused = checkout.run("--set", "evaluation.max_perplexity=1.5")
     assert refused.status == 3, refused.output
-    assert refused.executed - CHECKS == {"Evaluator", "Pusher"}
+    assert refused.executed - CHECKS == {"Evaluator", "Report", "Pusher"}
     assert refused.run.release is None
-    assert f"perplexity {refused.run.perplexity:.2f} is above 1.5" in refused.output
+    reason = f"perplexity {refused.run.perplexity:.4g} is above 1.5 (evaluation.max_perplexity)."
+    assert f"Refused: {reason}" in refused.output
+    page, card = (Path(refused.run.output("Report", "report").uri, name) for name in ("report.html", "model_card.md"))
+    assert reason in page.read_text(encoding="utf-8")
+    assert f"Refused: {reason}".replace("_", r"\_") in card.read_text(encoding="utf-8")
+
+
+def test_a_slice_that_is_missed_keeps_the_model_back(first_run, checkout: Checkout) -> None:
+    limits = "[{feature: source, max_perplexity: 1000}, {feature: source, value: gone.txt, max_perplexity: 1000}]"
+    refused = checkout.run("--set", f"evaluation.slice_limits={limits}")
+    assert refused.status == 3, refused.output
+    assert "perplexity of source=gone.txt: not measured (evaluation.slice_limits.1.max_perplexity)" in refused.output
+    checks = gates.read_checks(refused.run.output("Evaluator", "evaluation").uri)
+    assert [check.of for check in gates.failed(checks)] == ["source=gone.txt"]
+    assert {"source=topics_0.txt", "source=topics_1.txt"} < {check.of for check in checks}
+
+
+@pytest.mark.parametrize(("on_failure", "status"), [("leave_out", 0), ("stop", 3)])
+def test_a_tflite_file_that_fails_is_left_out_or_stops_all(first_run, checkout: Checkout, on_failure, status) -> None:
+    # int8 is hardly worse than float, and 0 allows nothing at all.
+    no_rise = checkout.run(
+        "--set", "evaluation.tflite.max_rise.int8=0", "--set", f"evaluation.tflite.on_failure={on_failure}"
+    )
+    assert no_rise.status == status, no_rise.output
+    assert no_rise.executed - CHECKS == {"TFLiteEvaluator", "Report", "Pusher"}
+    assert no_rise.run.measured("TFLiteEvaluator", "tflite_evaluation", "passed_int8") == 0
+    assert no_rise.run.measured("TFLiteEvaluator", "tflite_evaluation", "passed_float16") == 1
+    if on_failure == "stop":
+        assert "and nothing ships without it (evaluation.tflite.on_failure)" in no_rise.output
+        return
+    assert "int8 is left out: rise in perplexity of int8" in no_rise.output
+    assert [file.name for file in (no_rise.run.release / "tflite").iterdir()] == ["model_fp16.tflite"]
+    generated = checkout.command(
+        "generate", "--prompt", "x", "--release", str(no_rise.run.release), "--format", "tflite-int8"
+    )
+    assert generated.returncode == 2
+    assert "rise in perplexity of int8" in generated.stderr
 
 
 def test_from_node_takes_what_came_before_from_the_last_run(first_run, checkout: Checkout) -> None:
@@ -167,3 +211,20 @@ def test_data_that_breaks_the_contract_stops_the_pipeline_in_words(first_run, ch
     assert "train: `language`: Column dropped" in stopped.output
     assert stopped.executed == {"Contract", "ExampleValidator"}
     assert "Transform" not in {execution.node for execution in stopped.run.executions}
+
+
+def test_a_better_model_ships_and_raises_the_bar(first_run, checkout: Checkout) -> None:
+    """Last in this file: it blesses another model, which all later runs are compared with."""
+    better = checkout.run("--set", "training.steps=600", "--set", "evaluation.max_regression=0")
+    assert better.status == 0, better.output
+    assert better.run.baseline_perplexity == pytest.approx(first_run.run.perplexity, rel=1e-6)
+    (change,) = (one.change for one in Evaluation.read(better.run.output("Evaluator", "evaluation").uri).slices[:1])
+    assert change.perplexity == pytest.approx(better.run.perplexity / first_run.run.perplexity - 1, rel=1e-6)
+    assert change.perplexity_interval[1] < 0, "better beyond doubt"
+
+    # The first model, which needs no training again, is now the worse one.
+    again = checkout.run("--set", "evaluation.max_regression=0")
+    assert again.status == 3, again.output
+    assert "Trainer" not in again.executed
+    assert again.run.baseline_perplexity == pytest.approx(better.run.perplexity, rel=1e-6)
+    assert "Refused: rise in perplexity over the latest blessed model" in again.output
