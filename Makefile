@@ -7,7 +7,7 @@ VENV := .venv/.synced
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench-tokenizer bench-vocabulary bench-data clean check-prerequisites
+.PHONY: help setup run test lint bench-tokenizer bench-vocabulary bench-data bench-evaluation clean check-prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -31,6 +31,9 @@ bench-vocabulary: $(VENV) ## time to train a vocabulary on 50 MB, beside that of
 
 bench-data: $(VENV) ## MB/s and peak memory from files to token ids at 10, 100 and 1,000 MB
 	@$(RUN) -m tests.benchmarks.data
+
+bench-evaluation: $(VENV) ## the Evaluator's time beside a bare forward pass over the same tokens
+	@$(RUN) -m tests.benchmarks.evaluation
 
 setup: $(VENV) ## install the locked packages into .venv
 

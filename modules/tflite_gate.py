@@ -37,7 +37,7 @@ class TFLiteGateSettings(pydantic.BaseModel):
         "leave_out", description="What a file that fails does: it is left out of the release, or nothing ships."
     )
     max_tokens: PositiveInt | None = Field(
-        20_000,
+        200_000,
         description="Documents of the eval split are scored until they hold this many tokens; null: all of them.",
     )
 

@@ -15,7 +15,14 @@ from pipeline.config import PipelineConfig
 CONFIGURATION, CODE, COMMIT = "configuration", "code", "commit"
 
 # What runs; the recipes are not code, as the configuration tells what they say.
-_CODE = ("modules/**/*.py", "modules/report_templates/*", "components/**/*.py", "pipeline/**/*.py", "schemas/*.pbtxt", LOCK)
+_CODE = (
+    "modules/**/*.py",
+    "modules/report_templates/*",
+    "components/**/*.py",
+    "pipeline/**/*.py",
+    "schemas/*.pbtxt",
+    LOCK,
+)
 _HASH_DIGITS = 12
 
 
