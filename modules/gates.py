@@ -29,6 +29,7 @@ class Check:
         bound: On which side of the limit it must be; the limit itself passes.
         of: The part of the data, `source=scipy`; empty for all of it.
         limit_from: Where the limit comes from, with the setting to change: `evaluation.max_perplexity`.
+        percent: Whether value and limit are shares, 0.02 for what is told as 2%.
     """
 
     metric: str
@@ -37,6 +38,24 @@ class Check:
     bound: Bound
     of: str = ""
     limit_from: str
+    percent: bool = False
+
+    @property
+    def measured_told(self) -> str:
+        """The value for people: `151.8`, `2.6%`, `not measured`."""
+        return "not measured" if self.measured is None else self._told()[0]
+
+    @property
+    def limit_told(self) -> str:
+        """The limit for people: `150`, `2%`."""
+        return self._told()[1]
+
+    def _told(self) -> tuple[str, str]:
+        measured = math.nan if self.measured is None else self.measured
+        if self.percent:
+            one, other = _told_apart(100 * measured, 100 * self.limit)
+            return f"{one}%", f"{other}%"
+        return _told_apart(measured, self.limit)
 
     @property
     def passed(self) -> bool:
@@ -50,11 +69,10 @@ class Check:
         """`perplexity of source=scipy: 152 is above 150 (evaluation.slice_limits)`."""
         of = f" of {self.of}" if self.of else ""
         if self.measured is None:
-            return f"{self.metric}{of}: not measured ({self.limit_from})"
+            return f"{self.metric}{of}: {self.measured_told} ({self.limit_from})"
         within, beyond = ("within", "above") if self.bound == "at most" else ("at least", "below")
         verb = within if self.passed else "not a number for" if not math.isfinite(self.measured) else beyond
-        measured, limit = _told_apart(self.measured, self.limit)
-        return f"{self.metric}{of}: {measured} is {verb} {limit} ({self.limit_from})"
+        return f"{self.metric}{of}: {self.measured_told} is {verb} {self.limit_told} ({self.limit_from})"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +108,7 @@ def verdict(
 ) -> Verdict:
     """Says what was decided, and why; its `sentence` is for people.
 
-    `Blessed: every one of 5 gates passed; int8 is left out: rise in perplexity of int8 0.03 is above 0.02 (…).`
+    `Blessed: every one of 5 gates passed; int8 is left out: rise in perplexity of int8 3% is above 2% (…).`
     `Refused: perplexity 152 is above 150 (evaluation.max_perplexity).`
 
     Args:
@@ -176,6 +194,6 @@ def _told_apart(measured: float, limit: float) -> tuple[str, str]:
     """Both as `number` has them, or with as many digits as it takes: 150.004 is above 150, and not 150 above 150."""
     told = number(measured), number(limit)
     digits = 5
-    while told[0] == told[1] and measured != limit and digits <= 17:
+    while told[0] == told[1] and math.isfinite(measured) and measured != limit and digits <= 17:
         told, digits = (f"{measured:,.{digits}g}", f"{limit:,.{digits}g}"), digits + 1
     return told

@@ -128,6 +128,7 @@ class Memorisation:
                 limit=self.settings.max_share,
                 bound="at most",
                 limit_from="evaluation.memorisation.max_share" + ("" if measured else cure),
+                percent=True,
             )
         ]
 

@@ -84,6 +84,7 @@ class MultipleChoice:
                 limit=self.settings.min_accuracy,
                 bound="at least",
                 limit_from=f"evaluation.tasks, {self.settings.name}: min_accuracy",
+                percent=True,
             )
         ]
 

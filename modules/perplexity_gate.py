@@ -72,6 +72,7 @@ class PerplexityGateSettings(_Settings):
                     limit=self.min_improvement,
                     bound="at least",
                     limit_from="evaluation.min_improvement",
+                    percent=True,
                 )
             )
         for number, limit in enumerate(self.slice_limits):
@@ -112,6 +113,7 @@ def _checks(
             limit=max_regression,
             bound="at most",
             limit_from=f"{setting}.max_regression",
+            percent=True,
         )
 
 
@@ -128,4 +130,5 @@ def _missing(limit: SliceLimit, setting: str) -> Check:
         limit=value or 0.0,
         bound="at most",
         limit_from=f"{setting}.{name}",
+        percent=not max_perplexity,
     )

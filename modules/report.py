@@ -14,6 +14,7 @@ from pydantic import AfterValidator
 
 from modules.evaluation_results import Evaluation
 from modules.gates import Check, Verdict
+from modules.report_tasks import TaskFigure
 
 
 def _finite(value: float | None) -> float | None:
@@ -182,6 +183,7 @@ class Report:
         model: What was trained.
         training: How that went.
         evaluation: What was measured on the eval split.
+        tasks: What else it was asked.
         files: The SavedModel first.
         environment: Versions, processors and the lock's hash, by name.
         lineage: Ids in ML Metadata.
@@ -196,6 +198,7 @@ class Report:
     model: Model
     training: Training
     evaluation: Evaluation
+    tasks: tuple[TaskFigure, ...]
     files: tuple[ShippedFile, ...]
     environment: Mapping[str, str]
     lineage: tuple[LineageItem, ...]

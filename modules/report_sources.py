@@ -24,6 +24,7 @@ from modules.report import (
     Training,
 )
 from modules.report_environment import describe_environment
+from modules.report_tasks import read_task_figures
 from modules.secret_scan import find_secrets
 
 SPLITS = ("train", "eval", "test")
@@ -86,6 +87,7 @@ def gather(
         model=_model(artifacts["model"], shown["model"], training),
         training=training,
         evaluation=evaluation,
+        tasks=tuple(read_task_figures(artifacts["task_evaluation"].folder)),
         files=tuple(_files(artifacts, tflite_files, evaluation, blessed=verdict.blessed)),
         environment=describe_environment(),
         lineage=tuple(LineageItem(name=name, type=one.type, id=one.id) for name, one in artifacts.items()),

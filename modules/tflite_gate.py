@@ -109,6 +109,7 @@ def rise_check(precision: Precision, figures: FileFigures, settings: TFLiteGateS
         bound="at most",
         of="" if figures.whole_split else f"the first {figures.tokens:,} tokens",
         limit_from=f"evaluation.tflite.max_rise.{precision}",
+        percent=True,
     )
 
 

@@ -11,6 +11,7 @@ from modules import gates
 from modules.evaluation_results import Evaluation
 from modules.packing import LENGTHS_FILE, unpacked_useful_share
 from modules.release import MANIFEST
+from modules.report_tasks import read_task_figures
 from pipeline.config import PipelineConfig
 from pipeline.metadata import Run
 from pipeline.run_view import clock
@@ -29,7 +30,9 @@ TFLITE_NAMES = {"float16": "model_fp16.tflite", "int8": "model_int8.tflite"}
 def print_summary(run: Run, config: PipelineConfig, console: Console) -> None:
     """Prints what a run did and what it decided."""
     print_data(run, console)
-    console.print(Group(*_packing(run, config), *_perplexity(run), *_gates(run), *_release(run), _times(run)))
+    console.print(
+        Group(*_packing(run, config), *_perplexity(run), *_tasks(run), *_gates(run), *_release(run), _times(run))
+    )
     console.print(_verdict(run), soft_wrap=True)
 
 
@@ -127,6 +130,14 @@ def _perplexity(run: Run) -> list[RenderableType]:
     return [table, *(Text(note) for note in notes)]
 
 
+def _tasks(run: Run) -> list[RenderableType]:
+    """What the model was asked beside its perplexity."""
+    evaluated = run.output("TaskEvaluator", "task_evaluation")
+    if evaluated is None:
+        return []
+    return [Text(f"{one.name}: {one.value}; {one.note}.") for one in read_task_figures(evaluated.uri)]
+
+
 def _gates(run: Run) -> list[RenderableType]:
     """Every limit, and what was held against it."""
     table = _table("Gates", "gate", "measured", "", "limit", "")
@@ -135,8 +146,7 @@ def _gates(run: Run) -> list[RenderableType]:
         for check in gates.read_checks(evaluated.uri) if evaluated else []:
             of = f" of {check.of}" if check.of else ""
             mark = Text("✔", style="green") if check.passed else Text("✘", style="bold red")
-            measured = "-" if check.measured is None else gates.number(check.measured)
-            table.add_row(f"{check.metric}{of}", measured, check.bound, gates.number(check.limit), mark)
+            table.add_row(f"{check.metric}{of}", check.measured_told, check.bound, check.limit_told, mark)
     return [table] if table.row_count else []
 
 
@@ -150,7 +160,7 @@ def _release(run: Run) -> list[RenderableType]:
         folder, slash, _ = name.partition("/")
         part = name if folder == "tflite" else "tokenizer/" if folder == "tokenizer" else "SavedModel"
         if not slash and name.endswith((".html", ".md")):
-            part = name
+            part = "report, model card"
         parts[part] = parts.get(part, 0) + file["size_bytes"]
     for part, size_bytes in sorted(parts.items()):
         figures = next((row for name, row in manifest["tflite"].items() if part.endswith(TFLITE_NAMES[name])), None)

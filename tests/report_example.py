@@ -24,6 +24,31 @@ CONFIGURATION: dict[str, Any] = {
     "training": {"steps": 300},
     "evaluation": {"max_perplexity": 150.0},
 }
+# Shortened to what a report shows; the passage is there so that a test sees it left out.
+TASKS: dict[str, Any] = {
+    "memorisation": {
+        "share": 0.03125,
+        "share_interval": [0.006, 0.157],
+        "recited": 1,
+        "longest": {"words": 23, "text": "a passage learned by heart", "source": "x"},
+        "settings": {"run_words": 20},
+        "continuations": [{}] * 32,
+    },
+    "tasks": [
+        {
+            "kind": "multiple_choice",
+            "name": HOSTILE,
+            "accuracy": 0.264,
+            "accuracy_interval": [0.21, 0.32],
+            "accuracy_bytes": 0.305,
+            "accuracy_bytes_interval": [0.25, 0.365],
+            "chance": 0.25,
+            "questions": 246,
+            "settings": {"normalise": "bytes"},
+        },
+        {"kind": "answers", "rouge_l": 0.2571, "bleu": None, "answers": [{}] * 50},
+    ],
+}
 PASSED = Check(
     metric="perplexity", measured=120.0, limit=150.0, bound="at most", limit_from="evaluation.max_perplexity"
 )
@@ -32,6 +57,7 @@ REFUSED = Check(
 )
 INT8_FAILED = Check(
     metric="rise in perplexity of int8",
+    percent=True,
     measured=0.083,
     limit=0.02,
     bound="at most",
@@ -84,6 +110,7 @@ def write_artifacts(
     _write_model(folder / "model")
     _write_json(folder / "model_run" / "training.json", {**TRAINING, **(training or {})})
     gates.write_checks(folder / "task_evaluation", [])
+    (folder / "task_evaluation" / "tasks.json").write_text(json.dumps(TASKS), encoding="utf-8")
     gates.write_checks(folder / "evaluation", checks)
     _write_json(folder / "evaluation" / METRICS_FILE, _metrics(slices or [evaluation_slice("", 120.0)], metrics or {}))
     (folder / "blessing").mkdir()

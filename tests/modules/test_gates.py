@@ -85,7 +85,7 @@ def test_files_that_are_left_out_are_named_with_their_reason() -> None:
     released = {"float16": True, "int8": False}
     assert verdict([PASSED], blessed=True, file_checks=[INT8_FAILED], released=released).sentence == (
         "Blessed: the one gate passed; "
-        "int8 is left out: rise in perplexity of int8 0.083 is above 0.02 (evaluation.tflite.max_rise.int8)."
+        "int8 is left out: rise in perplexity of int8 8.3% is above 2% (evaluation.tflite.max_rise.int8)."
     )
     assert verdict([PASSED], blessed=True, released=released).sentence == (
         "Blessed: the one gate passed; int8 is left out: it was not released."
@@ -97,6 +97,6 @@ def test_files_that_are_left_out_are_named_with_their_reason() -> None:
 def test_where_every_file_is_needed_one_that_failed_stops_the_release() -> None:
     decided = verdict([PASSED], blessed=True, file_checks=[INT8_FAILED], released={"int8": False}, may_ship=False)
     assert decided.sentence == (
-        "Refused: rise in perplexity of int8 0.083 is above 0.02 (evaluation.tflite.max_rise.int8), "
+        "Refused: rise in perplexity of int8 8.3% is above 2% (evaluation.tflite.max_rise.int8), "
         "and nothing ships without it (evaluation.tflite.on_failure)."
     )

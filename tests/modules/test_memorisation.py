@@ -103,8 +103,7 @@ def test_who_knows_one_document_of_four_recites_a_quarter(train):
     (check,) = found.checks()
     assert not check.passed
     assert check.sentence == (
-        "share of continuations with 10 words in a row from train: "
-        "0.25 is above 0.2 (evaluation.memorisation.max_share)"
+        "share of continuations with 10 words in a row from train: 25% is above 20% (evaluation.memorisation.max_share)"
     )
 
 

@@ -157,7 +157,7 @@ def test_the_gate():
     assert measure(settings(), QUESTIONS, template=None, nll=model).checks() == []
     (check,) = measure(settings(min_accuracy=0.7), QUESTIONS, template=None, nll=model).checks()
     assert not check.passed
-    assert check.sentence == "accuracy in toy: 0.6667 is below 0.7 (evaluation.tasks, toy: min_accuracy)"
+    assert check.sentence == "accuracy in toy: 66.67% is below 70% (evaluation.tasks, toy: min_accuracy)"
     (check,) = measure(settings(min_accuracy=0.6), QUESTIONS, template=None, nll=model).checks()
     assert check.passed
 

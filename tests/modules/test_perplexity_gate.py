@@ -56,11 +56,10 @@ def test_a_second_model_must_not_be_much_worse_than_the_first() -> None:
     settings = {"max_perplexity": 200, "max_regression": 0.02}
     assert sentences(settings, evaluation(result(150.0, change=0.02))) == []
     assert sentences(settings, evaluation(result(150.0, change=0.03))) == [
-        "rise in perplexity over the latest blessed model: 0.03 is above 0.02 (evaluation.max_regression)"
+        "rise in perplexity over the latest blessed model: 3% is above 2% (evaluation.max_regression)"
     ]
     assert sentences(settings, evaluation(result(150.0, change=0.03), same_tokenizer=False)) == [
-        "rise in perplexity over the latest blessed model, by bits per byte: "
-        "0.03 is above 0.02 (evaluation.max_regression)"
+        "rise in perplexity over the latest blessed model, by bits per byte: 3% is above 2% (evaluation.max_regression)"
     ]
 
 
@@ -68,7 +67,7 @@ def test_fine_tuning_must_improve_on_the_preset() -> None:
     settings = {"max_perplexity": 200, "min_improvement": 0.1}
     assert sentences(settings, evaluation(result(80.0)), 100.0) == []
     assert sentences(settings, evaluation(result(95.0)), 100.0) == [
-        "improvement in perplexity over the preset: 0.05 is below 0.1 (evaluation.min_improvement)"
+        "improvement in perplexity over the preset: 5% is below 10% (evaluation.min_improvement)"
     ]
     assert sentences(settings, evaluation(result(95.0)), None) == [
         "improvement in perplexity over the preset: not measured (evaluation.min_improvement)"
@@ -87,7 +86,7 @@ def test_a_limit_without_a_value_holds_for_every_slice_of_the_feature_that_is_la
     assert sentences({"max_perplexity": 200, "slice_limits": [limit]}, measured) == [
         "perplexity of source=b: 120 is above 110 (evaluation.slice_limits.0.max_perplexity)",
         "rise in perplexity over the latest blessed model of source=b: "
-        "0.2 is above 0.1 (evaluation.slice_limits.0.max_regression)",
+        "20% is above 10% (evaluation.slice_limits.0.max_regression)",
     ]
 
 

@@ -52,7 +52,7 @@ def test_what_is_no_number_fails(figures: FileFigures) -> None:
 def test_a_check_tells_its_tokens_and_its_setting() -> None:
     check = rise_check("int8", _figures(205.0, whole_split=False), SETTINGS)
     assert check.sentence == (
-        "rise in perplexity of int8 of the first 100 tokens: 0.05127 is above 0.02 (evaluation.tflite.max_rise.int8)"
+        "rise in perplexity of int8 of the first 100 tokens: 5.127% is above 2% (evaluation.tflite.max_rise.int8)"
     )
 
 
@@ -78,7 +78,7 @@ def test_a_file_that_fails_is_left_out_alone(tmp_path: Path) -> None:
         "size_bytes": 7,
         "passed": True,
         "released": True,
-        "verdict": "rise in perplexity of float16: 0 is within 0.005 (evaluation.tflite.max_rise.float16)",
+        "verdict": "rise in perplexity of float16: 0% is within 0.5% (evaluation.tflite.max_rise.float16)",
     }
     assert (files["int8"]["perplexity"], files["int8"]["rise"]) == (None, None)
     assert (files["int8"]["passed"], files["int8"]["released"]) == (False, False)

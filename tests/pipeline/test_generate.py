@@ -6,7 +6,7 @@ import pytest
 from modules.errors import InputError
 from pipeline.generate import open_generator, prompt_template
 
-VERDICT = "rise in perplexity of int8: 0.05 is above 0.02 (evaluation.tflite.max_rise.int8)"
+VERDICT = "rise in perplexity of int8: 5% is above 2% (evaluation.tflite.max_rise.int8)"
 
 
 def _release(folder: Path, **facts) -> Path:
