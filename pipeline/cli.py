@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.metadata import Run
 
 app = typer.Typer(
-    help="Fine-tunes GPT-2 on your own text and ships it through a perplexity gate.",
+    help="Fine-tunes GPT-2 on your own text and ships it through gates.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )

@@ -229,6 +229,18 @@ def test_a_baseline_of_other_data_is_refused_in_words(tmp_path: Path) -> None:
         Evaluated(tmp_path, write_examples(tmp_path / "x", texts()), tiny_model(), baseline=baseline)
 
 
+def test_a_baseline_of_an_earlier_version_is_refused_in_words(tmp_path: Path) -> None:
+    class Earlier(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+        def evaluate(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"nll_sum": tf.zeros([tf.size(examples)]), "num_tokens": tf.ones([tf.size(examples)], tf.int64)}
+
+    earlier = Earlier()
+    tf.saved_model.save(earlier, str(tmp_path / "model"), signatures={"evaluate": earlier.evaluate})
+    with pytest.raises(InputError, match=r"a model of an earlier version.*new `name`"):
+        evaluation.check_baseline(str(tmp_path / "model"), [], strided=False)
+
+
 def test_a_model_of_nan_is_measured_told_and_not_blessed(tmp_path: Path) -> None:
     backbone = tiny_backbone()
     kernel = backbone.transformer_layers[0]._feedforward_output_dense.kernel
