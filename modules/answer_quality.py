@@ -6,19 +6,17 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pydantic
 from pydantic import Field
 
 from modules.gates import Check
 from modules.memorisation import Generate
+from modules.settings import Settings
 from modules.stored_examples import sample_examples
 from modules.word_ngrams import word_spans
 
 
-class AnswersSettings(pydantic.BaseModel):
+class AnswersSettings(Settings):
     """Answers to prompts of the eval split, held against the reference; see README, `Tasks`."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["answers"]
     rows: int = Field(50, ge=1, description="Examples of the eval split that are answered, or all if there are fewer.")

@@ -13,6 +13,7 @@ import pydantic
 from pydantic import Field
 
 from modules import secret_scan
+from modules.settings import Settings
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -28,10 +29,8 @@ _LANGUAGE_CHARACTERS = 1000
 _NO_LANGUAGE = "zxx"
 
 
-class CleaningSettings(pydantic.BaseModel):
+class CleaningSettings(Settings):
     """What makes a document unfit; None switches a check off."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     min_characters: int = Field(1, ge=1, description="Documents of fewer characters are dropped.")
     max_characters: int | None = Field(None, ge=1, description="Documents of more characters are dropped.")

@@ -1,6 +1,7 @@
 """How a model is measured on the eval split, by TFMA: what to compute, and the results as numbers."""
 
 import hashlib
+import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ from modules import language_model_metrics as metrics
 from modules.errors import InputError
 from modules.evaluation_results import Change, Figures, Interval, SliceResult
 from modules.language_model_metrics import BASELINE, CANDIDATE
+from modules.stored_examples import read_records
 
 # An eval split without documents.
 _NOTHING = SliceResult(
@@ -80,10 +82,13 @@ def _slice_result(keys: Any, candidate: dict[str, float], baseline: dict[str, fl
     return SliceResult(
         feature=keys[0].column if keys else "",
         value=_text(getattr(keys[0], keys[0].WhichOneof("kind"))) if keys else "",
-        documents=round(candidate[metrics.DOCUMENTS]),
+        documents=round(candidate.get(metrics.DOCUMENTS, 0)),
         candidate=_figures(candidate),
         baseline=_figures(baseline) if baseline else None,
-        change=Change(perplexity=candidate[metrics.CHANGE], perplexity_interval=_interval(candidate, metrics.CHANGE))
+        change=Change(
+            perplexity=candidate.get(metrics.CHANGE, math.nan),
+            perplexity_interval=_interval(candidate, metrics.CHANGE),
+        )
         if baseline
         else None,
     )
@@ -92,13 +97,14 @@ def _slice_result(keys: Any, candidate: dict[str, float], baseline: dict[str, fl
 def _figures(values: dict[str, float]) -> Figures:
     measured: dict[str, Any] = {}
     for name in (metrics.PERPLEXITY, metrics.BITS_PER_BYTE, metrics.TOKEN_ACCURACY):
-        measured |= {name: values[name], f"{name}_interval": _interval(values, name)}
-    tokens, size_bytes = values[metrics.TOKENS], values[metrics.BYTES]
+        # What TFMA did not tell is no number, and passes no gate.
+        measured |= {name: values.get(name, math.nan), f"{name}_interval": _interval(values, name)}
+    tokens, size_bytes = values.get(metrics.TOKENS, 0), values.get(metrics.BYTES, 0)
     return Figures(**measured, tokens=round(tokens), bytes=round(size_bytes))
 
 
 def _interval(values: dict[str, float], name: str) -> Interval | None:
-    interval = (values[name + metrics.LOWER], values[name + metrics.UPPER])
+    interval = (values.get(name + metrics.LOWER, math.nan), values.get(name + metrics.UPPER, math.nan))
     return None if any(map(math.isnan, interval)) else interval
 
 
@@ -109,7 +115,7 @@ def _text(value: bytes | int | float) -> str:
 def examples_fingerprint(files: Iterable[str]) -> str:
     """Identifies the examples in gzipped TFRecord files, whatever their order and their spread over files."""
     total = 0
-    for record in tf.data.TFRecordDataset(sorted(files), compression_type="GZIP").as_numpy_iterator():
+    for record in read_records(sorted(files)):
         total += int.from_bytes(hashlib.sha256(record).digest(), "big")
     return f"{total % (1 << 256):064x}"
 
@@ -128,9 +134,9 @@ def check_baseline(saved_model_dir: str, files: Iterable[str], *, strided: bool)
             "the latest blessed model must tell nats, tokens, hits and bytes of a document to be compared with. "
             f"Received: a model of an earlier version, {saved_model_dir}. {cure}"
         )
-    for record in tf.data.TFRecordDataset(sorted(files), compression_type="GZIP").take(1):
+    for record in itertools.islice(read_records(sorted(files)), 1):
         try:
-            signature(examples=record[tf.newaxis])
+            signature(examples=tf.constant([record]))
         except tf.errors.InvalidArgumentError as error:
             raise InputError(
                 "the latest blessed model cannot score the eval data, so there is no comparing with it; it was trained "

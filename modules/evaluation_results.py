@@ -1,10 +1,11 @@
 """What the Evaluator measured, as its artifact holds it in `metrics.json`; readable without TensorFlow."""
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
+
+from modules.json_files import read_json, write_json
 
 METRICS_FILE = "metrics.json"
 
@@ -102,10 +103,25 @@ class Evaluation:
         """Whether the baseline is known to have been blessed on another eval split."""
         return self.baseline_eval_fingerprint not in (None, self.eval_fingerprint)
 
+    @property
+    def notes(self) -> list[str]:
+        """What must be known to compare with the latest blessed model, a sentence each."""
+        notes = []
+        if self.same_tokenizer is False:
+            notes.append(
+                "The latest blessed model has another tokenizer: perplexities of the two do not compare, bits per byte "
+                "do."
+            )
+        if self.new_eval_data:
+            notes.append(
+                "The eval data is not what the latest blessed model was held against when it was blessed, and it may "
+                "have been trained on some of it; both were measured on the present."
+            )
+        return notes
+
     def write(self, folder: str | Path) -> None:
         """Writes `metrics.json`; what is not finite becomes null."""
-        text = json.dumps(_finite(dataclasses.asdict(self)), indent=2, allow_nan=False)
-        Path(folder, METRICS_FILE).write_text(text + "\n", encoding="utf-8")
+        write_json(folder, METRICS_FILE, self)
 
     @classmethod
     def read(cls, folder: str | Path) -> "Evaluation":
@@ -114,7 +130,7 @@ class Evaluation:
         Raises:
             OSError: There is no `metrics.json`.
         """
-        values = json.loads(Path(folder, METRICS_FILE).read_text(encoding="utf-8"))
+        values = read_json(folder, METRICS_FILE)
         return cls(**{**values, "slices": [_slice(row) for row in values["slices"]]})
 
 
@@ -131,11 +147,3 @@ def _read(values: dict[str, Any]) -> dict[str, Any]:
         else:
             read[name] = math.nan if value is None else value
     return read
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,12 +5,13 @@ limit and whether that was met. Nothing ships whose checks are missing or did no
 """
 
 import dataclasses
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+from modules.json_files import read_json, write_json
 
 CHECKS_FILE = "checks.json"
 _REASONS_TOLD = 3
@@ -140,12 +141,12 @@ def failed(checks: Iterable[Check]) -> list[Check]:
 
 
 def write_checks(folder: str | Path, checks: Iterable[Check]) -> None:
-    """Writes `checks.json` into an artifact's folder."""
-    # NaN and infinity are not JSON; a reader of another language gets null, and the check failed all the same.
-    rows = [{**_finite(dataclasses.asdict(check)), "passed": check.passed} for check in checks]
-    path = Path(folder, CHECKS_FILE)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    """Writes `checks.json` into an artifact's folder; what is not finite stands there as text, `"nan"` or `"inf"`."""
+    rows = [
+        {**{name: _as_json(value) for name, value in dataclasses.asdict(check).items()}, "passed": check.passed}
+        for check in checks
+    ]
+    write_json(folder, CHECKS_FILE, rows)
 
 
 def read_checks(folder: str | Path) -> list[Check]:
@@ -154,8 +155,16 @@ def read_checks(folder: str | Path) -> list[Check]:
     Raises:
         OSError: There is no such file.
     """
-    rows = json.loads(Path(folder, CHECKS_FILE).read_text(encoding="utf-8"))
-    return [Check(**{name: value for name, value in row.items() if name != "passed"}) for row in rows]
+    return [Check(**_from_json(row)) for row in read_json(folder, CHECKS_FILE)]
+
+
+def _as_json(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _from_json(row: dict[str, Any]) -> dict[str, Any]:
+    numbers = {name: float(row[name]) for name in ("measured", "limit") if isinstance(row[name], str)}
+    return {**{name: value for name, value in row.items() if name != "passed"}, **numbers}
 
 
 def _reasons(failures: Sequence[Check]) -> str:
@@ -177,12 +186,6 @@ def _without_reason(checks: Sequence[Check]) -> str:
 def _naming(precision: str, checks: Iterable[Check]) -> list[Check]:
     word = re.compile(rf"\b{re.escape(precision)}\b")
     return [check for check in checks if word.search(f"{check.metric} {check.of}")]
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
-    }
 
 
 def number(value: float) -> str:

@@ -5,12 +5,10 @@
 """
 
 import os
-from collections.abc import Sequence
 from typing import Protocol
 
 from modules.errors import InputError
-from modules.litert_model import LiteRTModel
-from modules.sampling import prompt_room, sample, uniform
+from modules.litert_model import LiteRTModel, continue_tokens
 from modules.vocabulary import END_OF_TEXT
 
 
@@ -123,39 +121,3 @@ class LiteRTGenerator:
             seed=seed,
         )
         return str(self._tokenizer.decode(new_ids, skip_special_tokens=False))
-
-
-def continue_tokens(
-    model: LiteRTModel,
-    prompt_ids: Sequence[int],
-    *,
-    end_of_text_id: int,
-    max_new_tokens: int,
-    temperature: float = 0.0,
-    top_k: int = 0,
-    seed: int = 0,
-) -> list[int]:
-    """Continues token ids; `TextGenerator.generate` defines the settings.
-
-    Args:
-        model: The compiled file.
-        prompt_ids: The prompt with its leading end-of-text; of one too long the last tokens are kept.
-        end_of_text_id: The token that ends a text.
-
-    Returns:
-        The new tokens, without end-of-text.
-    """
-    prompt_ids = prompt_ids[-prompt_room(model.context_length, max_new_tokens) :]
-    limit = min(max_new_tokens, model.context_length - len(prompt_ids))
-    new_ids: list[int] = []
-    position = model.prefill(prompt_ids[:-1])
-    next_id = prompt_ids[-1]
-    while len(new_ids) < limit:
-        logits = model.decode(next_id, position)
-        random = uniform(seed, len(new_ids)) if temperature > 0 else 0.0
-        next_id = sample(logits, temperature=temperature, top_k=top_k, random=random)
-        if next_id == end_of_text_id:
-            break
-        new_ids.append(next_id)
-        position += 1
-    return new_ids

@@ -35,10 +35,10 @@ class LanguageModelMetrics(tfma.metrics.Metric):
     which compares between tokenizers. `token_accuracy`: share of tokens that were the model's likeliest. Beside them
     `documents`, `tokens` and `bytes`.
 
-    Of a candidate with a baseline also `perplexity_change`: exp((Σ candidate's nats - Σ baseline's nats) / Σ
-    candidate's tokens) - 1. With the same tokenizer that is the relative change in perplexity. With another one it is
-    the change in bits per byte, told as perplexity of the candidate's tokens: 0.02 is as much worse in both cases.
-    Its interval is that of the pairs, document by document.
+    Of a candidate with a baseline also `perplexity_change`: exp((Σ candidate's nats - Σ baseline's nats) / Σ baseline's
+    tokens) - 1. With the same tokenizer that is the relative change in perplexity. With another one it is the change in
+    bits per byte, told as perplexity a token of the baseline: so 0.02 allows what it allowed before the tokenizer
+    changed. Its interval is that of the pairs, document by document.
 
     Without a token everything is NaN, which passes no gate.
     """
@@ -99,7 +99,7 @@ def _document(own: Mapping[str, np.ndarray], baseline: Mapping[str, np.ndarray] 
     sums = {measure: RatioSums.of(_value(own[x]), _value(own[t])) for measure, (x, t, _) in _MEASURES.items()}
     if baseline is not None:
         nats = _value(own[NLL_SUM]) - _value(baseline[NLL_SUM])
-        sums[CHANGE] = RatioSums.of(nats, _value(own[NUM_TOKENS]))
+        sums[CHANGE] = RatioSums.of(nats, _value(baseline[NUM_TOKENS]))
     return sums
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from modules.errors import InputError
+from modules.sampling import prompt_room, sample, uniform
 
 # A prefill costs the same whether its tokens are real or padding, so the last few of a prompt are cheaper decoded
 # one by one: fewer than an eighth of a prefill's length (of 124M int8, a prefill of 64 took as long as 2.3 decodes).
@@ -128,6 +129,42 @@ class LiteRTModel:
         if with_logits:
             tensors["logits"] = self._model.create_output_buffer_by_name(name, "logits")
         return tensors
+
+
+def continue_tokens(
+    model: LiteRTModel,
+    prompt_ids: Sequence[int],
+    *,
+    end_of_text_id: int,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    seed: int = 0,
+) -> list[int]:
+    """Continues token ids; `modules.generation.TextGenerator.generate` defines the settings.
+
+    Args:
+        model: The compiled file.
+        prompt_ids: The prompt with its leading end-of-text; of one too long the last tokens are kept.
+        end_of_text_id: The token that ends a text.
+
+    Returns:
+        The new tokens, without end-of-text.
+    """
+    prompt_ids = prompt_ids[-prompt_room(model.context_length, max_new_tokens) :]
+    limit = min(max_new_tokens, model.context_length - len(prompt_ids))
+    new_ids: list[int] = []
+    position = model.prefill(prompt_ids[:-1])
+    next_id = prompt_ids[-1]
+    while len(new_ids) < limit:
+        logits = model.decode(next_id, position)
+        random = uniform(seed, len(new_ids)) if temperature > 0 else 0.0
+        next_id = sample(logits, temperature=temperature, top_k=top_k, random=random)
+        if next_id == end_of_text_id:
+            break
+        new_ids.append(next_id)
+        position += 1
+    return new_ids
 
 
 def _lengths(signatures: Iterable[str], prefix: str) -> list[int]:

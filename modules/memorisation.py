@@ -22,6 +22,7 @@ from pydantic import Field
 
 from modules.gates import Check
 from modules.proportions import wilson_interval
+from modules.settings import Settings
 from modules.stored_examples import Texts, read_examples, sample_examples
 from modules.word_ngrams import ngram_hashes, word_hashes, word_spans
 
@@ -34,10 +35,8 @@ _OPENING_CHARACTERS = 2**16
 Generate = Callable[[Sequence[str], int], list[str]]
 
 
-class MemorisationSettings(pydantic.BaseModel):
+class MemorisationSettings(Settings):
     """Whether the model recites its training text; see README, `Tasks`."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     prompts: int = Field(32, ge=0, description="Beginnings of train documents that the model continues; 0: none.")
     max_share: float | None = Field(
@@ -103,16 +102,20 @@ class Memorisation:
         return sum(_words(continuation) >= self.settings.run_words for continuation in self.continuations)
 
     @property
+    def long_enough(self) -> int:
+        """Continuations that could have been recited: they have `run_words` words or more."""
+        return sum(continuation.words >= self.settings.run_words for continuation in self.continuations)
+
+    @property
     def share(self) -> float:
-        """The recited ones' share of all, 0 to 1; NaN where most could not have been.
+        """The recited ones' share of those that could have been, 0 to 1; NaN where most could not.
 
         That is so where no document is long enough to be recited, or fewer than half of the continuations are: of 64
         single bytes, or of a model that ends at once, nothing can be told.
         """
-        long_enough = sum(continuation.words >= self.settings.run_words for continuation in self.continuations)
-        if not long_enough or 2 * long_enough < len(self.continuations):
+        if not self.long_enough or 2 * self.long_enough < len(self.continuations):
             return math.nan
-        return self.recited / len(self.continuations)
+        return self.recited / self.long_enough
 
     def checks(self) -> list[Check]:
         """The gate, where there is one."""
@@ -138,7 +141,8 @@ class Memorisation:
         measured = math.isfinite(self.share)
         return {
             "share": self.share if measured else None,
-            "share_interval": wilson_interval(self.recited, len(rows)) if measured else None,
+            "share_interval": wilson_interval(self.recited, self.long_enough) if measured else None,
+            "long_enough": self.long_enough,
             "recited": self.recited,
             "longest": rows[0].run._asdict() if rows and rows[0].run else None,
             "median_words": float(np.median([_words(row) for row in rows])) if rows else None,

@@ -1,5 +1,6 @@
 """Properties of ML Metadata as plain values."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,13 @@ CONTRACT = "contract"
 
 _BOOKKEEPING = {"name", "tfx_version", "state", "producer_component", "is_external"}
 _PLAIN = ("int_value", "double_value", "string_value")
+
+
+def set_finite(artifact: Any, figures: Mapping[str, float]) -> None:
+    """Sets custom properties of a TFX artifact; ML Metadata cannot hold NaN and infinity, so those are left out."""
+    for name, value in figures.items():
+        if math.isfinite(value):
+            artifact.set_float_custom_property(name, value)
 
 
 def plain_values(properties: Mapping[str, Any]) -> dict[str, Any]:

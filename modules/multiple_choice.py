@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pydantic
 from pydantic import Field
 
 from modules.data_files import file_kind
@@ -21,15 +20,14 @@ from modules.prompt_templates import PromptTemplate
 from modules.proportions import wilson_interval
 from modules.records import text_of
 from modules.row_files import read_rows
+from modules.settings import Settings
 
 # From prompts and completions to float64 nats, one a completion.
 NegativeLogLikelihood = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 
 
-class MultipleChoiceSettings(pydantic.BaseModel):
+class MultipleChoiceSettings(Settings):
     """A file of questions with several answers each; see README, `Tasks`."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["multiple_choice"]
     name: str = Field(pattern="^[a-z][a-z0-9_]{0,40}$", description="Names the task in reports and ML Metadata.")

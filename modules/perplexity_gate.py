@@ -4,24 +4,20 @@ import math
 from collections.abc import Iterator
 from typing import Self
 
-import pydantic
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from modules.evaluation_results import Evaluation, SliceResult
 from modules.gates import Check
+from modules.settings import Settings
 
 PERPLEXITY = "perplexity"
 REGRESSION = "rise in perplexity over the latest blessed model"
 # Of models with different tokenizers: see `language_model_metrics`.
-REGRESSION_IN_BYTES = f"{REGRESSION}, by bits per byte"
+REGRESSION_IN_BYTES = f"{REGRESSION}, from bits per byte"
 IMPROVEMENT = "improvement in perplexity over the preset"
 
 
-class _Settings(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class SliceLimit(_Settings):
+class SliceLimit(Settings):
     """Limits of a part of the eval split."""
 
     feature: str = Field(description="Of the contract, e.g. `source` or `length`.")
@@ -39,14 +35,14 @@ class SliceLimit(_Settings):
         return self
 
 
-class PerplexityGateSettings(_Settings):
+class PerplexityGateSettings(Settings):
     """The limits. Perplexity is exp(nats per token) over the whole eval split."""
 
     max_perplexity: PositiveFloat = Field(description="A model above this does not ship.")
     max_regression: NonNegativeFloat = Field(
         0.0,
         description="Relative rise in perplexity allowed against the latest blessed model on the same eval data: 0.01 "
-        "is 1%. Between different tokenizers, the same rise in bits per byte.",
+        "is 1%. Between different tokenizers, the rise in bits per byte, told as perplexity a token of the latter.",
     )
     min_improvement: float | None = Field(
         None, ge=0, lt=1, description="Relative fall in perplexity asked of fine-tuning, against `model.preset`."
@@ -77,9 +73,10 @@ class PerplexityGateSettings(_Settings):
             )
         for number, limit in enumerate(self.slice_limits):
             setting = f"evaluation.slice_limits.{number}"
-            for result in _slices(evaluation, limit):
+            found = list(_slices(evaluation, limit))
+            for result in found:
                 checks += _checks(result, limit.max_perplexity, limit.max_regression, setting, regression)
-            if limit.value is not None and not list(_slices(evaluation, limit)):
+            if not found:
                 checks.append(_missing(limit, setting))
         return checks
 
@@ -118,14 +115,14 @@ def _checks(
 
 
 def _missing(limit: SliceLimit, setting: str) -> Check:
-    """A slice that somebody cares for is not in the eval split."""
+    """What somebody cares for is not in the eval split."""
     max_perplexity = limit.max_perplexity is not None
     name, value = (
         ("max_perplexity", limit.max_perplexity) if max_perplexity else ("max_regression", limit.max_regression)
     )
     return Check(
         metric=PERPLEXITY if max_perplexity else REGRESSION,
-        of=f"{limit.feature}={limit.value}",
+        of=f"{limit.feature}={limit.value}" if limit.value is not None else f"every {limit.feature}",
         measured=None,
         limit=value or 0.0,
         bound="at most",

@@ -14,7 +14,7 @@ from pydantic import AfterValidator
 
 from modules.evaluation_results import Evaluation
 from modules.gates import Check, Verdict
-from modules.report_tasks import TaskFigure
+from modules.task_figures import TaskFigure
 
 
 def _finite(value: float | None) -> float | None:
@@ -81,6 +81,7 @@ class TFLiteFile(_Facts):
     tokens: int
     greedy_agreement: GreedyAgreement | None = None
     decode_tokens_per_second: Number = None
+    float_decode_tokens_per_second: Number = None
     released: bool
 
 
@@ -150,6 +151,7 @@ class ShippedFile:
         sha256: Of a single file.
         measured: What the TFLite gate found.
         perplexity: On the eval split.
+        decode_tokens_per_second: On the machine of the run.
         released: Whether it may ship.
     """
 
@@ -158,6 +160,7 @@ class ShippedFile:
     sha256: str | None
     measured: TFLiteFile | None
     perplexity: float | None
+    decode_tokens_per_second: float | None
     released: bool
 
 

@@ -21,7 +21,6 @@ from modules.report import Training
 from modules.report_text import visible
 
 MOST_SLICES = 40
-_MOST_POINTS = 500
 _LABEL_CHARACTERS = 26
 _WIDE_RANGE = 5.0
 # At this width, in CSS pixels, a phone shows the text nearly as large as it is here.
@@ -55,10 +54,9 @@ def loss_plot(training: Training) -> str:
     validation = [(point.step, point.loss) for point in training.validation if point.loss is not None]
     if not logged:
         return ""
-    shown = logged[:: max(1, len(logged) // _MOST_POINTS)]
 
     def draw(axes: Axes) -> None:
-        axes.plot(*zip(*shown, strict=True), color=_CANDIDATE, linewidth=1.2, label="training")
+        axes.plot(*zip(*logged, strict=True), color=_CANDIDATE, linewidth=1.2, label="training")
         if validation:
             axes.plot(
                 *zip(*validation, strict=True),

@@ -12,7 +12,7 @@ import yaml
 
 from modules import report_text, report_words
 from modules.report import Report
-from modules.report_figures import MOST_SLICES, loss_plot, perplexity_plot
+from modules.report_figures import MOST_SLICES, loss_plot, perplexity_plot, shown_slices
 
 _FOLDER = Path(__file__).parent / "report_templates"
 _PAGE, _CARD, _STYLE = "report.html.jinja", "model_card.md.jinja", "report.css"
@@ -34,7 +34,6 @@ def render_html(report: Report) -> str:
             "perplexity": perplexity_plot(report.evaluation, report.checks),
         },
         style=(_FOLDER / _STYLE).read_text(encoding="utf-8"),
-        most_slices=MOST_SLICES,
     )
     return page + "\n"
 
@@ -51,6 +50,8 @@ def _contents(report: Report) -> dict[str, Any]:
     """What both templates show besides the report's own figures."""
     return {
         "report": report,
+        "slices": shown_slices(report.evaluation),
+        "most_slices": MOST_SLICES,
         "notes": report_words.comparison(report),
         "change": report_words.change(report.evaluation),
         "training_words": report_words.training(report),

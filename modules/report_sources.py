@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from modules import gates
 from modules.evaluation_results import Evaluation
+from modules.files import without_folders
 from modules.report import (
     Data,
     DocumentSample,
@@ -24,8 +25,8 @@ from modules.report import (
     Training,
 )
 from modules.report_environment import describe_environment
-from modules.report_tasks import read_task_figures
 from modules.secret_scan import find_secrets
+from modules.task_figures import read_task_figures
 
 SPLITS = ("train", "eval", "test")
 SAMPLES = 4
@@ -75,7 +76,7 @@ def gather(
         blessed=Path(artifacts["blessing"].folder, "BLESSED").is_file(),
         file_checks=file_checks,
         released={precision: file.released for precision, file in tflite_files.items()},
-        may_ship=artifacts["tflite_evaluation"].properties.get("blessed") != 0,
+        may_ship=artifacts["tflite_evaluation"].properties.get("blessed") == 1,
     )
     shown = without_folders({name: value for name, value in configuration.items() if name != "workspace"})
     return Report(
@@ -93,21 +94,6 @@ def gather(
         lineage=tuple(LineageItem(name=name, type=one.type, id=one.id) for name, one in artifacts.items()),
         configuration=shown,
     )
-
-
-def without_folders(value: Any) -> Any:
-    """Settings with every absolute path cut down to its last part: a report is for others than this machine's users.
-
-    `{"data": {"source": "/home/someone/texts/*.txt"}}` becomes `{"data": {"source": "…/*.txt"}}`.
-    """
-    if isinstance(value, Mapping):
-        return {name: without_folders(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_folders(one) for one in value]
-    # "/" alone, or "/text", may as well be a separator.
-    if isinstance(value, str) and value.startswith(("/", "~/")) and len(PurePath(value).parts) > 2:
-        return f"…/{PurePath(value).name}"
-    return value
 
 
 def _text(artifact: SourceArtifact, name: str) -> str:
@@ -197,6 +183,7 @@ def _files(
         sha256=None,
         measured=None,
         perplexity=evaluation.overall.candidate.perplexity,
+        decode_tokens_per_second=next((file.float_decode_tokens_per_second for file in tflite_files.values()), None),
         released=blessed,
     )
     for key in ("model_fp16", "model_int8"):
@@ -208,5 +195,6 @@ def _files(
             sha256=properties["sha256"],
             measured=measured,
             perplexity=measured.perplexity if measured else None,
+            decode_tokens_per_second=measured.decode_tokens_per_second if measured else None,
             released=blessed and measured is not None and measured.released,
         )

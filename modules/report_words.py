@@ -13,19 +13,13 @@ def comparison(report: Report) -> list[str]:
     """What the perplexity may be compared with, a sentence each."""
     evaluation = report.evaluation
     notes = []
-    if report.training.perplexity_before is not None:
+    overlapping = evaluation.stride != evaluation.window
+    if report.training.perplexity_before is not None and not overlapping:
         before, after = number(report.training.perplexity_before), number(evaluation.overall.candidate.perplexity)
         notes.append(f"Before the training the preset's was {before} on the same documents; now it is {after}.")
     if evaluation.overall.baseline is None:
         notes.append("There is no blessed model yet to compare with.")
-        return notes
-    if not comparable(evaluation):
-        notes.append(
-            "The latest blessed model has another tokenizer: perplexities of the two do not compare, bits per byte do."
-        )
-    if evaluation.new_eval_data:
-        notes.append("The eval data is not what the latest blessed model was held against when it was blessed.")
-    return notes
+    return [*notes, *evaluation.notes]
 
 
 def comparable(evaluation: Evaluation) -> bool:
@@ -38,7 +32,7 @@ def change(evaluation: Evaluation) -> tuple[str, str]:
     change = evaluation.overall.change
     if evaluation.overall.baseline is None or change is None:
         return "first", "nothing blessed yet to compare with"
-    in_what = "against the latest blessed" if comparable(evaluation) else "in bits per byte, as the tokenizer changed"
+    in_what = "against the latest blessed" if comparable(evaluation) else "from bits per byte, as the tokenizer changed"
     ends = report_text.change_interval(change.perplexity_interval)
     return report_text.change(change.perplexity), f"{ends} {in_what}".strip()
 

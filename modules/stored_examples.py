@@ -26,7 +26,7 @@ def read_examples(files: Sequence[str]) -> Iterator[Texts]:
     Args:
         files: Paths; there may be none.
     """
-    return map(_texts, _records(files))
+    return map(_texts, read_records(files))
 
 
 def sample_examples(files: Sequence[str], count: int, take: Callable[[Texts], Taken | None]) -> list[Taken]:
@@ -42,7 +42,7 @@ def sample_examples(files: Sequence[str], count: int, take: Callable[[Texts], Ta
     """
     # The largest hash is the first to go: a heap of negated ones. Equal ones are told apart by their number.
     chosen: list[tuple[int, int, Taken]] = []
-    for number, record in enumerate(_records(files) if count else ()):
+    for number, record in enumerate(read_records(files) if count else ()):
         key = -int.from_bytes(hashlib.blake2b(record, digest_size=8).digest(), "big")
         if len(chosen) == count and key < chosen[0][0]:
             continue
@@ -53,7 +53,8 @@ def sample_examples(files: Sequence[str], count: int, take: Callable[[Texts], Ta
     return [taken for _, _, taken in sorted(chosen, key=lambda row: row[:2], reverse=True)]
 
 
-def _records(files: Sequence[str]) -> Iterator[bytes]:
+def read_records(files: Sequence[str]) -> Iterator[bytes]:
+    """Streams the serialized tf.Examples of gzip TFRecord files, in their order; there may be no files."""
     import tensorflow as tf
 
     if not files:

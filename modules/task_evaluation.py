@@ -5,7 +5,6 @@ No TensorFlow here before a model is loaded: the command line reads the settings
 
 import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +17,12 @@ from modules import answer_quality, memorisation, multiple_choice
 from modules.answer_quality import Answers, AnswersSettings
 from modules.errors import InputError
 from modules.gates import Check, write_checks
+from modules.json_files import write_json
 from modules.memorisation import Memorisation, MemorisationSettings
 from modules.multiple_choice import MultipleChoice, MultipleChoiceSettings, Question
 from modules.prompt_templates import PromptTemplate
-
-TASKS_FILE = "tasks.json"
+from modules.settings import Settings
+from modules.task_figures import TASKS_FILE
 
 Task = Annotated[MultipleChoiceSettings | AnswersSettings, Field(discriminator="kind")]
 
@@ -38,10 +38,8 @@ def _different(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
 Tasks = Annotated[tuple[Task, ...], pydantic.AfterValidator(_different)]
 
 
-class TaskSettings(pydantic.BaseModel):
+class TaskSettings(Settings):
     """All that the TaskEvaluator is asked."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     memorisation: MemorisationSettings = Field(MemorisationSettings.model_validate({}), description="Of training text.")
     tasks: Tasks = Field((), description="Multiple choice by files, and answers of the eval split.")
@@ -129,8 +127,7 @@ class TaskResults:
             "tasks": [task.as_dict() for task in self.tasks],
         }
         write_checks(folder, self.checks())
-        text = json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False)
-        Path(folder, TASKS_FILE).write_text(text + "\n", encoding="utf-8")
+        write_json(folder, TASKS_FILE, results)
 
 
 def evaluate(

@@ -23,15 +23,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from modules import tflite_metadata
+from modules.tflite_files import PRECISIONS, Precision
 
 if TYPE_CHECKING:
     from modules.cached_gpt2 import CachedGPT2
 
-Precision = Literal["float16", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("float16", "int8")
 DEFAULT_PREFILL_LENGTHS = (16, 64)
 # Inside a Model artifact, beside where TFX keeps its other formats (Format-Serving, Format-TFMA).
 MODEL_FILE = os.path.join("Format-TFLite", "model.tflite")

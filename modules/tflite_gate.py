@@ -1,34 +1,30 @@
 """The gate of the TFLite files: what is measured of each, its limit, and which of them may ship."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import pydantic
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from modules.gates import Check
-from modules.tflite import Precision
+from modules.json_files import read_json, write_json
+from modules.settings import Settings
+from modules.tflite_files import Precision
 
 FILES_FILE = "files.json"
 
 
-class MaxRise(pydantic.BaseModel):
+class MaxRise(Settings):
     """Relative rise in perplexity that each file may have over the float model: 0.02 is 2%."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     float16: NonNegativeFloat = 0.005
     int8: NonNegativeFloat = 0.02
 
 
-class TFLiteGateSettings(pydantic.BaseModel):
+class TFLiteGateSettings(Settings):
     """The gate of the TFLite files."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     max_rise: MaxRise = Field(
         MaxRise(), description="Relative rise in perplexity that a file may have over the SavedModel: 0.02 is 2%."
@@ -71,8 +67,10 @@ class FileFigures:
         documents, tokens: How many were scored.
         whole_split: Whether those are all of the eval split.
         greedy_agreement: None where there was no prompt.
-        decode_tokens_per_second: One token after another, on the machine that measured.
-        size_bytes: Of the file.
+        decode_tokens_per_second, float_decode_tokens_per_second: One token after another, on the machine that
+            measured; the SavedModel's for a single prompt.
+        size_bytes, sha256: Of the file.
+        problem: Why the file could not be measured; empty where it was.
     """
 
     nll_sum: float
@@ -82,7 +80,10 @@ class FileFigures:
     whole_split: bool
     greedy_agreement: GreedyAgreement | None
     decode_tokens_per_second: float
+    float_decode_tokens_per_second: float
     size_bytes: int
+    sha256: str
+    problem: str = ""
 
     @property
     def perplexity(self) -> float:
@@ -134,21 +135,21 @@ def write_files(
     for precision, one in figures.items():
         check = checks[precision]
         rows[precision] = {
-            "perplexity": _finite(one.perplexity),
-            "float_perplexity": _finite(one.float_perplexity),
-            "rise": _finite(one.rise),
+            "perplexity": one.perplexity,
+            "float_perplexity": one.float_perplexity,
+            "rise": one.rise,
             "documents": one.documents,
             "tokens": one.tokens,
-            "greedy_agreement": one.greedy_agreement and dataclasses.asdict(one.greedy_agreement),
-            "decode_tokens_per_second": _finite(one.decode_tokens_per_second),
+            "greedy_agreement": one.greedy_agreement,
+            "decode_tokens_per_second": one.decode_tokens_per_second,
+            "float_decode_tokens_per_second": one.float_decode_tokens_per_second,
             "size_bytes": one.size_bytes,
+            "sha256": one.sha256,
             "passed": check.passed,
             "released": check.passed and shipping,
-            "verdict": check.sentence,
+            "verdict": f"{check.sentence}; {one.problem}" if one.problem else check.sentence,
         }
-    path = Path(folder, FILES_FILE)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rows, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(folder, FILES_FILE, rows)
 
 
 def read_files(folder: str | Path) -> dict[Precision, dict[str, Any]]:
@@ -157,12 +158,8 @@ def read_files(folder: str | Path) -> dict[Precision, dict[str, Any]]:
     Raises:
         OSError: There is no such file.
     """
-    rows: dict[Precision, dict[str, Any]] = json.loads(Path(folder, FILES_FILE).read_text(encoding="utf-8"))
+    rows: dict[Precision, dict[str, Any]] = read_json(folder, FILES_FILE)
     return rows
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _exp(value: float) -> float:

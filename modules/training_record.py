@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from modules import progress, sampling, serving
 from modules.document_scorer import DocumentScorer
+from modules.secret_scan import find_secrets
 from modules.vocabulary import Vocabulary
 
 TRAINING_FILE = "training.json"
@@ -205,7 +206,7 @@ def write_record(folder: str, record: TrainingRecord) -> None:
 
 
 def corpus_perplexity(scorer: DocumentScorer, documents: tf.data.Dataset) -> float | None:
-    """exp(nats per token) over all tokens that count, the definition of the Evaluator's `perplexity`.
+    """exp(nats per token) over all tokens that count, as the Evaluator's `perplexity` in windows that do not overlap.
 
     Args:
         scorer: Of the model; its windows are those of the SavedModel's `evaluate`.
@@ -247,7 +248,7 @@ def continue_prompts(generate: Callable[..., dict[str, tf.Tensor]], prompts: Seq
 
 
 def sample_prompts(documents: tf.data.Dataset, vocabulary: Vocabulary, *, context_length: int) -> list[str]:
-    """Takes prompts from the first documents: see `prompt_tokens`.
+    """Takes prompts from the first documents, see `prompt_tokens`; a model card shows them, so none holds a secret.
 
     Args:
         documents: Batches as for `corpus_perplexity`; the same ones, in the same order, give the same prompts.
@@ -257,12 +258,16 @@ def sample_prompts(documents: tf.data.Dataset, vocabulary: Vocabulary, *, contex
     token_bytes = vocabulary.token_bytes()
     room = sampling.prompt_room(context_length, NEW_TOKENS) - 1  # an end-of-text comes first
     prompts = []
-    for columns in documents.unbatch().take(SAMPLES).as_numpy_iterator():
+    for columns in documents.unbatch().as_numpy_iterator():
         loss_mask = columns.get("loss_mask")
         token_ids = prompt_tokens(columns["token_ids"].tolist(), None if loss_mask is None else loss_mask.tolist())
         text = b"".join(token_bytes[token_id] for token_id in token_ids[-room:])
         # A character that is cut in the middle is left out.
-        prompts.append(text.decode("utf-8", errors="ignore"))
+        prompt = text.decode("utf-8", errors="ignore")
+        if next(find_secrets(prompt), None) is None:
+            prompts.append(prompt)
+        if len(prompts) == SAMPLES:
+            break
     return prompts
 
 

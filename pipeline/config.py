@@ -17,6 +17,7 @@ from modules.memorisation import MemorisationSettings
 from modules.perplexity_gate import PerplexityGateSettings
 from modules.prompt_templates import TemplateName
 from modules.records import Kind
+from modules.settings import Settings
 from modules.task_evaluation import Tasks, TaskSettings
 from modules.text_sources import TFDS_PREFIX, DataSource
 from modules.tflite_gate import TFLiteGateSettings
@@ -27,12 +28,6 @@ DEFAULT_RECIPE = RECIPES / "documentation.yaml"
 Share = PositiveInt
 # Where a pipeline ends: with data that meets its contract, with tokens that do, or with a release.
 Stage = Literal["data", "tokens", "release"]
-
-
-class Settings(pydantic.BaseModel):
-    """Base of all settings: frozen, and a key nobody reads is an error, not a surprise."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SplitWeights(Settings):
@@ -231,6 +226,11 @@ class PipelineConfig(Settings):
 
     @model_validator(mode="after")
     def _improvement_over_something(self) -> Self:
+        if self.evaluation.min_improvement is not None and self.evaluation.strided:
+            raise ValueError(
+                "`evaluation.min_improvement` is measured in windows that do not overlap: set `evaluation.strided` to "
+                "false"
+            )
         if self.evaluation.min_improvement is not None and self.model.preset is None:
             raise ValueError(
                 "`evaluation.min_improvement` is over `model.preset`, and there is none: drop one or add the other"

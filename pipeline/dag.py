@@ -39,7 +39,7 @@ from components.text_transform.component import TextTransform
 from components.text_validator.component import TextValidator
 from components.tflite_converter.component import TFLiteConverter
 from components.tflite_evaluator.component import TFLiteEvaluator
-from modules import evaluation
+from modules import evaluation, report_rendering
 from pipeline.code_fingerprint import ROOT, code_fingerprint
 from pipeline.config import PipelineConfig, Stage
 
@@ -286,7 +286,7 @@ def _releasing_nodes(
 ) -> list[BaseNode]:
     """From a model, blessed or not, to its TFLite files, their gate, the report and the release."""
     converter = TFLiteConverter(model=trainer.outputs["model"], context_length=config.model.context_length)
-    # A model that is not blessed is not worth converting first.
+    # The verdict on the model comes first; the files of one that was refused are told in its report all the same.
     converter.add_upstream_node(evaluator)
     subject = {"model": trainer.outputs["model"], "examples": data.examples, **converter.outputs}
     tflite_evaluator = TFLiteEvaluator(
@@ -320,7 +320,7 @@ def _releasing_nodes(
         transform_graph=tokens.transform.outputs["transform_graph"],
     ).with_id("Pusher")
     fingerprint_code(converter, tflite_evaluator, pusher)
-    fingerprint_code(report, data_files=sorted((ROOT / "modules" / "report_templates").iterdir()))
+    fingerprint_code(report, data_files=report_rendering.TEMPLATES)
     return [converter, tflite_evaluator, report, pusher]
 
 

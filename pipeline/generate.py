@@ -11,9 +11,10 @@ from modules.errors import InputError
 from modules.generation import LiteRTGenerator, SavedModelGenerator, TextGenerator
 from modules.prompt_templates import TEMPLATES, PromptTemplate
 from modules.release import MANIFEST, latest_release
+from modules.tflite_files import TFLITE_FILES
 
-TFLITE_FILES = {"tflite-int8": "tflite/model_int8.tflite", "tflite-fp16": "tflite/model_fp16.tflite"}
-PRECISIONS = {"tflite-int8": "int8", "tflite-fp16": "float16"}
+_FILES = {file.format: f"tflite/{file.name}" for file in TFLITE_FILES}
+_PRECISIONS = {file.format: file.precision for file in TFLITE_FILES}
 
 
 def find_release(workspace: Path) -> Path:
@@ -114,17 +115,17 @@ def open_generator(release: Path, format: str) -> TextGenerator:
     manifest = _manifest(release)
     if format == "saved_model":
         return SavedModelGenerator(str(release))
-    if TFLITE_FILES[format] not in manifest["files"]:
+    if _FILES[format] not in manifest["files"]:
         raise InputError(_why_left_out(release, manifest, format))
-    return LiteRTGenerator(str(release / TFLITE_FILES[format]), str(release / "tokenizer" / "tokenizer.json"))
+    return LiteRTGenerator(str(release / _FILES[format]), str(release / "tokenizer" / "tokenizer.json"))
 
 
 def _why_left_out(release: Path, manifest: dict[str, Any], format: str) -> str:
-    measured = manifest.get("tflite", {}).get(PRECISIONS[format])
+    measured = manifest.get("tflite", {}).get(_PRECISIONS[format])
     reason = f"It did not pass its gate: {measured['verdict']}. " if measured else ""
-    others = [name for name, file in TFLITE_FILES.items() if file in manifest["files"]]
+    others = [name for name, file in _FILES.items() if file in manifest["files"]]
     return (
-        f"{release} holds no {TFLITE_FILES[format]}. {reason}"
+        f"{release} holds no {_FILES[format]}. {reason}"
         f"Use --format {' or --format '.join(['saved_model', *others])}, or another --release."
     )
 

@@ -11,7 +11,9 @@ from modules import gates
 from modules.evaluation_results import Evaluation
 from modules.packing import LENGTHS_FILE, unpacked_useful_share
 from modules.release import MANIFEST
-from modules.report_tasks import read_task_figures
+from modules.report_text import visible
+from modules.task_figures import read_task_figures
+from modules.tflite_files import TFLITE_FILES
 from pipeline.config import PipelineConfig
 from pipeline.metadata import Run
 from pipeline.run_view import clock
@@ -24,7 +26,6 @@ EVALUATIONS = (
     ("Evaluator", "evaluation"),
     ("TFLiteEvaluator", "tflite_evaluation"),
 )
-TFLITE_NAMES = {"float16": "model_fp16.tflite", "int8": "model_int8.tflite"}
 
 
 def print_summary(run: Run, config: PipelineConfig, console: Console) -> None:
@@ -122,12 +123,7 @@ def _perplexity(run: Run) -> list[RenderableType]:
             f"{figures.bits_per_byte:.3f}",
             f"{figures.token_accuracy:.1%}",
         )
-    notes = []
-    if evaluation.new_eval_data:
-        notes.append("The eval data is not that of the latest blessed model's own run; both were measured on this one.")
-    if evaluation.same_tokenizer is False:
-        notes.append("The latest blessed model has another tokenizer: the two are compared by bits per byte.")
-    return [table, *(Text(note) for note in notes)]
+    return [table, *(Text(note) for note in evaluation.notes)]
 
 
 def _tasks(run: Run) -> list[RenderableType]:
@@ -135,7 +131,7 @@ def _tasks(run: Run) -> list[RenderableType]:
     evaluated = run.output("TaskEvaluator", "task_evaluation")
     if evaluated is None:
         return []
-    return [Text(f"{one.name}: {one.value}; {one.note}.") for one in read_task_figures(evaluated.uri)]
+    return [Text(visible(f"{one.name}: {one.value}; {one.note}.")) for one in read_task_figures(evaluated.uri)]
 
 
 def _gates(run: Run) -> list[RenderableType]:
@@ -146,7 +142,8 @@ def _gates(run: Run) -> list[RenderableType]:
         for check in gates.read_checks(evaluated.uri) if evaluated else []:
             of = f" of {check.of}" if check.of else ""
             mark = Text("✔", style="green") if check.passed else Text("✘", style="bold red")
-            table.add_row(f"{check.metric}{of}", check.measured_told, check.bound, check.limit_told, mark)
+            gate = Text(visible(f"{check.metric}{of}"))
+            table.add_row(gate, check.measured_told, check.bound, check.limit_told, mark)
     return [table] if table.row_count else []
 
 
@@ -155,6 +152,7 @@ def _release(run: Run) -> list[RenderableType]:
         return []
     manifest = json.loads((run.release / MANIFEST).read_text(encoding="utf-8"))
     table = _table("Release", "part", "size", "perplexity", "tokens/s")
+    measured = {f"tflite/{file.name}": manifest["tflite"][file.precision] for file in TFLITE_FILES}
     parts: dict[str, int] = {}
     for name, file in manifest["files"].items():
         folder, slash, _ = name.partition("/")
@@ -163,9 +161,9 @@ def _release(run: Run) -> list[RenderableType]:
             part = "report, model card"
         parts[part] = parts.get(part, 0) + file["size_bytes"]
     for part, size_bytes in sorted(parts.items()):
-        figures = next((row for name, row in manifest["tflite"].items() if part.endswith(TFLITE_NAMES[name])), None)
-        measured = (f"{figures['perplexity']:,.2f}", f"{figures['decode_tokens_per_second']:,.0f}") if figures else ()
-        table.add_row(part, f"{size_bytes / 1e6:.1f} MB", *measured)
+        row = measured.get(part)
+        figures = (f"{row['perplexity']:,.2f}", f"{row['decode_tokens_per_second']:,.0f}") if row else ()
+        table.add_row(part, f"{size_bytes / 1e6:.1f} MB", *figures)
     return [table]
 
 
@@ -181,7 +179,10 @@ def _verdict(run: Run) -> RenderableType:
     report = run.output("Report", "report")
     lines: list[Text] = []
     if report:
-        lines = [Text(report.properties["verdict"]), Text(f"report: {relative(Path(report.uri, 'report.html'))}")]
+        lines = [
+            Text(visible(report.properties["verdict"])),
+            Text(f"report: {relative(Path(report.uri, 'report.html'))}"),
+        ]
     if run.release:
         return Group(*lines, Text.assemble(("PUSHED", "bold green"), f"  {relative(run.release)}"))
     return Group(*lines, Text.assemble(("NOT PUSHED", "bold red"), "  the gates said no."))

@@ -30,6 +30,7 @@ TASKS: dict[str, Any] = {
         "share": 0.03125,
         "share_interval": [0.006, 0.157],
         "recited": 1,
+        "long_enough": 32,
         "longest": {"words": 23, "text": "a passage learned by heart", "source": "x"},
         "settings": {"run_words": 20},
         "continuations": [{}] * 32,
@@ -137,6 +138,7 @@ PROPERTIES: dict[str, dict[str, Any]] = {
     "transformed_examples": {"tokens_train": 17500, "tokens_eval": 1000},
     "model_fp16": {"precision": "float16", "size_bytes": 2_900_000, "sha256": "16" * 32},
     "model_int8": {"precision": "int8", "size_bytes": 1_800_000, "sha256": "08" * 32},
+    "tflite_evaluation": {"blessed": 1},
 }  # fmt: skip
 TRAINING: dict[str, Any] = {
     "parameters": 1_334_016,

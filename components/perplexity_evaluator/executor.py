@@ -1,7 +1,5 @@
 """Executor of PerplexityEvaluator."""
 
-import json
-import math
 import os
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,15 @@ from tfx.types import artifact, artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from modules import evaluation, gates
+from modules.errors import InputError
 from modules.evaluation_results import Evaluation
+from modules.json_files import read_json
+from modules.mlmd_values import set_finite
 from modules.perplexity_gate import PerplexityGateSettings
 from modules.vocabulary import TABLE_NAME
 
 EVAL_FINGERPRINT = "eval_fingerprint"
+PROMPT_TEMPLATE = "prompt_template"
 
 _Artifacts = dict[str, list[artifact.Artifact]]
 
@@ -33,7 +35,9 @@ class Executor(evaluator_executor.Executor):
         """
         files = _eval_files(input_dict)
         strided = bool(exec_properties["strided"])
+        template = input_dict["examples"][0].get_string_custom_property(PROMPT_TEMPLATE)
         if input_dict.get("baseline_model"):
+            _check_template(template, input_dict.get("baseline_blessing"))
             evaluation.check_baseline(_saved_model(input_dict["baseline_model"]), files, strided=strided)
         super().Do(input_dict, output_dict, exec_properties)
 
@@ -48,6 +52,18 @@ class Executor(evaluator_executor.Executor):
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         _bless(blessing, input_dict, passed=not gates.failed([*checks, *tasks]))
         blessing.set_string_custom_property(EVAL_FINGERPRINT, measured.eval_fingerprint)
+        blessing.set_string_custom_property(PROMPT_TEMPLATE, template)
+
+
+def _check_template(template: str, earlier: list[artifact.Artifact] | None) -> None:
+    """Refuses to score the latest blessed model on prompts of a form that it has never seen."""
+    before = earlier[0].get_string_custom_property(PROMPT_TEMPLATE) if earlier else ""
+    if before and template != before:
+        raise InputError(
+            f"the latest blessed model was trained with `data.template: {before}`, and the eval data is in another, so "
+            f"there is no comparing with it. Received: {template or 'plain text'}. Give the pipeline a new `name`: it "
+            "starts without a baseline then."
+        )
 
 
 def _gate(exec_properties: dict[str, Any]) -> PerplexityGateSettings:
@@ -86,8 +102,7 @@ def _measured(
 
 
 def _perplexity_before(input_dict: _Artifacts) -> float | None:
-    path = os.path.join(artifact_utils.get_single_uri(input_dict["model_run"]), "training.json")
-    return json.loads(Path(path).read_text(encoding="utf-8"))["perplexity_before"]
+    return read_json(artifact_utils.get_single_uri(input_dict["model_run"]), "training.json")["perplexity_before"]
 
 
 def _set_properties(evaluated: artifact.Artifact, measured: Evaluation) -> None:
@@ -105,9 +120,7 @@ def _set_properties(evaluated: artifact.Artifact, measured: Evaluation) -> None:
         figures["baseline_perplexity"] = overall.baseline.perplexity
         figures["baseline_bits_per_byte"] = overall.baseline.bits_per_byte
         figures["perplexity_change"] = overall.change.perplexity
-    for name, value in figures.items():
-        if math.isfinite(value):  # ML Metadata cannot hold what is not; the checks tell
-            evaluated.set_float_custom_property(name, value)
+    set_finite(evaluated, figures)
     for name, count in (
         ("documents", overall.documents),
         ("tokens", overall.candidate.tokens),

@@ -46,7 +46,7 @@ class ReleasePusher(base_component.BaseComponent):
             push_directory: Where `<version>/` appears; TF Serving's model base path.
             push_directory_id: `release.directory_id`, part of the cache key: after the directory was deleted, what is
                 blessed is pushed again.
-            gate: JSON of the thresholds that the model was held against, for the manifest.
+            gate: JSON of `evaluation`'s settings, the limits among them, for the manifest.
             **inputs: `model`, `model_blessing`, `model_fp16`, `model_int8`, `evaluation`, `tflite_evaluation`,
                 `report`, `examples` and `transform_graph`.
         """

@@ -9,14 +9,12 @@ from tfx.components.pusher import executor as pusher_executor
 from tfx.components.util.model_utils import is_model_blessed
 from tfx.types import artifact, artifact_utils
 
-from modules import release, tflite, tflite_gate
+from modules import gates, release, tflite, tflite_gate
+from modules.files import file_facts, without_folders
 from modules.mlmd_values import plain_values
+from modules.tflite_files import TFLITE_FILES, Precision
 from modules.vocabulary import Vocabulary, find_table
 
-TFLITE_FILES: dict[tflite.Precision, tuple[str, str]] = {
-    "float16": ("model_fp16", "model_fp16.tflite"),
-    "int8": ("model_int8", "model_int8.tflite"),
-}
 REPORT_FILES = {"report.html": "report.html", "MODEL_CARD.md": "model_card.md"}
 
 
@@ -33,7 +31,9 @@ class Executor(pusher_executor.Executor):
         pushed_model = artifact_utils.get_single_instance(output_dict["pushed_model"])
         tflite_evaluation = artifact_utils.get_single_instance(input_dict["tflite_evaluation"])
         files = _read_files(tflite_evaluation)
-        if not self.CheckBlessing(input_dict) or files is None or not is_model_blessed(tflite_evaluation):
+        passed = _passed(artifact_utils.get_single_instance(input_dict["evaluation"]))
+        blessed = self.CheckBlessing(input_dict) and is_model_blessed(tflite_evaluation)
+        if files is None or not passed or not blessed:
             self._MarkNotPushed(pushed_model)
             return
         report = Path(artifact_utils.get_single_uri(input_dict["report"]))
@@ -41,9 +41,9 @@ class Executor(pusher_executor.Executor):
             Path(exec_properties["push_directory"]),
             saved_model_dir=Path(self.GetModelPath(input_dict)),
             tflite_files={
-                name: Path(tflite.model_file(artifact_utils.get_single_uri(input_dict[key])))
-                for precision, (key, name) in TFLITE_FILES.items()
-                if precision in files and files[precision]["released"]
+                file.name: _as_measured(input_dict[file.key], files[file.precision]["sha256"])
+                for file in TFLITE_FILES
+                if file.precision in files and files[file.precision]["released"]
             },
             vocabulary=Vocabulary.from_table(find_table(artifact_utils.get_single_uri(input_dict["transform_graph"]))),
             documents={name: report / file for name, file in REPORT_FILES.items()},
@@ -58,7 +58,7 @@ class Executor(pusher_executor.Executor):
             "pipeline": self._context.pipeline_info.id,
             "run": self._context.pipeline_run_id,
             "metrics": plain_values(evaluation.mlmd_artifact.custom_properties),
-            "gate": json.loads(exec_properties["gate"]),
+            "gate": without_folders(json.loads(exec_properties["gate"])),
             "data": plain_values(examples.mlmd_artifact.custom_properties),
             "mlmd": {
                 "artifact_ids": {
@@ -68,9 +68,32 @@ class Executor(pusher_executor.Executor):
         }
 
 
-def _read_files(tflite_evaluation: artifact.Artifact) -> dict[tflite.Precision, dict[str, Any]] | None:
+def _passed(evaluation: artifact.Artifact) -> bool:
+    """Whether the Evaluator's checks are there, and all passed: its blessing alone is not taken for it."""
+    try:
+        checks = gates.read_checks(evaluation.uri)
+    except OSError as error:
+        logging.error("Nothing is pushed: the model's evaluation is missing (%s).", error)
+        return False
+    return bool(checks) and not gates.failed(checks)
+
+
+def _as_measured(models: list[artifact.Artifact], sha256: str) -> Path:
+    """The path of a TFLite file.
+
+    Raises:
+        RuntimeError: It is not the file that was measured.
+    """
+    path = tflite.model_file(artifact_utils.get_single_uri(models))
+    if file_facts(path)["sha256"] != sha256:
+        raise RuntimeError(f"{path} is not the file that TFLiteEvaluator measured: it has changed since. Run again.")
+    return Path(path)
+
+
+def _read_files(tflite_evaluation: artifact.Artifact) -> dict[Precision, dict[str, Any]] | None:
     """What TFLiteEvaluator measured; None where that is missing, and with it the right to ship."""
     try:
+        gates.read_checks(tflite_evaluation.uri)
         return tflite_gate.read_files(tflite_evaluation.uri)
     except OSError as error:
         logging.error("Nothing is pushed: the TFLite files' evaluation is missing (%s).", error)

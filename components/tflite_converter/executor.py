@@ -11,10 +11,9 @@ from tfx.utils import path_utils
 
 from modules import progress, tflite
 from modules.files import file_facts
+from modules.tflite_files import TFLITE_FILES
 from modules.tflite_metadata import ModelCard
 from modules.vocabulary import TABLE_NAME, Vocabulary
-
-PRECISIONS: dict[str, tflite.Precision] = {"model_fp16": "float16", "model_int8": "int8"}
 
 
 class Executor(base_executor.BaseExecutor):
@@ -32,8 +31,8 @@ class Executor(base_executor.BaseExecutor):
             ConversionError: The converting process failed.
         """
         model = artifact_utils.get_single_instance(input_dict["model"])
-        outputs = {key: artifact_utils.get_single_instance(output_dict[key]) for key in PRECISIONS}
-        paths = {PRECISIONS[key]: tflite.model_file(output.uri) for key, output in outputs.items()}
+        outputs = {file.precision: artifact_utils.get_single_instance(output_dict[file.key]) for file in TFLITE_FILES}
+        paths = {precision: tflite.model_file(output.uri) for precision, output in outputs.items()}
         progress.report("TFLiteConverter", done=0, total=len(paths), unit="files")
         with tempfile.TemporaryDirectory() as folder:
             table = os.path.join(path_utils.serving_model_path(model.uri), "assets", TABLE_NAME)
@@ -45,9 +44,9 @@ class Executor(base_executor.BaseExecutor):
                 prefill_lengths=json.loads(exec_properties["prefill_lengths"]),
                 card=_card(model, os.path.join(folder, "tokenizer.json")),
             )
-        for key, output in outputs.items():
-            facts = file_facts(paths[PRECISIONS[key]])
-            output.set_string_custom_property("precision", PRECISIONS[key])
+        for precision, output in outputs.items():
+            facts = file_facts(paths[precision])
+            output.set_string_custom_property("precision", precision)
             output.set_string_custom_property("sha256", facts["sha256"])
             output.set_int_custom_property("size_bytes", facts["size_bytes"])
             output.set_int_custom_property("metadata_embedded", int(conversion.metadata_embedded))

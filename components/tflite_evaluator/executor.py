@@ -4,14 +4,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from absl import logging
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact, artifact_utils
 from tfx.utils import path_utils
 
 from modules import gates, progress, tflite, tflite_gate
+from modules.files import file_facts
+from modules.mlmd_values import set_finite
+from modules.tflite_files import TFLITE_FILES, Precision
 from modules.tflite_measuring import TFLiteMeasurer
 
-PRECISIONS: dict[str, tflite.Precision] = {"model_fp16": "float16", "model_int8": "int8"}
 _SPLIT = "eval"
 _REPORT_EVERY = 16
 
@@ -38,8 +41,8 @@ class Executor(base_executor.BaseExecutor):
             on_documents=_report,
         )
         figures = {
-            precision: measurer.measure(tflite.model_file(artifact_utils.get_single_uri(input_dict[key])))
-            for key, precision in PRECISIONS.items()
+            file.precision: _measure(measurer, tflite.model_file(artifact_utils.get_single_uri(input_dict[file.key])))
+            for file in TFLITE_FILES
         }
         checks = {precision: tflite_gate.rise_check(precision, one, settings) for precision, one in figures.items()}
         evaluation = artifact_utils.get_single_instance(output_dict["tflite_evaluation"])
@@ -49,26 +52,44 @@ class Executor(base_executor.BaseExecutor):
         _set_figures(evaluation, figures, checks)
 
 
+def _measure(measurer: TFLiteMeasurer, path: str) -> tflite_gate.FileFigures:
+    """A file that cannot be loaded or run is one that failed: its siblings are measured all the same."""
+    try:
+        return measurer.measure(path)
+    except Exception as error:
+        logging.exception("%s cannot be measured.", path)
+        return tflite_gate.FileFigures(
+            nll_sum=math.nan,
+            float_nll_sum=measurer.reference.nll_sum,
+            documents=0,
+            tokens=0,
+            whole_split=True,
+            greedy_agreement=None,
+            decode_tokens_per_second=math.nan,
+            float_decode_tokens_per_second=measurer.reference.decode_tokens_per_second,
+            problem=str(error),
+            **file_facts(path),
+        )
+
+
 def _report(scored: int, documents: int) -> None:
     # The SavedModel scores them first, then each file does.
-    models = 1 + len(PRECISIONS)
+    models = 1 + len(TFLITE_FILES)
     if scored % _REPORT_EVERY == 0 or scored == models * documents:
         progress.report("TFLiteEvaluator", done=scored, total=models * documents, unit="documents")
 
 
 def _set_figures(
     evaluation: artifact.Artifact,
-    figures: Mapping[tflite.Precision, tflite_gate.FileFigures],
-    checks: Mapping[tflite.Precision, gates.Check],
+    figures: Mapping[Precision, tflite_gate.FileFigures],
+    checks: Mapping[Precision, gates.Check],
 ) -> None:
     numbers: dict[str, float] = {}
     for precision, one in figures.items():
-        evaluation.set_int_custom_property("tokens", one.tokens)
         evaluation.set_int_custom_property(f"passed_{precision}", int(checks[precision].passed))
-        numbers["perplexity_float"] = one.float_perplexity
+        if one.tokens:
+            evaluation.set_int_custom_property("tokens", one.tokens)
+            numbers["perplexity_float"] = one.float_perplexity
         numbers[f"perplexity_{precision}"] = one.perplexity
         numbers[f"rise_{precision}"] = one.rise
-    for name, number in numbers.items():
-        # Of what is not finite `passed_<precision>` tells enough.
-        if math.isfinite(number):
-            evaluation.set_float_custom_property(name, number)
+    set_finite(evaluation, numbers)

@@ -68,6 +68,7 @@ class Evaluated:
         *,
         baseline: standard_artifacts.Model | None = None,
         baseline_fingerprint: str | None = None,
+        baseline_template: str = "",
         tasks: list[Check] | None = None,
         slices: tuple[str, ...] = (),
         strided: bool = False,
@@ -88,6 +89,7 @@ class Evaluated:
         if baseline:
             inputs["baseline_model"] = [baseline]
             earlier = standard_artifacts.ModelBlessing()
+            earlier.set_string_custom_property("prompt_template", baseline_template)
             if baseline_fingerprint:
                 earlier.set_string_custom_property("eval_fingerprint", baseline_fingerprint)
             inputs["baseline_blessing"] = [earlier]
@@ -217,16 +219,27 @@ def test_a_baseline_with_another_tokenizer_is_compared_by_bits_per_byte(tmp_path
     assert overall.baseline.tokens > overall.candidate.tokens
     assert overall.baseline.bytes == overall.candidate.bytes
     more_bits = overall.candidate.bits_per_byte - overall.baseline.bits_per_byte
-    bytes_a_token = overall.candidate.bytes / overall.candidate.tokens
+    bytes_a_token = overall.baseline.bytes / overall.baseline.tokens
     assert overall.change.perplexity == pytest.approx(2 ** (more_bits * bytes_a_token) - 1)
     assert evaluated.blessed is (more_bits <= 0)
-    assert any("by bits per byte" in check.metric for check in gates.read_checks(evaluated.evaluation.uri))
+    assert any("from bits per byte" in check.metric for check in gates.read_checks(evaluated.evaluation.uri))
 
 
 def test_a_baseline_of_other_data_is_refused_in_words(tmp_path: Path) -> None:
     baseline = export(tmp_path / "baseline", data_kind="instruction")
     with pytest.raises(InputError, match=r"cannot score the eval data.*another `data.kind`.*new `name`"):
         Evaluated(tmp_path, write_examples(tmp_path / "x", texts()), tiny_model(), baseline=baseline)
+
+
+def test_a_baseline_of_another_prompt_template_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"trained with `data.template: chat`.*Received: plain text.*new `name`"):
+        Evaluated(
+            tmp_path,
+            write_examples(tmp_path / "x", texts()),
+            tiny_model(),
+            baseline=tiny_model(),
+            baseline_template="chat",
+        )
 
 
 def test_a_baseline_of_an_earlier_version_is_refused_in_words(tmp_path: Path) -> None:

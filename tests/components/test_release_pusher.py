@@ -1,4 +1,7 @@
+import dataclasses
+import hashlib
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,16 +11,28 @@ from tfx.types import standard_artifacts
 
 from components.artifact_types import Report
 from components.release_pusher import executor
-from modules import tflite
+from modules import gates, tflite
+from modules.gates import Check
 from tests.tiny_release import saved_release
 
+# A file of these tests holds the name of its artifact's key.
+SHA256 = {"float16": hashlib.sha256(b"model_fp16").hexdigest(), "int8": hashlib.sha256(b"model_int8").hexdigest()}
 FILES = {
-    "float16": {"perplexity": 9.0, "passed": True, "released": True, "verdict": "within"},
-    "int8": {"perplexity": None, "passed": False, "released": False, "verdict": "not a number"},
+    "float16": {"perplexity": 9.0, "passed": True, "released": True, "verdict": "within", "sha256": SHA256["float16"]},
+    "int8": {"perplexity": None, "passed": False, "released": False, "verdict": "no number", "sha256": SHA256["int8"]},
 }
+CHECK = Check(metric="perplexity", measured=9.0, limit=10.0, bound="at most", limit_from="evaluation.max_perplexity")
 
 
-def _inputs(folder: Path, *, files: dict | None, blessed: bool = True, model_blessed: bool = True) -> dict[str, list]:
+def _inputs(
+    folder: Path,
+    *,
+    files: dict | None,
+    blessed: bool = True,
+    model_blessed: bool = True,
+    checks: list[Check] | None = (CHECK,),
+    file_checks: list[Check] | None = (CHECK,),
+) -> dict[str, list]:
     inputs = {
         "model": standard_artifacts.Model(),
         "model_fp16": standard_artifacts.Model(),
@@ -41,6 +56,9 @@ def _inputs(folder: Path, *, files: dict | None, blessed: bool = True, model_ble
     _write(folder / "report" / "model_card.md", "# card")
     if files is not None:
         _write(folder / "tflite_evaluation" / "files.json", json.dumps(files))
+    for name, measured in (("evaluation", checks), ("tflite_evaluation", file_checks)):
+        if measured is not None:
+            gates.write_checks(folder / name, measured)
     inputs["tflite_evaluation"].set_int_custom_property("blessed", int(blessed))
     inputs["model_blessing"].set_int_custom_property("blessed", int(model_blessed))
     return {key: [artifact] for key, artifact in inputs.items()}
@@ -80,6 +98,13 @@ def test_without_a_file_that_passed_the_saved_model_ships_alone(tmp_path: Path) 
     assert (release / "saved_model.pb").is_file()
 
 
+def test_a_file_that_changed_after_it_was_measured_is_not_released(tmp_path: Path) -> None:
+    other = {**FILES, "float16": {**FILES["float16"], "sha256": SHA256["int8"]}}
+    with pytest.raises(RuntimeError, match="is not the file that TFLiteEvaluator measured"):
+        _push(tmp_path, files=other)
+    assert not (tmp_path / "releases").exists()
+
+
 def test_report_and_model_card_come_along(tmp_path: Path) -> None:
     (release,) = _push(tmp_path, files=FILES)
     assert (release / "report.html").read_text() == "<p>report"
@@ -93,8 +118,20 @@ def test_report_and_model_card_come_along(tmp_path: Path) -> None:
         {"files": FILES, "blessed": False},
         {"files": FILES, "model_blessed": False},
         {"files": None},
+        {"files": FILES, "checks": None},
+        {"files": FILES, "checks": []},
+        {"files": FILES, "checks": [dataclasses.replace(CHECK, measured=math.nan)]},
+        {"files": FILES, "file_checks": None},
     ],
-    ids=["a file failed and stops the release", "the Evaluator said no", "files.json is missing"],
+    ids=[
+        "a file failed and stops the release",
+        "the Evaluator said no",
+        "files.json is missing",
+        "the model's checks are missing",
+        "the model was not checked",
+        "blessed although a check failed",
+        "the files' checks are missing",
+    ],
 )
 def test_nothing_is_pushed(tmp_path: Path, settings: dict) -> None:
     assert _push(tmp_path, **settings) == []

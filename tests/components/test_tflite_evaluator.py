@@ -55,6 +55,21 @@ def test_a_file_of_nan_fails_and_its_sibling_passes(tmp_path: Path, on_failure: 
     assert "perplexity_int8" not in properties
 
 
+def test_a_file_that_cannot_be_loaded_fails_and_its_sibling_passes(tmp_path: Path) -> None:
+    inputs = _inputs(tmp_path)
+    Path(tflite.model_file(inputs["model_int8"][0].uri)).write_bytes(b"no model")
+    evaluation = standard_artifacts.ModelEvaluation()
+    evaluation.uri = str(tmp_path / "evaluation")
+    context = base_executor.BaseExecutor.Context(tmp_dir=str(tmp_path / "tmp"), unique_id="1")
+    settings = {"settings": "{}", "data_kind": "text", "sequence_length": 16}
+    executor.Executor(context).Do(inputs, {"tflite_evaluation": [evaluation]}, settings)
+    assert [check.passed for check in read_checks(evaluation.uri)] == [True, False]
+    files = json.loads(Path(evaluation.uri, "files.json").read_text())
+    assert [files[precision]["released"] for precision in ("float16", "int8")] == [True, False]
+    assert files["int8"]["verdict"].startswith("rise in perplexity of int8: nan% is not a number for 2%")
+    assert evaluation.get_float_custom_property("perplexity_float") == files["float16"]["float_perplexity"]
+
+
 def test_wrong_wiring_fails_when_the_pipeline_is_built() -> None:
     model = channel.Channel(type=standard_artifacts.Model)
     with pytest.raises(TypeError, match="Examples"):

@@ -67,6 +67,10 @@ def test_with_other_tokens_the_change_is_that_of_the_bits_per_byte() -> None:
     assert candidate["bits_per_byte"] == baseline["bits_per_byte"]
     assert candidate["perplexity_change"] == 0.0
 
+    # A nat more over the baseline's 4 tokens: as strict as it was with the baseline's own tokenizer.
+    nested[0]["candidate"] = scored(5.0, 4, num_bytes=8)
+    assert computed(nested, "candidate")["perplexity_change"] == pytest.approx(math.expm1(1 / 4))
+
 
 @pytest.mark.parametrize("predictions", [[], [scored(0.0, 0)], [scored(math.nan, 3)], [scored(math.inf, 3)]])
 def test_what_is_no_number_is_told_as_none(predictions: list[dict]) -> None:

@@ -59,7 +59,8 @@ def test_a_second_model_must_not_be_much_worse_than_the_first() -> None:
         "rise in perplexity over the latest blessed model: 3% is above 2% (evaluation.max_regression)"
     ]
     assert sentences(settings, evaluation(result(150.0, change=0.03), same_tokenizer=False)) == [
-        "rise in perplexity over the latest blessed model, by bits per byte: 3% is above 2% (evaluation.max_regression)"
+        "rise in perplexity over the latest blessed model, from bits per byte: "
+        "3% is above 2% (evaluation.max_regression)"
     ]
 
 
@@ -98,6 +99,15 @@ def test_a_slice_that_is_named_and_not_there_fails() -> None:
     measured = evaluation(result(100.0), result(90.0, name="source=a"))
     assert sentences({"max_perplexity": 200, "slice_limits": limits}, measured) == [
         "perplexity of source=gone: not measured (evaluation.slice_limits.1.max_perplexity)"
+    ]
+
+
+def test_a_limit_that_no_slice_is_large_enough_for_fails() -> None:
+    limits = [{"feature": "source", "max_regression": 0.1, "min_documents": 500}]
+    measured = evaluation(result(100.0), result(90.0, name="source=a"))
+    assert sentences({"max_perplexity": 200, "slice_limits": limits}, measured) == [
+        "rise in perplexity over the latest blessed model of every source: not measured "
+        "(evaluation.slice_limits.0.max_regression)"
     ]
 
 

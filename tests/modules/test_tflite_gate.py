@@ -20,7 +20,9 @@ def _figures(nll_sum: float, tokens: int = 100, whole_split: bool = True) -> Fil
         whole_split=whole_split,
         greedy_agreement=GreedyAgreement(prompts=2, tokens=64, mean=34.0, least=4, whole=1),
         decode_tokens_per_second=5.0,
+        float_decode_tokens_per_second=3.0,
         size_bytes=7,
+        sha256="abc",
     )
 
 
@@ -75,7 +77,9 @@ def test_a_file_that_fails_is_left_out_alone(tmp_path: Path) -> None:
         "tokens": 100,
         "greedy_agreement": {"prompts": 2, "tokens": 64, "mean": 34.0, "least": 4, "whole": 1},
         "decode_tokens_per_second": 5.0,
+        "float_decode_tokens_per_second": 3.0,
         "size_bytes": 7,
+        "sha256": "abc",
         "passed": True,
         "released": True,
         "verdict": "rise in perplexity of float16: 0% is within 0.5% (evaluation.tflite.max_rise.float16)",

@@ -2,7 +2,7 @@ import copy
 import json
 from pathlib import Path
 
-from modules.report_tasks import TaskFigure, read_task_figures
+from modules.task_figures import TaskFigure, read_task_figures
 from tests.report_example import HOSTILE, TASKS
 
 

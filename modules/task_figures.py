@@ -4,12 +4,14 @@ No passage of the training text is among them: a report may be published.
 """
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from modules.task_evaluation import TASKS_FILE
+from modules.json_files import read_json
+
+# In a TaskEvaluator's output; `task_evaluation` writes it.
+TASKS_FILE = "tasks.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,7 @@ def read_task_figures(folder: str | Path) -> list[TaskFigure]:
     Raises:
         OSError: There is no `tasks.json`.
     """
-    results = json.loads(Path(folder, TASKS_FILE).read_text(encoding="utf-8"))
+    results = read_json(folder, TASKS_FILE)
     figures = [_memorisation(results["memorisation"])] if results["memorisation"] else []
     for task in results["tasks"]:
         figures += [_multiple_choice(task)] if task["kind"] == "multiple_choice" else _answers(task)
@@ -47,7 +49,7 @@ def _memorisation(found: Mapping[str, Any]) -> TaskFigure:
     if found["share"] is None:
         value = f"not measured: most continuations are shorter than {words} words"
     else:
-        value = f"{found['recited']} of {len(found['continuations'])} recited"
+        value = f"{found['recited']} of {found['long_enough']} recited"
     return TaskFigure(
         name="memorisation",
         value=value,
