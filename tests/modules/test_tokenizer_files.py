@@ -79,6 +79,10 @@ def huggingface(tmp_path: Path) -> Path:
     folder = write_folder(tmp_path / "model", vocab_size=259)
     tiny_vocabulary().write_folder(folder)
     (folder / "vocabulary.json").rename(folder / "vocab.json")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["merges"] = [["t", "h"], ["th", "e"]]
+    tokenizer["added_tokens"] = [{"id": 258, "content": "<|endoftext|>", "special": True}]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     return folder
 
 
