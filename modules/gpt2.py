@@ -1,6 +1,6 @@
 """Builds keras-hub GPT-2 models: from a preset, from an earlier run, or from sizes with a random start."""
 
-from pathlib import Path
+import os
 from typing import Any
 
 import keras
@@ -59,13 +59,13 @@ def load_trained(
         InputError: The model cannot be loaded, or its vocabulary, sizes or positions do not fit.
     """
     cure = "Start without it, or keep what it was trained with."
-    trained_vocabulary = Vocabulary.from_table(Path(model_dir, "Format-Serving", "assets", TABLE_NAME))
+    trained_vocabulary = Vocabulary.from_table(os.path.join(model_dir, "Format-Serving", "assets", TABLE_NAME))
     if trained_vocabulary != vocabulary:
         raise InputError(
             f"a warm start needs the tokenizer of the model in {model_dir}, of {trained_vocabulary.size} tokens. "
             f"Received: another one, of {vocabulary.size}. {cure}"
         )
-    backbone = _load_preset(str(Path(model_dir, "preset")), dropout=settings.dropout, dtype=dtype)
+    backbone = _load_preset(os.path.join(model_dir, "preset"), dropout=settings.dropout, dtype=dtype)
     if settings.sizes is not None:
         for name, size in settings.sizes._asdict().items():
             trained = getattr(backbone, name)

@@ -77,10 +77,7 @@ def check_folder(folder: str | Path) -> HuggingFaceConfig:
     """
     folder = Path(folder)
     config = _read_config(folder / CONFIG_FILE)
-    stored = {}
-    for file in _weight_files(folder):
-        for name, shape in _tensors(file):
-            stored[name.removeprefix("transformer.")] = shape
+    stored = {name.removeprefix("transformer."): shape for name, shape in _stored_shapes(folder).items()}
     expected = dict(expected_shapes(config))
     for name, shape in expected.items():
         if stored.get(name) != shape:
@@ -146,11 +143,12 @@ def _describe(problem: Any) -> str:
     return f"{f'`{place}`: ' if place else ''}{problem['msg']}{received}"
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def _stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes by the tensors' own names."""
     if (folder / INDEX_FILE).is_file():
-        return _indexed_files(folder)
+        return _indexed_shapes(folder)
     if (folder / WEIGHTS_FILE).is_file():
-        return [folder / WEIGHTS_FILE]
+        return dict(_tensors(folder / WEIGHTS_FILE))
     pickles = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern))
     if pickles:
         raise InputError(
@@ -161,17 +159,21 @@ def _weight_files(folder: Path) -> list[Path]:
     raise InputError(f"{folder}: must hold {WEIGHTS_FILE}, or {INDEX_FILE} and the files that it names.")
 
 
-def _indexed_files(folder: Path) -> list[Path]:
+def _indexed_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     path = folder / INDEX_FILE
     try:
-        names = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
-        files = [folder / name for name in names]
+        weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        files = {name: folder / name for name in weight_map.values()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: must hold a `weight_map` of tensors to files. Received: {error!r}.") from None
-    for file in files:
+    for file in files.values():
         if file.parent != folder or not file.is_file():
             raise InputError(f"{path}: names a file that must be beside it. Received: {file}, which is not.")
-    return files
+    shapes = {name: dict(_tensors(file)) for name, file in files.items()}
+    for tensor, name in weight_map.items():
+        if tensor not in shapes[name]:
+            raise InputError(f"{path}: {name} must hold {tensor}. Received: a file without it. Fetch both again.")
+    return {tensor: shapes[name][tensor] for tensor, name in weight_map.items()}
 
 
 def _tensors(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:

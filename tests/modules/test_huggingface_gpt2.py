@@ -126,10 +126,18 @@ def test_a_file_that_was_cut_short_is_named(tmp_path: Path) -> None:
         huggingface_gpt2.check_folder(tmp_path)
 
 
-def test_an_index_names_files_beside_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("weight_map", "message"),
+    [
+        ({"wte.weight": "../outside.safetensors"}, r"a file that must be beside it. Received: .*outside.safetensors"),
+        ({"wte.weight": "model.safetensors"}, r"model.safetensors must hold wte.weight. Received: a file without it"),
+        ({"transformer.wte.weight": "model.safetensors"}, r"wpe.weight must have the shape .* no such tensor"),
+        (["model.safetensors"], r"must hold a `weight_map` of tensors to files"),
+    ],
+)
+def test_an_index_names_the_files_beside_it(tmp_path: Path, weight_map: object, message: str) -> None:
     folder = write_folder(tmp_path / "model")
-    (folder / "model.safetensors").rename(tmp_path / "outside.safetensors")
-    index = folder / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": {"transformer.wte.weight": "../outside.safetensors"}}))
-    with pytest.raises(InputError, match=r"names a file that must be beside it. Received: .*outside.safetensors"):
+    save_file(random_tensors(CONFIG), tmp_path / "outside.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(InputError, match=message):
         huggingface_gpt2.check_folder(folder)
