@@ -190,7 +190,7 @@ def run_trainer(
         train_files=[file], eval_files=[file], transform_graph_path=str(folder / "graph"), data_accessor=accessor,
         serving_model_dir=str(folder / "model" / "Format-Serving"), model_run_dir=str(folder / "run"),
         custom_config={
-            "data_kind": data_kind, "model": dataclasses.asdict(model), "training": dataclasses.asdict(settings),
+            "data_kind": data_kind, "model": model.model_dump(), "training": dataclasses.asdict(settings),
         },
     )  # fmt: skip
     run_fn(fn_args)
