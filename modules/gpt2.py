@@ -1,34 +1,15 @@
-"""Builds keras-hub GPT-2 models: from a preset, or from sizes with a random start."""
+"""Builds keras-hub GPT-2 models: from a preset, from an earlier run, or from sizes with a random start."""
 
-import dataclasses
+import os
+from typing import Any
 
 import keras
 import keras_hub
 
+from modules import huggingface_gpt2
 from modules.errors import InputError
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelSettings:
-    """What `build_backbone` needs; the fields of the configuration's `model`.
-
-    Attributes:
-        preset: Name or folder of a keras-hub GPT-2 preset, or None to start from the sizes below.
-        num_layers: Transformer blocks.
-        num_heads: Attention heads; divides `hidden_dim`.
-        hidden_dim: Width of the residual stream.
-        intermediate_dim: Width of the feed-forward layer; None: 4 × `hidden_dim`.
-        context_length: Tokens in a window.
-        dropout: Share of activations dropped in training.
-    """
-
-    preset: str | None
-    num_layers: int | None
-    num_heads: int | None
-    hidden_dim: int | None
-    intermediate_dim: int | None
-    context_length: int
-    dropout: float
+from modules.model_settings import ModelSettings
+from modules.vocabulary import TABLE_NAME, Vocabulary
 
 
 def build_backbone(settings: ModelSettings, *, vocabulary_size: int, dtype: str) -> keras_hub.models.GPT2Backbone:
@@ -42,30 +23,67 @@ def build_backbone(settings: ModelSettings, *, vocabulary_size: int, dtype: str)
     Raises:
         InputError: If the preset cannot be loaded, or does not fit the tokenizer or the context length.
     """
-    if settings.preset is None:
-        assert settings.hidden_dim is not None  # the configuration refuses sizes that are not whole
+    if settings.sizes is not None:
         return keras_hub.models.GPT2Backbone(
             vocabulary_size=vocabulary_size,
-            num_layers=settings.num_layers,
-            num_heads=settings.num_heads,
-            hidden_dim=settings.hidden_dim,
-            intermediate_dim=settings.intermediate_dim or 4 * settings.hidden_dim,
+            **settings.sizes._asdict(),
             dropout=settings.dropout,
             max_sequence_length=settings.context_length,
             dtype=dtype,
         )
+    assert settings.preset is not None  # the settings refuse sizes that are not whole
     backbone = _load_preset(settings.preset, dropout=settings.dropout, dtype=dtype)
     if backbone.vocabulary_size != vocabulary_size:
         raise InputError(
             f"the preset {settings.preset} has {backbone.vocabulary_size} tokens and the tokenizer "
             f"{vocabulary_size}; use the preset's own: `tokenizer: {{preset: {settings.preset}}}`."
         )
-    if backbone.max_sequence_length < settings.context_length:
-        raise InputError(
-            f"`model.context_length` must be at most {backbone.max_sequence_length}, the positions of "
-            f"{settings.preset}. Received: {settings.context_length}."
-        )
+    _check_positions(backbone, settings.context_length, of=settings.preset)
     return backbone
+
+
+def load_trained(
+    model_dir: str, settings: ModelSettings, vocabulary: Vocabulary, *, dtype: str
+) -> keras_hub.models.GPT2Backbone:
+    """Loads a model that an earlier run trained, to train it further: a warm start.
+
+    Args:
+        model_dir: The folder of TFX's Model artifact, with `preset/` and `Format-Serving/`.
+        settings: What this run would build without it. Its sizes must be the trained model's; of a `preset` they are
+            not compared. Dropout and context length are this run's.
+        vocabulary: This run's. The trained model must have the very same: one of the same size, trained on other
+            text, would give every token another's embedding.
+        dtype: Keras precision policy.
+
+    Raises:
+        InputError: The model cannot be loaded, or its vocabulary, sizes or positions do not fit.
+    """
+    cure = "Start without it, or keep what it was trained with."
+    trained_vocabulary = Vocabulary.from_table(os.path.join(model_dir, "Format-Serving", "assets", TABLE_NAME))
+    if trained_vocabulary != vocabulary:
+        raise InputError(
+            f"a warm start needs the tokenizer of the model in {model_dir}, of {trained_vocabulary.size} tokens. "
+            f"Received: another one, of {vocabulary.size}. {cure}"
+        )
+    backbone = _load_preset(os.path.join(model_dir, "preset"), dropout=settings.dropout, dtype=dtype)
+    if settings.sizes is not None:
+        for name, size in settings.sizes._asdict().items():
+            trained = getattr(backbone, name)
+            if trained != size:
+                raise InputError(
+                    f"a warm start needs the sizes of the model in {model_dir}: `{name}` must be {trained}. "
+                    f"Received: {size}. {cure}"
+                )
+    _check_positions(backbone, settings.context_length, of=f"the model in {model_dir}")
+    return backbone
+
+
+def _check_positions(backbone: keras_hub.models.GPT2Backbone, context_length: int, *, of: str) -> None:
+    if backbone.max_sequence_length < context_length:
+        raise InputError(
+            f"`model.context_length` must be at most {backbone.max_sequence_length}, the positions of {of}. "
+            f"Received: {context_length}."
+        )
 
 
 def language_model(backbone: keras_hub.models.GPT2Backbone, *, isolate_documents: bool = False) -> keras.Model:
@@ -114,10 +132,15 @@ def _hidden_states_of_documents(
 
 
 def _load_preset(preset: str, *, dropout: float, dtype: str) -> keras_hub.models.GPT2Backbone:
+    sizes: dict[str, Any] = {}
+    if huggingface_gpt2.is_folder(preset):
+        # keras-hub's own converter takes every feed-forward layer to be 4 × as wide as the model.
+        sizes["intermediate_dim"] = huggingface_gpt2.check_folder(preset).intermediate_dim
     try:
-        return keras_hub.models.GPT2Backbone.from_preset(preset, dropout=dropout, dtype=dtype)
+        return keras_hub.models.GPT2Backbone.from_preset(preset, dropout=dropout, dtype=dtype, **sizes)
     except (ValueError, OSError) as error:
         raise InputError(
             f"cannot load the preset {preset!r}: {error}. Name a keras-hub GPT-2 preset, e.g. gpt2_base_en "
-            "(downloaded once; needs the network), or a folder that holds config.json and model.weights.h5."
+            "(downloaded once; needs the network), or a folder that holds config.json and model.weights.h5, or "
+            "Hugging Face's config.json and model.safetensors."
         ) from error

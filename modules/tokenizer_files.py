@@ -1,4 +1,4 @@
-"""Vocabularies that need no training: GPT-2's two files, a keras-hub preset's, or bytes alone."""
+"""Vocabularies that need no training: GPT-2's two files, a keras-hub preset's, Hugging Face's, or bytes alone."""
 
 import hashlib
 import json
@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from modules import huggingface_gpt2
 from modules.errors import InputError
-from modules.vocabulary import Vocabulary
+from modules.vocabulary import END_OF_TEXT, Vocabulary
 
 # All of keras-hub's GPT-2 presets have the vocabulary that OpenAI published.
 _GPT2_SIZE = 50257
@@ -28,9 +29,11 @@ def load_vocabulary(tokenizer: Mapping[str, Any]) -> Vocabulary:
         return Vocabulary.from_merges([])
     if "preset" not in tokenizer:
         return Vocabulary.from_gpt2_files(tokenizer["vocabulary"], tokenizer["merges"])
+    preset = tokenizer["preset"]
+    if huggingface_gpt2.is_folder(preset):
+        return _load_huggingface(Path(preset))
     import keras_hub
 
-    preset = tokenizer["preset"]
     try:
         gpt2_tokenizer = keras_hub.tokenizers.GPT2Tokenizer.from_preset(preset)
     except (ValueError, OSError) as error:
@@ -101,6 +104,8 @@ def _tokenizer_size(tokenizer: Mapping[str, Any]) -> int | None:
     if "preset" not in tokenizer:
         return None  # trained or bytes: the configuration refuses these with a preset
     check_preset(tokenizer["preset"], "tokenizer.preset")
+    if huggingface_gpt2.is_folder(tokenizer["preset"]):
+        return _load_huggingface(Path(tokenizer["preset"])).size
     files = Path(tokenizer["preset"], "assets", "tokenizer")
     if files.is_dir():
         return Vocabulary.from_gpt2_files(files / "vocabulary.json", files / "merges.txt").size
@@ -111,9 +116,53 @@ def _preset_size(preset: str) -> int | None:
     folder = Path(preset)
     if not folder.is_dir():
         return None if "/" in preset else _GPT2_SIZE
+    if huggingface_gpt2.is_folder(folder):
+        return huggingface_gpt2.check_folder(folder).vocab_size
     try:
         return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]["vocabulary_size"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"the preset {preset} must hold a config.json of a keras-hub GPT-2 backbone. Received: {error!r}."
+            f"the preset {preset} must hold a config.json of a keras-hub GPT-2 backbone, or of a Hugging Face GPT-2. "
+            f"Received: {error!r}."
         ) from None
+
+
+def _load_huggingface(folder: Path) -> Vocabulary:
+    """Loads vocab.json and merges.txt, which older versions of `transformers` wrote, or tokenizer.json."""
+    vocabulary, merges, tokenizer = (folder / name for name in ("vocab.json", "merges.txt", "tokenizer.json"))
+    if vocabulary.is_file() and merges.is_file():
+        return Vocabulary.from_gpt2_files(vocabulary, merges)
+    if not tokenizer.is_file():
+        raise InputError(
+            f"{folder}: must hold vocab.json and merges.txt, or tokenizer.json, to be a `tokenizer.preset`. Add them, "
+            "or name GPT-2's own files by `tokenizer.vocabulary` and `tokenizer.merges`."
+        )
+    try:
+        model = _plain_bpe(json.loads(tokenizer.read_text(encoding="utf-8")))
+        pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+        with tempfile.TemporaryDirectory() as written:
+            files = Path(written, "vocab"), Path(written, "merges")
+            files[0].write_text(json.dumps(model["vocab"]), encoding="utf-8")
+            files[1].write_text("\n".join(["#version: 0.2", *pairs]) + "\n", encoding="utf-8")
+            return Vocabulary.from_gpt2_files(*files)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{tokenizer}: must be GPT-2's byte-level BPE, with {END_OF_TEXT} as its one special token. "
+            f"Received: {error}. Use the tokenizer of a plain GPT-2."
+        ) from None
+
+
+def _plain_bpe(tokenizer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The model within a tokenizer.json; ValueError if the text is changed before it, or split in another way."""
+    splitter = tokenizer["pre_tokenizer"]
+    plain = {
+        "a normalizer": not tokenizer.get("normalizer"),
+        "another model than BPE": tokenizer["model"].get("type", "BPE") == "BPE",
+        "another splitting into words": splitter["type"] == "ByteLevel" and splitter.get("use_regex", True),
+        "a space before the text": not splitter.get("add_prefix_space"),
+        "special tokens": {token["content"] for token in tokenizer.get("added_tokens", [])} <= {END_OF_TEXT},
+    }
+    found = [name for name, is_plain in plain.items() if not is_plain]
+    if found:
+        raise ValueError(", ".join(found))
+    return tokenizer["model"]

@@ -152,10 +152,10 @@ def run_to_end(request: "RunRequest") -> "Run":
 def describe_model(settings: PipelineConfig) -> str:
     """One line: what is trained, from what start, on what."""
     model = settings.model
-    if model.preset:
-        start = f"GPT-2 from the preset {model.preset}"
+    if model.sizes:
+        start = f"GPT-2 of {model.sizes.num_layers} layers × {model.sizes.hidden_dim}, from a random start"
     else:
-        start = f"GPT-2 of {model.num_layers} layers × {model.hidden_dim}, from a random start"
+        start = f"GPT-2 from the preset {model.preset}"
     return f"{start}, context {model.context_length}, on {settings.data.source}"
 
 

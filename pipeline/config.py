@@ -10,10 +10,10 @@ import pydantic
 import yaml
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from modules import tokenizer_files
 from modules.cleaning import CleaningSettings
 from modules.errors import InputError
 from modules.memorisation import MemorisationSettings
+from modules.model_settings import ModelSettings
 from modules.perplexity_gate import PerplexityGateSettings
 from modules.prompt_templates import TemplateName
 from modules.records import Kind
@@ -106,46 +106,6 @@ class TokenizerConfig(Settings):
         return self.model_dump(mode="json", exclude_none=True, exclude={"kind"})
 
 
-class ModelConfig(Settings):
-    """A keras-hub GPT-2: from a preset, or from sizes with a random start."""
-
-    preset: str | None = Field(None, description="Name (gpt2_base_en) or folder of a keras-hub GPT-2 preset.")
-    num_layers: PositiveInt | None = None
-    num_heads: PositiveInt | None = None
-    hidden_dim: PositiveInt | None = None
-    intermediate_dim: PositiveInt | None = Field(None, description="Default: 4 × hidden_dim.")
-    context_length: Annotated[int, Field(ge=2, le=1024)] = Field(
-        128, description="Tokens in a training window, an evaluation window and the exported KV cache."
-    )
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-    @model_validator(mode="after")
-    def _preset_or_sizes(self) -> Self:
-        sizes = {"num_layers": self.num_layers, "num_heads": self.num_heads, "hidden_dim": self.hidden_dim}
-        given = [name for name, value in sizes.items() if value is not None]
-        if self.preset is not None:
-            if given or self.intermediate_dim is not None:
-                raise ValueError(f"a preset brings its own sizes: drop `preset` or {given}")
-        elif len(given) < 3:
-            missing = sorted(set(sizes) - set(given))
-            raise ValueError(f"without a `preset` the sizes are needed: add {', '.join(missing)}")
-        elif self.hidden_dim and self.num_heads and self.hidden_dim % self.num_heads:
-            raise ValueError(
-                f"`hidden_dim` must be divisible by `num_heads`. Received: {self.hidden_dim} and {self.num_heads}"
-            )
-        return self
-
-    def fingerprint(self) -> str:
-        """Hash of the preset's files, where it is a folder.
-
-        Raises:
-            InputError: If the preset is spelled as a folder that does not exist.
-        """
-        if self.preset:
-            tokenizer_files.check_preset(self.preset, "model.preset")
-        return tokenizer_files.fingerprint({"preset": self.preset} if self.preset else {})
-
-
 class TrainingConfig(Settings):
     """AdamW with warm-up and cosine decay over packed windows."""
 
@@ -211,7 +171,7 @@ class PipelineConfig(Settings):
     workspace: Path = Field(Path("workspace"), description="Folder of metadata, artifacts, logs and releases.")
     data: DataConfig
     tokenizer: TokenizerConfig
-    model: ModelConfig
+    model: ModelSettings
     training: TrainingConfig
     evaluation: EvaluationConfig
 

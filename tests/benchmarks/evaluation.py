@@ -52,9 +52,8 @@ class Subject:
         merges = train_merges(corpus_word_counts(), (config.tokenizer.vocabulary_size or 0) - 257)
         vocabulary = Vocabulary.from_merges(merges)
         documents = make_documents(vocabulary, DOCUMENTS)
-        settings = gpt2.ModelSettings(**config.model.model_dump())
         self.backbone = gpt2.build_backbone(
-            settings, vocabulary_size=config.tokenizer.vocabulary_size or 0, dtype="float32"
+            config.model, vocabulary_size=config.tokenizer.vocabulary_size or 0, dtype="float32"
         )
         self.context_length = config.model.context_length
         table = folder / "vocabulary.tsv"

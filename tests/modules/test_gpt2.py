@@ -1,4 +1,4 @@
-import dataclasses
+import functools
 from pathlib import Path
 
 import keras
@@ -9,19 +9,16 @@ import tensorflow as tf
 
 from modules import gpt2
 from modules.errors import InputError
+from modules.vocabulary import Vocabulary
+from tests.tiny_release import CONTEXT_LENGTH, saved_release, tiny_backbone, tiny_vocabulary
 
-SIZES = gpt2.ModelSettings(
-    preset=None, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=None, context_length=8, dropout=0.0
-)
+SIZES = gpt2.ModelSettings(num_layers=1, num_heads=2, hidden_dim=16, context_length=8)
 
 
 @pytest.fixture
 def preset(tmp_path: Path) -> gpt2.ModelSettings:
     gpt2.build_backbone(SIZES, vocabulary_size=30, dtype="float32").save_to_preset(str(tmp_path / "preset"))
-    return gpt2.ModelSettings(
-        preset=str(tmp_path / "preset"), num_layers=None, num_heads=None, hidden_dim=None, intermediate_dim=None,
-        context_length=8, dropout=0.1,
-    )  # fmt: skip
+    return gpt2.ModelSettings(preset=str(tmp_path / "preset"), context_length=8, dropout=0.1)
 
 
 def test_sizes_become_a_backbone() -> None:
@@ -88,7 +85,7 @@ def test_isolation_shares_the_weights_and_keeps_the_dropout() -> None:
     assert [id(variable) for variable in isolated.trainable_variables] == [
         id(variable) for variable in backbone.trainable_variables
     ]
-    dropping = gpt2.build_backbone(dataclasses.replace(SIZES, dropout=0.5), vocabulary_size=30, dtype="float32")
+    dropping = gpt2.build_backbone(SIZES.model_copy(update={"dropout": 0.5}), vocabulary_size=30, dtype="float32")
     model = gpt2.language_model(dropping, isolate_documents=True)
     assert np.abs(model(window, training=True).numpy() - model(window).numpy()).max() > 1e-3
 
@@ -104,9 +101,40 @@ def test_a_preset_folder_gives_the_same_weights_in_another_precision(preset: gpt
 def test_a_preset_that_does_not_fit_is_named(preset: gpt2.ModelSettings) -> None:
     with pytest.raises(InputError, match=r"has 30 tokens and the tokenizer 31; use the preset's own"):
         gpt2.build_backbone(preset, vocabulary_size=31, dtype="float32")
-    longer = dataclasses.replace(preset, context_length=9)
+    longer = preset.model_copy(update={"context_length": 9})
     with pytest.raises(InputError, match=r"`model.context_length` must be at most 8.*Received: 9"):
         gpt2.build_backbone(longer, vocabulary_size=30, dtype="float32")
-    missing = dataclasses.replace(preset, preset="/nowhere/preset")
+    missing = preset.model_copy(update={"preset": "/nowhere/preset"})
     with pytest.raises(InputError, match="cannot load the preset '/nowhere/preset'"):
         gpt2.build_backbone(missing, vocabulary_size=30, dtype="float32")
+
+
+def trained_sizes(**changes: int) -> gpt2.ModelSettings:
+    """Settings of the tiny release's model."""
+    sizes = {"num_layers": 2, "num_heads": 4, "hidden_dim": 32, "intermediate_dim": 64}
+    return gpt2.ModelSettings(**{**sizes, "context_length": CONTEXT_LENGTH, "dropout": 0.2, **changes})
+
+
+@pytest.mark.parametrize("settings", [trained_sizes(), gpt2.ModelSettings(preset="gpt2_base_en", dropout=0.2)])
+def test_a_warm_start_has_the_trained_weights_and_this_runs_dropout(settings: gpt2.ModelSettings) -> None:
+    model_dir = f"{saved_release().folder}/model"
+    settings = settings.model_copy(update={"context_length": 48})
+    backbone = gpt2.load_trained(model_dir, settings, tiny_vocabulary(), dtype="mixed_bfloat16")
+    for weight, trained in zip(backbone.get_weights(), tiny_backbone().get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, trained)
+    assert (backbone.dropout, backbone.compute_dtype) == (0.2, "bfloat16")
+
+
+def test_a_warm_start_that_does_not_fit_is_refused() -> None:
+    model_dir = f"{saved_release().folder}/model"
+    load = functools.partial(gpt2.load_trained, model_dir, dtype="float32")
+    # As many tokens as the trained model has, of other texts.
+    other = Vocabulary.from_merges([(1, 2), (3, 4)])
+    with pytest.raises(
+        InputError, match=r"needs the tokenizer of the model in .* 259 tokens. Received: another one, of 259"
+    ):
+        load(trained_sizes(), other)
+    with pytest.raises(InputError, match=r"`num_layers` must be 2. Received: 3. Start without it"):
+        load(trained_sizes(num_layers=3), tiny_vocabulary())
+    with pytest.raises(InputError, match=r"`model.context_length` must be at most 48, .* Received: 49"):
+        load(trained_sizes(context_length=49), tiny_vocabulary())

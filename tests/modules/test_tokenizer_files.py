@@ -9,6 +9,7 @@ from modules import tokenizer_files
 from modules.bpe_graph import BytePairTokenizer
 from modules.errors import InputError
 from modules.vocabulary import Vocabulary
+from tests.huggingface_folder import write_folder
 from tests.tiny_release import saved_release, tiny_vocabulary
 
 
@@ -50,7 +51,7 @@ def test_a_model_of_the_same_size_fits(files: dict[str, str], tmp_path: Path) ->
             300,
             r"must have the model's vocabulary. Received: 259 tokens, and 300 in the preset .*`tokenizer: \{preset: ",
         ),
-        (None, r"must hold a config.json of a keras-hub GPT-2 backbone. Received: KeyError"),
+        (None, r"must hold a config.json of a keras-hub GPT-2 backbone, or .* Received: KeyError"),
     ],
 )
 def test_a_model_of_another_size_does_not(files: dict[str, str], tmp_path: Path, tokens: int, message: str) -> None:
@@ -70,3 +71,46 @@ def test_broken_files_are_found_early(files: dict[str, str]) -> None:
     Path(files["merges"]).write_text("#version: 0.2\nt h\nth\n")
     with pytest.raises(InputError, match=r"merges.txt, line 3: a merge is two tokens and one space"):
         tokenizer_files.check_fits(files, None)
+
+
+@pytest.fixture
+def huggingface(tmp_path: Path) -> Path:
+    """A model of 259 tokens, and its tokenizer in the files of `transformers`' versions before and from 5 on."""
+    folder = write_folder(tmp_path / "model", vocab_size=259)
+    tiny_vocabulary().write_folder(folder)
+    (folder / "vocabulary.json").rename(folder / "vocab.json")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["merges"] = [["t", "h"], ["th", "e"]]
+    tokenizer["added_tokens"] = [{"id": 258, "content": "<|endoftext|>", "special": True}]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return folder
+
+
+@pytest.mark.parametrize("missing", ["tokenizer.json", "vocab.json"])
+def test_a_hugging_face_folder_brings_its_tokenizer(huggingface: Path, missing: str) -> None:
+    (huggingface / missing).unlink()
+    tokenizer = {"preset": str(huggingface)}
+    assert tokenizer_files.load_vocabulary(tokenizer) == tiny_vocabulary()
+    tokenizer_files.check_fits(tokenizer, str(huggingface))
+    with pytest.raises(InputError, match="Received: 259 tokens, and 50,257 in the preset gpt2_base_en"):
+        tokenizer_files.check_fits(tokenizer, "gpt2_base_en")
+
+
+def test_a_hugging_face_model_is_checked_before_anything_runs(huggingface: Path) -> None:
+    write_folder(huggingface, vocab_size=259, activation_function="relu", tensors={})
+    with pytest.raises(InputError, match="only the plain GPT-2 can be trained here"):
+        tokenizer_files.check_fits({"preset": str(huggingface)}, str(huggingface))
+
+
+def test_a_tokenizer_json_of_another_kind_is_refused(huggingface: Path) -> None:
+    (huggingface / "vocab.json").unlink()
+    path = huggingface / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    tokenizer["pre_tokenizer"]["add_prefix_space"] = True
+    tokenizer["added_tokens"] = [{"content": "<|user|>"}]
+    path.write_text(json.dumps(tokenizer))
+    with pytest.raises(InputError, match=r"byte-level BPE, .* Received: a space before the text, special tokens"):
+        tokenizer_files.load_vocabulary({"preset": str(huggingface)})
+    path.unlink()
+    with pytest.raises(InputError, match=r"must hold vocab.json and merges.txt, or tokenizer.json"):
+        tokenizer_files.load_vocabulary({"preset": str(huggingface)})

@@ -190,7 +190,7 @@ def run_trainer(
         train_files=[file], eval_files=[file], transform_graph_path=str(folder / "graph"), data_accessor=accessor,
         serving_model_dir=str(folder / "model" / "Format-Serving"), model_run_dir=str(folder / "run"),
         custom_config={
-            "data_kind": data_kind, "model": dataclasses.asdict(model), "training": dataclasses.asdict(settings),
+            "data_kind": data_kind, "model": model.model_dump(), "training": dataclasses.asdict(settings),
         },
     )  # fmt: skip
     run_fn(fn_args)
@@ -206,7 +206,7 @@ def test_run_fn_learns_the_answers_and_not_the_questions(tmp_path: Path) -> None
     letters = np.random.default_rng(0).integers(ord("a"), ord("z"), (200, 6)).astype(np.uint8)
     rows = [{"prompt": [row.tobytes()], "completion": [b"yes!"]} for row in letters]
     settings = dataclasses.replace(SETTINGS, steps=100, isolate_documents=True)
-    model = dataclasses.replace(MODEL, context_length=16)
+    model = MODEL.model_copy(update={"context_length": 16})
     fn_args = run_trainer(tmp_path, rows, "instruction", model, settings)
     evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
 
@@ -238,7 +238,9 @@ def test_perplexity_before_is_what_the_saved_model_measures(tmp_path: Path) -> N
     texts = [b"one two three four five six seven eight", b"", "na\u00efve \U0001f9d1 \xff".encode() + b"\xff", b"short"]
     rows = [{"text": [text]} for text in texts * 3]
     keras.utils.set_random_seed(3)
-    backbone = gpt2.build_backbone(dataclasses.replace(MODEL, context_length=16), vocabulary_size=257, dtype="float32")
+    backbone = gpt2.build_backbone(
+        MODEL.model_copy(update={"context_length": 16}), vocabulary_size=257, dtype="float32"
+    )
     for weight in backbone.weights:  # far from uniform
         weight.assign(weight + 0.3 * np.random.default_rng(7).standard_normal(weight.shape))
     backbone.save_to_preset(str(tmp_path / "preset"))

@@ -58,6 +58,7 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
         ("model.num_heads=3", "`hidden_dim` must be divisible by `num_heads`. Received: 32 and 3"),
         ("model.num_heads=null", "without a `preset` the sizes are needed: add num_heads"),
         ("model.preset=gpt2_base_en", "a preset brings its own sizes"),
+        ("model.size=small", r"`size: small` says it all: drop `size` or \['num_layers'"),
         ("training.epochs=2", "give exactly one of `steps` and `epochs`"),
         ("tokenizer.preset=gpt2_base_en", "choose one: `vocabulary_size: N`"),
         ("tokenizer.vocabulary_size=10", "tokenizer.vocabulary_size: .*greater than or equal to 258.*Received: 10"),
