@@ -70,7 +70,7 @@ class CheckpointFile:
                 arrays = {name.removeprefix("array "): stored[name] for name in stored.files if name != "facts"}
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
             logging.warning("The checkpoint %s cannot be read (%s): training begins anew.", self.path, error)
             return None
         if facts.pop("format", None) != FORMAT:
