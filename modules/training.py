@@ -1,8 +1,6 @@
 """Fine-tunes GPT-2: the Trainer's `run_fn` and the plain functions behind it."""
 
-import contextlib
 import os
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -51,8 +49,7 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     data = store_windows(train, validation, settings)
 
-    with remat_scope(settings):
-        backbone = gpt2.build_backbone(model_settings, vocabulary_size=vocabulary.size, dtype=settings.precision)
+    backbone = gpt2.build_backbone(model_settings, vocabulary_size=vocabulary.size, dtype=settings.precision)
     start = training_record.measure_start(
         backbone, table_path, eval_documents, **serving_settings, with_perplexity=model_settings.preset is not None
     )
@@ -107,8 +104,3 @@ def store_windows(train: tf.data.Dataset, validation: tf.data.Dataset, settings:
                 f"`data.splits.{split}`."
             )
     return data
-
-
-def remat_scope(settings: TrainingSettings) -> contextlib.AbstractContextManager[Any]:
-    """In which a backbone is built, so that its blocks keep no activations for their gradients if `remat` is set."""
-    return keras.RematScope("full") if settings.remat else contextlib.nullcontext()

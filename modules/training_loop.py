@@ -15,6 +15,7 @@ from modules.language_model_trainer import LanguageModelTrainer
 from modules.loss_curve import LossCurve
 from modules.objectives import Objective
 from modules.optimizers import build_optimizer
+from modules.rematerialization import rematerialize
 from modules.stored_rows import StoredRows, batches_in_order, shuffled_batches
 from modules.training_callbacks import Checkpoints, ModelState, Resumable, TrainingWatch, Validation
 from modules.training_settings import TrainingSettings
@@ -100,7 +101,7 @@ def build_trainer(
 ) -> LanguageModelTrainer:
     """What Keras fits, compiled."""
     model = LanguageModelTrainer(
-        language_model,
+        rematerialize(language_model) if settings.remat else language_model,
         objective,
         micro_batches=settings.micro_batches,
         gradient_clip_norm=settings.gradient_clip_norm,
