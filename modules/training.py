@@ -1,5 +1,6 @@
 """Fine-tunes GPT-2: the Trainer's `run_fn` and the plain functions behind it."""
 
+import dataclasses
 import os
 
 import keras
@@ -54,7 +55,13 @@ def run_fn(fn_args: FnArgs) -> None:
         backbone, table_path, eval_documents, **serving_settings, with_perplexity=model_settings.preset is not None
     )
     model = gpt2.language_model(backbone, isolate_documents=settings.isolate_documents)
-    checkpoint = checkpoint_file(fn_args.custom_config.get("checkpoint_directory"), model, data, settings)
+    checkpoint = checkpoint_file(
+        fn_args.custom_config.get("checkpoint_directory"),
+        model,
+        data,
+        settings,
+        facts=dataclasses.asdict(model_settings),
+    )
     objective = LanguageModelling(label_smoothing=settings.label_smoothing)
     curve = fit(model, objective, data, settings, log_dir=fn_args.model_run_dir, checkpoint=checkpoint)
 

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -133,7 +133,12 @@ def _run(
 
 
 def checkpoint_file(
-    folder: str | None, language_model: keras.Model, data: TrainingData, settings: TrainingSettings
+    folder: str | None,
+    language_model: keras.Model,
+    data: TrainingData,
+    settings: TrainingSettings,
+    *,
+    facts: Mapping[str, Any],
 ) -> CheckpointFile | None:
     """Names the checkpoint by what is trained, from which weights, on what and how: nothing else goes on from it.
 
@@ -142,12 +147,14 @@ def checkpoint_file(
         language_model: Before the training.
         data: All that it is trained on.
         settings: How.
+        facts: What else decides what is learned and shows in no weight: attention heads, dropout, the objective's own
+            settings. Values that JSON can hold.
     """
     if folder is None:
         return None
     digest = hashlib.sha256()
-    facts = [data.train.digest, data.validation.digest, settings.model_dump(mode="json")]
-    digest.update(json.dumps(facts).encode())
+    everything = [data.train.digest, data.validation.digest, settings.model_dump(mode="json"), facts]
+    digest.update(json.dumps(everything, sort_keys=True).encode())
     for variable in language_model.variables:
         digest.update(f"{variable.path} {variable.shape} {variable.dtype}".encode())
         digest.update(variable.numpy().tobytes())

@@ -12,7 +12,6 @@ from modules.objectives import LanguageModelling
 from modules.stored_rows import store_rows
 from modules.training_callbacks import check_numbers
 from modules.training_loop import TrainingData
-from modules.training_settings import TrainingSettings
 from tests.modules.tiny_training import MODEL, SETTINGS, changed, counting_data, counting_windows, tiny_model, train
 
 
@@ -117,14 +116,15 @@ def test_progress_tells_what_a_watcher_wants_to_know(monkeypatch: pytest.MonkeyP
 def test_another_configuration_or_other_data_has_another_checkpoint() -> None:
     data = counting_data()
 
-    def path(*, seed: int = 0, data: TrainingData = data, settings: TrainingSettings = SETTINGS) -> Path:
-        file = training_loop.checkpoint_file("folder", tiny_model(seed=seed), data, settings)
+    def path(*, seed: int = 0, data: TrainingData = data, dropout: float = 0.0, **changes: object) -> Path:
+        model, facts = tiny_model(seed=seed), {"dropout": dropout}
+        file = training_loop.checkpoint_file("folder", model, data, changed(SETTINGS, **changes), facts=facts)
         assert file is not None
         return file.path
 
     paths = {
         path(), path(seed=1), path(data=counting_data(train=41)), path(data=counting_data(validation=9)),
-        path(settings=changed(SETTINGS, seed=1)), path(settings=changed(SETTINGS, label_smoothing=0.1)),
+        path(dropout=0.1), path(learning_rate=0.02), path(label_smoothing=0.1),
     }  # fmt: skip
-    assert len(paths) == 6
+    assert len(paths) == 7
     assert path() in paths

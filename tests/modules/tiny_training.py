@@ -66,7 +66,7 @@ def train_in_folder(folder: str, settings: TrainingSettings) -> None:
     with open(Path(folder, "steps"), "a") as file:
         data = counting_data()
         model = tiny_model(dropout=0.1, seed=settings.seed)
-        checkpoint = training_loop.checkpoint_file(f"{folder}/checkpoints", model, data, settings)
+        checkpoint = training_loop.checkpoint_file(f"{folder}/checkpoints", model, data, settings, facts={})
         curve = training_loop.fit(
             model, LanguageModelling(), data, settings, checkpoint=checkpoint, callbacks=[StepLog(file.fileno())]
         )
