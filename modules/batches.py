@@ -1,4 +1,4 @@
-"""From token ids of documents to packed training windows."""
+"""From token ids of documents to packed training windows, and batches of them."""
 
 from collections.abc import Mapping
 
@@ -67,46 +67,23 @@ def shift_targets(token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return token_ids[:, :-1], token_ids[:, 1:]
 
 
-def training_batches(
-    windows: tf.data.Dataset, *, batch_size: int, seed: int, shuffle_windows: int = 8192
-) -> tf.data.Dataset:
-    """Endless shuffled batches for `fit`: keras-hub inputs and next-token targets.
-
-    Args:
-        windows: int32 `[time + 1]` vectors from `packed_windows`.
-        batch_size: Windows a batch.
-        seed: Seeds the order, which differs from epoch to epoch.
-        shuffle_windows: Windows held in memory for shuffling.
-    """
-    # Autotuning has nothing to tune here, and its thread can hold up the end of an iterator for 40 s.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    shuffled = windows.shuffle(shuffle_windows, seed=seed, reshuffle_each_iteration=True).repeat()
-    batches = shuffled.batch(batch_size, drop_remainder=True).map(to_model_inputs)
-    return batches.prefetch(2).with_options(options)
-
-
-def sample(windows: tf.data.Dataset, count: int) -> tuple[dict[str, tf.Tensor] | tf.Tensor, ...]:
-    """The first `count` windows, or all if there are fewer, as one batch in memory: see `to_model_inputs`."""
-    return to_model_inputs(windows.batch(count).take(1).get_single_element())
-
-
-def to_model_inputs(windows: Windows) -> tuple[dict[str, tf.Tensor] | tf.Tensor, ...]:
-    """Makes of a batch of windows what `fit` of a `gpt2.language_model` takes.
+def to_batch(windows: Windows) -> dict[str, tf.Tensor]:
+    """Makes of some windows a batch of the objective `LanguageModelling`.
 
     Args:
         windows: int32 `[batch, time + 1]` each.
 
     Returns:
-        `(inputs, targets)`, or, where not every token counts, `(inputs, targets, weights)`. `inputs` holds `token_ids`
-        and `padding_mask`, or `document_index` instead of the mask if documents are isolated. All are `[batch, time]`;
-        `weights` is float32, 1 for a target that counts and 0 for others.
+        `[batch, time]` each: the inputs of a `gpt2.language_model`, `token_ids` and `padding_mask`, or
+        `document_index` instead of the mask if documents are isolated; `targets`, int32; and `weights`, float32, 1
+        for a target that counts and 0 for others, where not all count.
     """
     inputs, targets = shift_targets(windows["token_ids"])
+    batch = {"token_ids": inputs, "targets": targets}
     if "document_index" in windows:
-        features = {"token_ids": inputs, "document_index": shift_targets(windows["document_index"])[0]}
+        batch["document_index"] = shift_targets(windows["document_index"])[0]
     else:
-        features = {"token_ids": inputs, "padding_mask": tf.ones_like(inputs, tf.bool)}
-    if "loss_mask" not in windows:
-        return features, targets
-    return features, targets, tf.cast(shift_targets(windows["loss_mask"])[1], tf.float32)
+        batch["padding_mask"] = tf.ones_like(inputs, tf.bool)
+    if "loss_mask" in windows:
+        batch["weights"] = tf.cast(shift_targets(windows["loss_mask"])[1], tf.float32)
+    return batch

@@ -5,14 +5,14 @@ from typing import Literal
 import pydantic
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from modules.settings import Settings
+
 Target = Literal["query", "key", "value", "attention_output", "feedforward_intermediate", "feedforward_output"]
 Quantization = Literal["int8", "int4"]
 
 
-class LoraSettings(pydantic.BaseModel):
+class LoraSettings(Settings):
     """Train low-rank changes of some matrices instead of the whole model (arXiv:2106.09685)."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     rank: PositiveInt = Field(8, description="Rank of the factors A and B of a change.")
     alpha: PositiveFloat = Field(16, description="A change is alpha / rank × A B.")

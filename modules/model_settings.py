@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal, NamedTuple, Self
 
-import pydantic
 from pydantic import Field, PositiveInt, model_validator
 
 from modules import tokenizer_files
+from modules.settings import Settings
 
 SizeName = Literal["tiny", "small", "medium", "large"]
 
@@ -29,10 +29,8 @@ NAMED_SIZES: dict[SizeName, Sizes] = {
 }
 
 
-class ModelSettings(pydantic.BaseModel):
+class ModelSettings(Settings):
     """A GPT-2: from a preset, or of a size with a random start."""
-
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     preset: str | None = Field(
         None,

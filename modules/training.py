@@ -1,65 +1,35 @@
 """Fine-tunes GPT-2: the Trainer's `run_fn` and the plain functions behind it."""
 
-import dataclasses
-import functools
-import math
 import os
-import time
-from collections.abc import Sequence
-from typing import Any
 
 import keras
-import keras_hub
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx_bsl.public import tfxio
 
-from modules import batches, gpt2, progress, serving, training_record
+from modules import batches, gpt2, lora, loss_curve, serving, training_record
 from modules.errors import InputError
+from modules.objectives import LanguageModelling
+from modules.stored_rows import store_rows
+from modules.training_loop import TrainingData, checkpoint_file, fit
+from modules.training_settings import TrainingSettings
 from modules.vocabulary import Vocabulary, find_table
 
 DOCUMENTS_A_READ = 64
-VALIDATION_WINDOWS = 80
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """How to train; the fields of the configuration's `training`.
-
-    Attributes:
-        steps: Optimizer steps, or None to train for `epochs`.
-        epochs: Passes over the train split, or None to train for `steps`.
-        batch_size: Windows a step.
-        learning_rate: Peak of the schedule, after the warm-up.
-        warmup_steps: Steps of linear rise from 0 to the peak.
-        weight_decay: AdamW's, not applied to biases and layer norms.
-        gradient_clip_norm: Largest global norm of the gradients.
-        precision: Keras policy of the computation; variables stay float32.
-        jit_compile: Whether XLA compiles the step.
-        isolate_documents: Whether documents that share a window do not see each other.
-        seed: Of the weights, the dropout and the order of the windows.
-    """
-
-    steps: int | None
-    epochs: float | None
-    batch_size: int
-    learning_rate: float
-    warmup_steps: int
-    weight_decay: float
-    gradient_clip_norm: float
-    precision: str
-    jit_compile: bool
-    isolate_documents: bool
-    seed: int
+# Beside `preset/` in the Model artifact.
+ADAPTERS_FILE = "adapters.safetensors"
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """TFX's entry: trains on the transformed examples, writes the SavedModel, the preset and `training.json`.
+    """TFX's entry: trains on the transformed examples, writes the SavedModel, the preset, `training.json` and a plot.
+
+    With LoRA the adapters are written by themselves too, and the other files hold the model with them merged.
 
     Args:
         fn_args: `custom_config` holds `model` (ModelSettings), `training` (TrainingSettings) and `data_kind`, one of
-            `example_tokens.DATA_KINDS`.
+            `example_tokens.DATA_KINDS`; and `checkpoint_directory`, a folder that outlives the run's artifacts, if a
+            run that was interrupted is to be gone on with.
     """
     model_settings = gpt2.ModelSettings(**fn_args.custom_config["model"])
     settings = TrainingSettings(**fn_args.custom_config["training"])
@@ -81,21 +51,38 @@ def run_fn(fn_args: FnArgs) -> None:
         )
         for documents in (train_documents, eval_documents)
     )
+    data = store_windows(train, validation, settings)
 
     backbone = gpt2.build_backbone(model_settings, vocabulary_size=vocabulary.size, dtype=settings.precision)
     start = training_record.measure_start(
         backbone, table_path, eval_documents, **serving_settings, with_perplexity=model_settings.preset is not None
     )
-    curve = training_record.LossCurve(tokens_a_step=settings.batch_size * model_settings.context_length)
-    fit(backbone, train, validation, settings, log_dir=fn_args.model_run_dir, callbacks=[curve])
+    if settings.lora:
+        lora.apply(backbone, settings.lora)
+    model = gpt2.language_model(backbone, isolate_documents=settings.isolate_documents)
+    checkpoint = checkpoint_file(
+        fn_args.custom_config.get("checkpoint_directory"),
+        model,
+        data,
+        settings,
+        facts=model_settings.model_dump(mode="json"),
+    )
+    objective = LanguageModelling(label_smoothing=settings.label_smoothing)
+    curve = fit(model, objective, data, settings, log_dir=fn_args.model_run_dir, checkpoint=checkpoint)
 
     saved_model_dir = fn_args.serving_model_dir
+    if settings.lora:
+        lora.save_adapters(backbone, settings.lora, os.path.join(os.path.dirname(saved_model_dir), ADAPTERS_FILE))
+        backbone = lora.merge(backbone)
     backbone.save_to_preset(os.path.join(os.path.dirname(saved_model_dir), "preset"))
     serving.export_saved_model(backbone, table_path, saved_model_dir, **serving_settings)
     record = training_record.finish_record(
         start, curve, parameters=backbone.count_params(), saved_model_dir=saved_model_dir
     )
     training_record.write_record(fn_args.model_run_dir, record)
+    loss_curve.draw_curve(curve, os.path.join(fn_args.model_run_dir, loss_curve.PICTURE_FILE))
+    if checkpoint is not None:
+        checkpoint.remove()
 
 
 def read_documents(fn_args: FnArgs, files: list[str], data_kind: str) -> tf.data.Dataset:
@@ -109,122 +96,26 @@ def read_documents(fn_args: FnArgs, files: list[str], data_kind: str) -> tf.data
     return examples.map(lambda features: {name: features[name] for name in names})
 
 
-def fit(
-    backbone: keras_hub.models.GPT2Backbone,
-    train: tf.data.Dataset,
-    validation: tf.data.Dataset,
-    settings: TrainingSettings,
-    *,
-    log_dir: str,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> keras.callbacks.History:
-    """Trains the backbone in place on windows of `time + 1` tokens, as `batches.packed_windows` gives them.
-
-    The loss of a batch is the mean over its targets that count. What Keras logs of an epoch, and of the validation
-    windows, is the mean of their batches' losses, weighted by windows and not by targets that count.
+def store_windows(train: tf.data.Dataset, validation: tf.data.Dataset, settings: TrainingSettings) -> TrainingData:
+    """Reads packed windows of `time + 1` tokens once; see `batches.packed_windows`.
 
     Raises:
-        InputError: If a split does not fill one batch.
-        FloatingPointError: If the loss becomes NaN or infinite; the message names the step.
+        InputError: If train does not fill one batch, or validation one window.
     """
-    train_windows = count_windows(train, split="train", at_least=settings.batch_size)
-    count_windows(validation, split="eval", at_least=1)
-    steps = settings.steps or max(1, round((settings.epochs or 1) * train_windows / settings.batch_size))
-    model = gpt2.language_model(backbone, isolate_documents=settings.isolate_documents)
-    model.compile(
-        optimizer=build_optimizer(settings, steps),
-        loss=build_loss(),
-        jit_compile=settings.jit_compile,
+    if settings.validation_windows is not None:
+        validation = validation.take(settings.validation_windows)
+    data = TrainingData(
+        train=store_rows(train),
+        validation=store_rows(validation),
+        to_batch=batches.to_batch,
+        tokens_a_row=train.element_spec["token_ids"].shape[0] - 1,
     )
-    rounds = next(count for count in (4, 3, 2, 1) if steps % count == 0)  # exactly `steps` in all
-    tokens_a_step = settings.batch_size * (train.element_spec["token_ids"].shape[0] - 1)
-    return model.fit(
-        batches.training_batches(train, batch_size=settings.batch_size, seed=settings.seed),
-        steps_per_epoch=steps // rounds,
-        epochs=rounds,
-        validation_data=batches.sample(validation, VALIDATION_WINDOWS),
-        validation_batch_size=settings.batch_size,
-        callbacks=[
-            TrainingWatch(tokens_a_step=tokens_a_step, steps=steps),
-            keras.callbacks.TensorBoard(log_dir, write_graph=False, update_freq=10),
-            *callbacks,
-        ],
-        verbose=0,
-    )
-
-
-def count_windows(windows: tf.data.Dataset, *, split: str, at_least: int) -> int:
-    """Counts a split's windows by reading it once.
-
-    Raises:
-        InputError: If there are fewer than `at_least`.
-    """
-    count = int(windows.reduce(tf.constant(0, tf.int64), lambda total, _: total + 1))
-    if count < at_least:
-        window = windows.element_spec["token_ids"].shape[0]
-        counted = " that hold a token of a completion" if "loss_mask" in windows.element_spec else ""
-        raise InputError(
-            f"the {split} split fills {count} windows of {window} tokens{counted}, fewer than "
-            f"{at_least}; add text, or lower `model.context_length` or `training.batch_size`, or raise "
-            f"`data.splits.{split}`."
-        )
-    return count
-
-
-def build_loss() -> keras.losses.Loss:
-    """Mean cross-entropy in nats over the targets that count: all, or those of weight 1 where there are weights.
-
-    Without any target that counts it would be 0; `batches.packed_windows` leaves such windows out.
-    """
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="mean_with_sample_weight")
-
-
-def build_optimizer(settings: TrainingSettings, steps: int) -> keras.optimizers.AdamW:
-    """AdamW with linear warm-up, cosine decay to zero and global-norm clipping."""
-    warmup_steps = min(settings.warmup_steps, steps - 1)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        warmup_target=settings.learning_rate,
-        warmup_steps=warmup_steps,
-        decay_steps=steps - warmup_steps,
-    )
-    optimizer = keras.optimizers.AdamW(
-        schedule,
-        beta_2=0.95,
-        weight_decay=settings.weight_decay,
-        global_clipnorm=settings.gradient_clip_norm,
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
-    return optimizer
-
-
-class TrainingWatch(keras.callbacks.Callback):
-    """Reports step, loss and tokens/s about once a second; stops where the loss is no longer a number."""
-
-    def __init__(self, *, tokens_a_step: int, steps: int):
-        super().__init__()
-        self._tokens_a_step = tokens_a_step
-        self._steps = steps
-        self._report = functools.partial(progress.report, "Trainer", total=steps, unit="steps")
-        self._step = 0
-        self._last_time = 0.0
-        self._last_step = 0
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._last_time == 0.0:
-            self._last_time = time.monotonic()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._step += 1
-        loss = float(logs["loss"]) if logs else math.nan
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss became {loss} at step {self._step} of {self._steps}; lower "
-                "`training.learning_rate`, or train in float32."
+    for split, rows, at_least in (("train", data.train, settings.batch_size), ("eval", data.validation, 1)):
+        if rows.count < at_least:
+            counted = " that hold a token of a completion" if "loss_mask" in rows.columns else ""
+            raise InputError(
+                f"the {split} split fills {rows.count} windows of {data.tokens_a_row + 1} tokens{counted}, fewer than "
+                f"{at_least}; add text, or lower `model.context_length` or `training.batch_size`, or raise "
+                f"`data.splits.{split}`."
             )
-        elapsed = time.monotonic() - self._last_time
-        if elapsed < 1.0 and self._step != self._steps:
-            return
-        tokens_per_second = (self._step - self._last_step) * self._tokens_a_step / elapsed
-        self._report(done=self._step, loss=round(loss, 2), tokens_per_second=round(tokens_per_second))
-        self._last_time, self._last_step = time.monotonic(), self._step
+    return data

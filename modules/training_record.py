@@ -5,54 +5,26 @@ import json
 import math
 import os
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import keras
 import keras_hub
 import numpy as np
 import tensorflow as tf
 
 from modules import progress, sampling, serving
 from modules.document_scorer import DocumentScorer
+from modules.loss_curve import LossCurve, LossPoint, ValidationPoint
 from modules.secret_scan import find_secrets
 from modules.vocabulary import Vocabulary
 
 TRAINING_FILE = "training.json"
 
-LOSS_POINTS = 200
 SAMPLES = 4
 PROMPT_TOKENS = 16
 NEW_TOKENS = 48
 TEMPERATURE = 0.7
 TOP_K = 40
 SEED = 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LossPoint:
-    """Some consecutive steps of the training.
-
-    Attributes:
-        step: The last of them; the first step is 1.
-        loss: Mean of their batches' losses, nats a target that counts.
-        learning_rate: Of the last of them.
-        tokens_per_second: Speed of the steps themselves, without validation and logs; the first ones compile.
-    """
-
-    step: int
-    loss: float
-    learning_rate: float
-    tokens_per_second: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ValidationPoint:
-    """The loss on the validation windows after a step, in nats; None where it is no number."""
-
-    step: int
-    loss: float | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,7 +42,7 @@ class TrainingRecord:
 
     Attributes:
         parameters: Of the model; the embedding counts once, as it is also the head.
-        loss: The course of the training, at most `LOSS_POINTS`.
+        loss: The course of the training, at most `loss_curve.LOSS_POINTS`.
         validation: The same of the validation windows.
         perplexity_before: Of the preset that the training started from, on the whole eval split; None for a random
             start, and where it is no number.
@@ -82,65 +54,6 @@ class TrainingRecord:
     validation: list[ValidationPoint]
     perplexity_before: float | None
     samples: list[Sample]
-
-
-class LossCurve(keras.callbacks.Callback):
-    """Keeps the losses of a training: the mean of a few steps each, so that a long one has no more than a short one.
-
-    Keras tells the mean of the epoch so far; the losses' sum from the start is that mean times the epoch's steps.
-    """
-
-    def __init__(self, *, tokens_a_step: int):
-        super().__init__()
-        self.points: list[LossPoint] = []
-        self.validation: list[ValidationPoint] = []
-        self._tokens_a_step = tokens_a_step
-        self._step = 0
-        self._sum = 0.0
-        self._epoch_start = (0, 0.0)  # steps and sum, as the next two
-        self._point_start = (0, 0.0)
-        self._seconds = 0.0
-        self._learning_rate = 0.0
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._steps = self.params["epochs"] * self.params["steps"]
-        self._steps_a_point = math.ceil(self._steps / LOSS_POINTS)
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._ends_a_point(self._step + 1):
-            # Before the step: after it the optimizer tells the next one's.
-            self._learning_rate = float(self.model.optimizer.learning_rate)
-        self._started = time.monotonic()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        assert logs is not None
-        steps_before, sum_before = self._epoch_start
-        self._step += 1
-        self._sum = sum_before + float(logs["loss"]) * (self._step - steps_before)
-        self._seconds += time.monotonic() - self._started
-        if self._ends_a_point(self._step):
-            self._add_point()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._epoch_start = (self._step, self._sum)
-        if logs and "val_loss" in logs:
-            self.validation.append(ValidationPoint(step=self._step, loss=_finite(logs["val_loss"])))
-
-    def _ends_a_point(self, step: int) -> bool:
-        return step % self._steps_a_point == 0 or step == self._steps
-
-    def _add_point(self) -> None:
-        steps_before, sum_before = self._point_start
-        steps = self._step - steps_before
-        self.points.append(
-            LossPoint(
-                step=self._step,
-                loss=(self._sum - sum_before) / steps,
-                learning_rate=self._learning_rate,
-                tokens_per_second=round(steps * self._tokens_a_step / self._seconds, 1),
-            )
-        )
-        self._point_start, self._seconds = (self._step, self._sum), 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from modules.cleaning import CleaningSettings
 from modules.errors import InputError
@@ -21,6 +21,7 @@ from modules.settings import Settings
 from modules.task_evaluation import Tasks, TaskSettings
 from modules.text_sources import TFDS_PREFIX, DataSource
 from modules.tflite_gate import TFLiteGateSettings
+from modules.training_settings import TrainingSettings
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = RECIPES / "documentation.yaml"
@@ -106,30 +107,6 @@ class TokenizerConfig(Settings):
         return self.model_dump(mode="json", exclude_none=True, exclude={"kind"})
 
 
-class TrainingConfig(Settings):
-    """AdamW with warm-up and cosine decay over packed windows."""
-
-    steps: PositiveInt | None = Field(None, description="Optimizer steps; or give `epochs`.")
-    epochs: PositiveFloat | None = Field(None, description="Passes over the train split; or give `steps`.")
-    batch_size: PositiveInt = Field(8, description="Windows a step.")
-    learning_rate: PositiveFloat = Field(3e-4, description="Peak, reached after the warm-up.")
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
-    weight_decay: NonNegativeFloat = Field(0.01, description="Not applied to biases and layer norms.")
-    gradient_clip_norm: PositiveFloat = 1.0
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    jit_compile: bool = Field(False, description="Compile the training step with XLA.")
-    isolate_documents: bool = Field(
-        False, description="Documents that share a window do not see each other, and positions restart in each."
-    )
-    seed: Annotated[int, Field(ge=0)] = 0
-
-    @model_validator(mode="after")
-    def _steps_or_epochs(self) -> Self:
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give exactly one of `steps` and `epochs`")
-        return self
-
-
 class EvaluationConfig(PerplexityGateSettings):
     """How a model is measured, and the gates that it must pass."""
 
@@ -172,7 +149,7 @@ class PipelineConfig(Settings):
     data: DataConfig
     tokenizer: TokenizerConfig
     model: ModelSettings
-    training: TrainingConfig
+    training: TrainingSettings
     evaluation: EvaluationConfig
 
     @model_validator(mode="after")

@@ -60,6 +60,7 @@ class Placement:
         tokenizer_fingerprint: Hash of the vocabulary files in use.
         preset_fingerprint: Hash of the files of `model.preset`.
         task_fingerprint: Hash of the files of `evaluation.tasks`.
+        checkpoint_directory: Where an interrupted training leaves its state; None: nowhere.
         project: Folder of this project there.
         own_strategies: Whether resolvers may use the project's strategies; Vertex knows TFX's own only.
         metadata_connection_config: MLMD's connection; None where the orchestrator brings its own.
@@ -73,6 +74,7 @@ class Placement:
     tokenizer_fingerprint: str
     preset_fingerprint: str
     task_fingerprint: str
+    checkpoint_directory: str | None = None
     project: Path = ROOT
     own_strategies: bool = True
     metadata_connection_config: Any = None
@@ -235,6 +237,7 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, toke
             "training": config.training.model_dump(),
             "data_kind": config.data.kind,
             "preset_fingerprint": placement.preset_fingerprint,
+            "checkpoint_directory": placement.checkpoint_directory,
         },
     )
     trainer.add_upstream_node(tokens.gate)

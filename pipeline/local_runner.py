@@ -102,6 +102,7 @@ def run(request: RunRequest) -> None:
         pipeline_root=str(config.pipeline_root.absolute()),
         push_directory=str(config.push_directory.absolute()),
         data_directory=str((config.workspace / "tfds").absolute()),
+        checkpoint_directory=str((config.workspace / config.name / "checkpoints").absolute()),
         data_fingerprint=text_sources.fingerprint(config.data.to_source()),
         preset_fingerprint=config.model.fingerprint(),
         task_fingerprint=task_evaluation.fingerprint(config.evaluation.tasks),

@@ -1,6 +1,6 @@
 import tensorflow as tf
 
-from modules.batches import packed_windows, sample, shift_targets, to_model_inputs, training_batches
+from modules.batches import packed_windows, shift_targets, to_batch
 
 
 def documents(*batches: list[list[int]], masks: list[list[int]] | None = None) -> tf.data.Dataset:
@@ -59,44 +59,29 @@ def test_targets_are_the_next_tokens() -> None:
     assert targets.numpy().tolist() == [[11, 12, 1]]
 
 
-def test_training_batches_see_every_window_once_an_epoch_in_a_seeded_order() -> None:
-    windows = tf.data.Dataset.range(8).map(lambda n: {"token_ids": tf.stack([n, n + 100])})
-
-    def epochs(seed: int) -> list[list[int]]:
-        batches = training_batches(windows, batch_size=2, seed=seed).take(8)
-        seen = [int(row) for inputs, _ in batches for row in inputs["token_ids"][:, 0]]
-        return [seen[:8], seen[8:]]
-
-    first, second = epochs(seed=3)
-    assert sorted(first) == sorted(second) == list(range(8))
-    assert first != second
-    assert epochs(seed=3) == [first, second]
-    assert epochs(seed=4) != [first, second]
-
-
-def test_sample_takes_the_first_windows_into_memory() -> None:
-    windows = tf.data.Dataset.from_tensor_slices({"token_ids": [[1, 2, 3], [4, 5, 6], [7, 8, 9]]})
-    inputs, targets = sample(windows, 2)
-    assert inputs["token_ids"].numpy().tolist() == [[1, 2], [4, 5]]
-    assert inputs["padding_mask"].numpy().tolist() == [[True, True], [True, True]]
-    assert targets.numpy().tolist() == [[2, 3], [5, 6]]
-    assert sample(windows, 9)[1].shape == (3, 2)
+def test_a_batch_holds_inputs_and_next_tokens() -> None:
+    batch = to_batch({"token_ids": tf.constant([[1, 2, 3], [4, 5, 6]])})
+    assert {name: column.numpy().tolist() for name, column in batch.items()} == {
+        "token_ids": [[1, 2], [4, 5]],
+        "targets": [[2, 3], [5, 6]],
+        "padding_mask": [[True, True], [True, True]],
+    }
 
 
 def test_weights_are_those_of_the_targets() -> None:
     windows = {"token_ids": tf.constant([[1, 5, 6, 7, 1]]), "loss_mask": tf.constant([[1, 0, 1, 1, 1]])}
-    inputs, targets, weights = to_model_inputs(windows)
-    assert inputs["token_ids"].numpy().tolist() == [[1, 5, 6, 7]]
-    assert targets.numpy().tolist() == [[5, 6, 7, 1]]
-    assert weights.numpy().tolist() == [[0.0, 1.0, 1.0, 1.0]]
-    assert weights.dtype == tf.float32
+    batch = to_batch(windows)
+    assert batch["token_ids"].numpy().tolist() == [[1, 5, 6, 7]]
+    assert batch["targets"].numpy().tolist() == [[5, 6, 7, 1]]
+    assert batch["weights"].numpy().tolist() == [[0.0, 1.0, 1.0, 1.0]]
+    assert batch["weights"].dtype == tf.float32
 
 
 def test_isolated_windows_give_the_document_of_each_input() -> None:
     # The <|endoftext|> is the last target of document 1, and as an input the first token of document 2.
     windows = {"token_ids": tf.constant([[1, 5, 1, 6, 7]]), "document_index": tf.constant([[1, 1, 2, 2, 2]])}
-    inputs, targets = to_model_inputs(windows)
-    assert set(inputs) == {"token_ids", "document_index"}
-    assert inputs["token_ids"].numpy().tolist() == [[1, 5, 1, 6]]
-    assert inputs["document_index"].numpy().tolist() == [[1, 1, 2, 2]]
-    assert targets.numpy().tolist() == [[5, 1, 6, 7]]
+    batch = to_batch(windows)
+    assert set(batch) == {"token_ids", "document_index", "targets"}
+    assert batch["token_ids"].numpy().tolist() == [[1, 5, 1, 6]]
+    assert batch["document_index"].numpy().tolist() == [[1, 1, 2, 2]]
+    assert batch["targets"].numpy().tolist() == [[5, 1, 6, 7]]

@@ -1,9 +1,8 @@
-import dataclasses
 import json
-import math
 from pathlib import Path
 
 import keras
+import keras_hub
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -16,140 +15,33 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from modules import gpt2
 from modules.errors import InputError
-from modules.training import TrainingSettings, TrainingWatch, build_loss, build_optimizer, fit, run_fn
-from modules.training_record import LossCurve
+from modules.training import run_fn, store_windows
+from modules.training_settings import TrainingSettings
 from tests.modules.test_preprocessing import transform_rows
-
-SETTINGS = TrainingSettings(
-    steps=30, epochs=None, batch_size=4, learning_rate=1e-2, warmup_steps=10, weight_decay=0.1,
-    gradient_clip_norm=1.0, precision="float32", jit_compile=False, isolate_documents=False, seed=0,
-)  # fmt: skip
-MODEL = gpt2.ModelSettings(
-    preset=None, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=None, context_length=8, dropout=0.0
-)
+from tests.modules.tiny_training import MODEL, SETTINGS, changed, counting_windows
 
 
-def counting_windows(count: int) -> tf.data.Dataset:
-    """Windows 0 1 2 … 8, 1 2 … 9: every next token follows from the last."""
-    return tf.data.Dataset.range(count).map(
-        lambda n: {"token_ids": tf.cast((tf.range(9, dtype=tf.int64) + n) % 10, tf.int32)}
-    )
+def windows_of(count: int, **columns: list[int]) -> tf.data.Dataset:
+    return counting_windows(count).map(lambda window: {**window, **columns})
 
 
-def train(settings: TrainingSettings, log_dir: Path) -> tuple[keras.callbacks.History, keras.Model]:
-    keras.utils.set_random_seed(settings.seed)
-    backbone = gpt2.build_backbone(MODEL, vocabulary_size=10, dtype=settings.precision)
-    history = fit(backbone, counting_windows(40), counting_windows(10), settings, log_dir=str(log_dir))
-    return history, backbone
-
-
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_learns_to_count_in_every_precision_with_float32_weights(tmp_path: Path, precision: str) -> None:
-    settings = dataclasses.replace(SETTINGS, precision=precision, steps=60)
-    history, backbone = train(settings, tmp_path)
-    assert history.history["loss"][-1] < 0.5 < history.history["loss"][0]
-    assert history.history["val_loss"][-1] < 0.5
-    assert {variable.dtype for variable in backbone.trainable_variables} == {"float32"}
-    assert list(tmp_path.rglob("events.out.*"))
-
-
-@pytest.mark.parametrize(("steps", "epochs", "taken"), [(7, None, 7), (12, None, 12), (None, 1.5, 15)])
-def test_takes_exactly_the_steps_asked_for(tmp_path: Path, steps, epochs, taken, monkeypatch) -> None:
-    done = []
-    monkeypatch.setattr("modules.progress.report", lambda node, *, done, **_: reported.append(done))
-    reported = done
-    train(dataclasses.replace(SETTINGS, steps=steps, epochs=epochs), tmp_path)
-    assert reported[-1] == taken
-
-
-def test_same_seed_same_weights(tmp_path: Path) -> None:
-    weights = [train(SETTINGS, tmp_path)[1].get_weights() for _ in range(2)]
-    for one, other in zip(*weights, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_schedule_rises_to_the_peak_and_falls_to_zero() -> None:
-    rate = build_optimizer(SETTINGS, 30)._learning_rate
-    assert [float(rate(step)) for step in (0, 5, 10, 20, 30)] == pytest.approx([0.0, 0.005, 0.01, 0.005, 0.0], abs=1e-7)
-
-
-def test_biases_and_norms_do_not_decay() -> None:
-    backbone = gpt2.build_backbone(MODEL, vocabulary_size=10, dtype="float32")
-    optimizer = build_optimizer(SETTINGS, 30)
-    optimizer.build(backbone.trainable_variables)
-    decayed = {v.name for v in backbone.trainable_variables if optimizer._use_weight_decay(v)}
-    assert decayed == {"kernel", "embeddings"}
-
-
-def test_a_loss_that_is_no_number_stops_and_names_the_step() -> None:
-    watch = TrainingWatch(tokens_a_step=8, steps=3)
-    watch.on_train_batch_begin(0)
-    watch.on_train_batch_end(0, {"loss": 2.0})
-    with pytest.raises(FloatingPointError, match=r"loss became nan at step 2 of 3; lower `training.learning_rate`"):
-        watch.on_train_batch_end(1, {"loss": math.nan})
-
-
-def test_too_little_text_is_told_with_its_cure(tmp_path: Path) -> None:
-    backbone = gpt2.build_backbone(MODEL, vocabulary_size=10, dtype="float32")
+def test_too_little_text_is_told_with_its_cure() -> None:
     with pytest.raises(InputError, match=r"the train split fills 3 windows of 9 tokens, fewer than 4; add text"):
-        fit(backbone, counting_windows(3), counting_windows(3), SETTINGS, log_dir=str(tmp_path))
+        store_windows(counting_windows(3), counting_windows(3), SETTINGS)
     with pytest.raises(InputError, match=r"the eval split fills 0 windows"):
-        fit(backbone, counting_windows(9), counting_windows(0), SETTINGS, log_dir=str(tmp_path))
-
-
-def test_the_loss_is_the_mean_over_the_targets_that_count() -> None:
-    logits = np.log(np.array([[[0.5, 0.5], [0.1, 0.9], [0.2, 0.8]], [[0.3, 0.7], [0.6, 0.4], [0.9, 0.1]]]))
-    targets = np.array([[0, 1, 0], [0, 0, 1]])  #  0.5  0.9  0.2      0.3  0.6  0.1
-    weights = np.array([[1, 0, 1], [0, 0, 1]], np.float32)
-    loss = build_loss()
-    assert float(loss(targets, logits, weights)) == pytest.approx(-np.log([0.5, 0.2, 0.1]).sum() / 3, rel=1e-6)
-    everything = -np.log([0.5, 0.9, 0.2, 0.3, 0.6, 0.1]).sum() / 6
-    assert float(loss(targets, logits)) == pytest.approx(everything, rel=1e-6)
-
-
-def masked_windows(loss_mask: list[int]) -> tf.data.Dataset:
-    return counting_windows(40).map(lambda window: {**window, "loss_mask": tf.constant(loss_mask)})
-
-
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-def test_the_logged_loss_is_that_of_the_targets_that_count(tmp_path: Path, precision: str) -> None:
-    # With a rate of (almost) zero the model stays, so each figure is the model's own, by hand.
-    settings = dataclasses.replace(SETTINGS, precision=precision, learning_rate=1e-30, steps=10, batch_size=4)
-    backbone = gpt2.build_backbone(MODEL, vocabulary_size=10, dtype=precision)
-    windows = masked_windows([1, 0, 0, 1, 1, 0, 0, 0, 0])
-    history = fit(backbone, windows, windows, settings, log_dir=str(tmp_path)).history
-    token_ids = np.stack([window["token_ids"] for window in windows.as_numpy_iterator()])
-    inputs = {"token_ids": token_ids[:, :-1], "padding_mask": np.ones((40, 8), bool)}
-    logits = np.asarray(keras.ops.cast(gpt2.language_model(backbone)(inputs), "float32"), np.float64)
-    log_shares = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    # Of the targets 1 to 8 of a window the third and the fourth count.
-    nll = -np.take_along_axis(log_shares, token_ids[:, 1:, None], axis=2)[:, 2:4]
-    tolerance = 1e-5 if precision == "float32" else 1e-2
-    assert history["val_loss"][-1] == pytest.approx(nll.mean(), rel=tolerance)
-    assert history["loss"][-1] == pytest.approx(nll.mean(), rel=0.1)  # 20 of the 40 windows
-
-
-def test_isolated_documents_train_the_backbone(tmp_path: Path) -> None:
-    settings = dataclasses.replace(
-        SETTINGS, steps=60, isolate_documents=True, jit_compile=True, precision="mixed_bfloat16"
-    )
-    keras.utils.set_random_seed(0)
-    backbone = gpt2.build_backbone(MODEL, vocabulary_size=10, dtype=settings.precision)
-    windows = counting_windows(40).map(lambda window: {**window, "document_index": tf.constant([0] * 4 + [1] * 5)})
-    history = fit(backbone, windows, windows, settings, log_dir=str(tmp_path)).history
-    assert history["val_loss"][-1] < 0.5 < history["loss"][0]
-    # The documents begin without <|endoftext|> here; what the backbone learned shows in windows of one document.
-    inputs = {"token_ids": np.array([[3, 4, 5]]), "padding_mask": np.ones((1, 3))}
-    assert np.argmax(gpt2.language_model(backbone)(inputs).numpy(), axis=-1).tolist() == [[4, 5, 6]]
-
-
-def test_no_window_with_a_target_that_counts_is_an_error(tmp_path: Path) -> None:
-    backbone = gpt2.build_backbone(MODEL, vocabulary_size=10, dtype="float32")
-    none = masked_windows([1, 0, 0, 0, 0, 0, 0, 0, 0]).take(0)
+        store_windows(counting_windows(9), counting_windows(0), SETTINGS)
+    none = windows_of(0, loss_mask=[1, 0, 0, 0, 0, 0, 0, 0, 0])
     with pytest.raises(
         InputError, match="the train split fills 0 windows of 9 tokens that hold a token of a completion"
     ):
-        fit(backbone, none, none, SETTINGS, log_dir=str(tmp_path))
+        store_windows(none, none, SETTINGS)
+
+
+@pytest.mark.parametrize(("validation_windows", "stored"), [(5, 5), (80, 10), (None, 10)])
+def test_so_many_validation_windows_as_asked_for_are_kept(validation_windows: int | None, stored: int) -> None:
+    settings = changed(SETTINGS, validation_windows=validation_windows)
+    data = store_windows(counting_windows(12), counting_windows(10), settings)
+    assert (data.train.count, data.validation.count, data.tokens_a_row) == (12, stored, 8)
 
 
 FEATURES = {"text": ["text"], "instruction": ["prompt", "completion"]}
@@ -190,7 +82,8 @@ def run_trainer(
         train_files=[file], eval_files=[file], transform_graph_path=str(folder / "graph"), data_accessor=accessor,
         serving_model_dir=str(folder / "model" / "Format-Serving"), model_run_dir=str(folder / "run"),
         custom_config={
-            "data_kind": data_kind, "model": model.model_dump(), "training": dataclasses.asdict(settings),
+            "data_kind": data_kind, "model": model.model_dump(), "training": settings.model_dump(),
+            "checkpoint_directory": str(folder / "checkpoints"),
         },
     )  # fmt: skip
     run_fn(fn_args)
@@ -205,7 +98,7 @@ def serialized(row: dict[str, list[bytes]]) -> bytes:
 def test_run_fn_learns_the_answers_and_not_the_questions(tmp_path: Path) -> None:
     letters = np.random.default_rng(0).integers(ord("a"), ord("z"), (200, 6)).astype(np.uint8)
     rows = [{"prompt": [row.tobytes()], "completion": [b"yes!"]} for row in letters]
-    settings = dataclasses.replace(SETTINGS, steps=100, isolate_documents=True)
+    settings = changed(SETTINGS, steps=100, isolate_documents=True)
     model = MODEL.model_copy(update={"context_length": 16})
     fn_args = run_trainer(tmp_path, rows, "instruction", model, settings)
     evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
@@ -227,6 +120,10 @@ def test_run_fn_learns_the_answers_and_not_the_questions(tmp_path: Path) -> None
     assert record["loss"][-1]["loss"] < 1 < record["loss"][0]["loss"]
     assert [point["step"] for point in record["validation"]] == [25, 50, 75, 100]
     prompts = {row.tobytes().decode() for row in letters}
+    picture = tf.io.decode_png((tmp_path / "run" / "loss.png").read_bytes())
+    assert picture.shape[1] == 960
+    assert list((tmp_path / "run" / "train").iterdir())  # TensorBoard's
+    assert not (tmp_path / "checkpoints").exists()  # nothing is left to go on with
     for sample in record["samples"]:
         assert sample["prompt"] in prompts
         assert "yes!" not in sample["before"]
@@ -249,7 +146,7 @@ def test_perplexity_before_is_what_the_saved_model_measures(tmp_path: Path) -> N
         context_length=16, dropout=0.0,
     )  # fmt: skip
     # With a rate of (almost) zero the model stays.
-    settings = dataclasses.replace(SETTINGS, steps=1, learning_rate=1e-30, precision="mixed_bfloat16")
+    settings = changed(SETTINGS, steps=1, learning_rate=1e-30, precision="mixed_bfloat16")
     fn_args = run_trainer(tmp_path, rows, "text", model, settings)
 
     evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
@@ -262,18 +159,13 @@ def test_perplexity_before_is_what_the_saved_model_measures(tmp_path: Path) -> N
     assert [sample["before"] for sample in record["samples"]] == [sample["after"] for sample in record["samples"]]
 
 
-def test_the_curve_is_the_mean_of_the_steps_and_tells_their_rates(tmp_path: Path) -> None:
-    curve = LossCurve(tokens_a_step=4 * 8)
-    keras.utils.set_random_seed(0)
-    backbone = gpt2.build_backbone(MODEL, vocabulary_size=10, dtype="float32")
-    history = fit(
-        backbone, counting_windows(40), counting_windows(10), SETTINGS, log_dir=str(tmp_path), callbacks=[curve]
-    ).history
-    # 30 steps in 3 rounds of 10; what Keras logs of a round is its mean.
-    losses = np.array([point.loss for point in curve.points])
-    np.testing.assert_allclose(losses.reshape(3, 10).mean(axis=1), history["loss"], rtol=1e-5)
-    assert [(point.step, point.loss) for point in curve.validation] == list(
-        zip([10, 20, 30], history["val_loss"], strict=True)
-    )
-    rate = build_optimizer(SETTINGS, 30)._learning_rate
-    assert [point.learning_rate for point in curve.points] == pytest.approx([float(rate(step)) for step in range(30)])
+def test_with_lora_the_adapters_are_kept_beside_the_merged_model(tmp_path: Path) -> None:
+    rows = [{"text": [b"the cat sat on the mat. " * 3]}] * 40
+    settings = changed(SETTINGS, steps=4, lora={"rank": 2, "targets": ["query"], "quantization": "int8"})
+    fn_args = run_trainer(tmp_path, rows, "text", MODEL, settings)
+    assert (tmp_path / "model" / "adapters.safetensors").stat().st_size < 100_000
+    merged = keras_hub.models.GPT2Backbone.from_preset(str(tmp_path / "model" / "preset"))
+    query = merged.transformer_layers[0]._self_attention_layer._query_dense
+    assert query.kernel.dtype == "float32"
+    assert not query.lora_enabled
+    assert "generate" in tf.saved_model.load(fn_args.serving_model_dir).signatures

@@ -1,0 +1,177 @@
+"""The course of a training: as points, as TensorBoard's scalars, and as a picture."""
+
+import dataclasses
+import math
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from modules.checkpoints import State
+
+LOSS_POINTS = 200
+PICTURE_FILE = "loss.png"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossPoint:
+    """Some consecutive steps of the training.
+
+    Attributes:
+        step: The last of them; the first step is 1.
+        loss: Mean of their batches' losses, nats a target that counts; of label smoothing without the smoothing.
+        learning_rate, gradient_norm: Of the last of them; the norm is that before clipping, None where it is no number.
+        tokens_per_second: Speed of the steps themselves, without validation and logs; the first ones compile.
+        memory_mb: The most that the process has held so far; on a GPU, the GPU's memory.
+    """
+
+    step: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float | None
+    tokens_per_second: float
+    memory_mb: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ValidationPoint:
+    """The loss on the validation windows after a step, in nats; None where it is no number."""
+
+    step: int
+    loss: float | None
+
+
+class LossCurve(keras.callbacks.Callback):
+    """Keeps the losses of a training: the mean of a few steps each, so that a long one has no more than a short one.
+
+    Writes the points as TensorBoard's scalars too. A training that goes on from a checkpoint writes them all again: it
+    may have a folder of its own.
+    """
+
+    def __init__(self, *, steps: int, tokens_a_step: int, log_dir: str | None = None):
+        """Starts a curve.
+
+        Args:
+            steps: Of the whole training.
+            tokens_a_step: Targets of a batch.
+            log_dir: Folder for TensorBoard's files; None: none.
+        """
+        super().__init__()
+        self.points: list[LossPoint] = []
+        self.validation: list[ValidationPoint] = []
+        self._steps = steps
+        self._steps_a_point = math.ceil(steps / LOSS_POINTS)
+        self._tokens_a_step = tokens_a_step
+        self._losses: list[float] = []  # since the last point
+        self._seconds = 0.0
+        self._writers = {name: _writer(log_dir, name) for name in ("train", "validation")} if log_dir else {}
+
+    def state(self) -> State:
+        """The curve so far."""
+        facts = {
+            "points": [dataclasses.asdict(point) for point in self.points],
+            "validation": [dataclasses.asdict(point) for point in self.validation],
+            "losses": self._losses,
+            "seconds": self._seconds,
+        }
+        return State(arrays={}, facts=facts)
+
+    def restore(self, state: State) -> None:
+        """Goes on from `state`."""
+        for point in state.facts["points"]:
+            self._add_point(LossPoint(**point))
+        for point in state.facts["validation"]:
+            self.add_validation(ValidationPoint(**point))
+        self._losses = list(state.facts["losses"])
+        self._seconds = state.facts["seconds"]
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._started = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        assert logs is not None
+        step = int(logs["step"])
+        self._losses.append(float(logs.get("nll", logs["loss"])))
+        self._seconds += time.monotonic() - self._started
+        if step % self._steps_a_point and step != self._steps:
+            return
+        point = LossPoint(
+            step=step,
+            loss=sum(self._losses) / len(self._losses),
+            learning_rate=float(logs["learning_rate"]),
+            gradient_norm=_finite(logs["gradient_norm"]),
+            tokens_per_second=round(len(self._losses) * self._tokens_a_step / self._seconds, 1),
+            memory_mb=round(memory_mb(), 1),
+        )
+        self._losses, self._seconds = [], 0.0
+        self._add_point(point)
+
+    def add_validation(self, point: ValidationPoint) -> None:
+        """Adds what a look at the validation windows gave."""
+        self.validation.append(point)
+        self._write("validation", point)
+
+    def _add_point(self, point: LossPoint) -> None:
+        self.points.append(point)
+        self._write("train", point)
+
+    def _write(self, name: str, point: LossPoint | ValidationPoint) -> None:
+        if not self._writers:
+            return
+        values = {key: value for key, value in dataclasses.asdict(point).items() if value is not None}
+        step = values.pop("step")
+        with self._writers[name].as_default():
+            for key, value in values.items():
+                tf.summary.scalar(key, value, step=step)
+        self._writers[name].flush()
+
+
+def draw_curve(curve: LossCurve, path: str | Path) -> None:
+    """Draws training and validation loss by step as a PNG, with perplexity on the right.
+
+    Args:
+        curve: With at least one point.
+        path: Of the file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a while, and is needed at the end only
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot([point.step for point in curve.points], [point.loss for point in curve.points], label="training")
+    held_out = [(point.step, point.loss) for point in curve.validation if point.loss is not None]
+    if held_out:
+        axes.plot(*zip(*held_out, strict=True), marker="o", label="validation")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss, nats a token")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    losses = axes.get_ylim()
+    right = axes.twinx()
+    right.set_ylim(losses)
+    ticks = [tick for tick in axes.get_yticks() if losses[0] <= tick <= losses[1]]
+    right.set_yticks(ticks, [f"{math.exp(min(tick, 700)):,.4g}" for tick in ticks])
+    right.set_ylabel("perplexity")
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def memory_mb() -> float:
+    """The most memory, in 10⁶ bytes, that the process has held so far: of the first GPU, or without one of RAM."""
+    if tf.config.list_logical_devices("GPU"):
+        return float(tf.config.experimental.get_memory_info("GPU:0")["peak"]) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def _writer(log_dir: str, name: str) -> Any:
+    return tf.summary.create_file_writer(os.path.join(log_dir, name))
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,141 @@
+"""Rows of fixed shape on disk, to be read in any order: what training shuffles over."""
+
+import dataclasses
+import functools
+import hashlib
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+ROWS_A_READ = 1024
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredRows:
+    """Rows in memory-mapped files without a name, which vanish with the process however it ends.
+
+    Attributes:
+        columns: Arrays `[rows, …]`.
+        count: Rows.
+        digest: SHA-256 of all values, hexadecimal.
+    """
+
+    columns: Mapping[str, np.ndarray]
+    count: int
+    digest: str
+
+
+def store_rows(rows: tf.data.Dataset) -> StoredRows:
+    """Reads a data set once.
+
+    Args:
+        rows: Dictionaries of tensors of fixed shape, e.g. from `batches.packed_windows`.
+    """
+    spec = rows.element_spec
+    # They stay open behind the arrays, which read them for as long as they live.
+    files = {name: tempfile.TemporaryFile() for name in spec}  # noqa: SIM115
+    digests = {name: hashlib.sha256() for name in spec}
+    count = 0
+    for batch in rows.batch(ROWS_A_READ).as_numpy_iterator():
+        for name, values in batch.items():
+            files[name].write(values.tobytes())
+            digests[name].update(values)
+        count += len(batch[next(iter(spec))])
+    return StoredRows(
+        columns={name: _mapped(files[name], spec[name], count) for name in spec},
+        count=count,
+        digest=hashlib.sha256("".join(digests[name].hexdigest() for name in sorted(spec)).encode()).hexdigest(),
+    )
+
+
+def shuffled_batches(
+    rows: StoredRows,
+    *,
+    batch_size: int,
+    seed: int,
+    first: int,
+    end: int,
+    to_batch: Callable[[dict[str, tf.Tensor]], Any],
+) -> tf.data.Dataset:
+    """The batches number `first` to `end - 1` of an endless shuffled sequence, which depends on the seed alone.
+
+    Every epoch has an order of its own; a batch at its end goes on in the next one. With 4 rows in batches of 3, the
+    epochs being `2 0 3 1` and `1 2 0 3`:
+
+    ```
+    0   2 0 3
+    1   1|1 2
+    2   0 3|…
+    ```
+
+    Args:
+        rows: What is shuffled.
+        batch_size: Rows a batch.
+        seed: Of the order.
+        first: Number of the first batch that is given.
+        end: Number of the first batch that is not given any more.
+        to_batch: Makes of `{name: [batch, …]}` what the model takes.
+    """
+
+    def choose(number: int) -> np.ndarray:
+        return batch_rows(number, rows=rows.count, batch_size=batch_size, seed=seed)
+
+    return _read(rows, tf.data.Dataset.range(first, end), choose, batch_size, to_batch)
+
+
+def batches_in_order(
+    rows: StoredRows, *, batch_size: int, to_batch: Callable[[dict[str, tf.Tensor]], Any]
+) -> tf.data.Dataset:
+    """All rows as they come; the last batch may be smaller."""
+
+    def choose(number: int) -> np.ndarray:
+        return np.arange(number * batch_size, min((number + 1) * batch_size, rows.count))
+
+    return _read(rows, tf.data.Dataset.range(-(-rows.count // batch_size)), choose, None, to_batch)
+
+
+def batch_rows(number: int, *, rows: int, batch_size: int, seed: int) -> np.ndarray:
+    """Which rows a batch of `shuffled_batches` holds: int64 `[batch_size]`."""
+    epochs, places = np.divmod(np.arange(number * batch_size, (number + 1) * batch_size), rows)
+    orders = {epoch: _order(seed, epoch, rows) for epoch in np.unique(epochs).tolist()}
+    return np.array([orders[epoch][place] for epoch, place in zip(epochs.tolist(), places.tolist(), strict=True)])
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, rows: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(rows)
+
+
+def _read(
+    rows: StoredRows,
+    numbers: tf.data.Dataset,
+    choose: Callable[[int], np.ndarray],
+    batch_size: int | None,
+    to_batch: Callable[[dict[str, tf.Tensor]], Any],
+) -> tf.data.Dataset:
+    names = sorted(rows.columns)
+
+    def read(number: np.int64) -> list[np.ndarray]:
+        chosen = choose(int(number))
+        return [rows.columns[name][chosen] for name in names]
+
+    def gather(number: tf.Tensor) -> Any:
+        values = tf.numpy_function(read, [number], [rows.columns[name].dtype for name in names])
+        for name, value in zip(names, values, strict=True):
+            value.set_shape((batch_size, *rows.columns[name].shape[1:]))
+        return to_batch(dict(zip(names, values, strict=True)))
+
+    # Autotuning has nothing to tune here, and its thread can hold up the end of an iterator for 40 s.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return numbers.map(gather).prefetch(2).with_options(options)
+
+
+def _mapped(file: Any, spec: tf.TensorSpec, count: int) -> np.ndarray:
+    shape, dtype = (count, *spec.shape), spec.dtype.as_numpy_dtype
+    file.flush()
+    # An empty file cannot be mapped.
+    return np.memmap(file, dtype, mode="r", shape=shape) if count else np.zeros(shape, dtype)

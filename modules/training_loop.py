@@ -1,0 +1,161 @@
+"""From a model, an objective and rows to a trained model, with a state to go on from."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from modules.checkpoints import CheckpointFile
+from modules.language_model_trainer import LanguageModelTrainer
+from modules.loss_curve import LossCurve
+from modules.objectives import Objective
+from modules.optimizers import build_optimizer
+from modules.rematerialization import rematerialize
+from modules.stored_rows import StoredRows, batches_in_order, shuffled_batches
+from modules.training_callbacks import Checkpoints, ModelState, Resumable, TrainingWatch, Validation
+from modules.training_settings import TrainingSettings
+
+# Looks at the validation windows without `evaluate_every`.
+LOOKS = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """What a model is trained on.
+
+    Attributes:
+        train, validation: Rows.
+        to_batch: Makes of `{name: [rows, …]}` a batch of the objective.
+        tokens_a_row: Targets of a row, by which speed is told.
+    """
+
+    train: StoredRows
+    validation: StoredRows
+    to_batch: Callable[[dict[str, tf.Tensor]], Any]
+    tokens_a_row: int
+
+
+def fit(
+    language_model: keras.Model,
+    objective: Objective,
+    data: TrainingData,
+    settings: TrainingSettings,
+    *,
+    log_dir: str | None = None,
+    checkpoint: CheckpointFile | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> LossCurve:
+    """Trains a model in place.
+
+    Args:
+        language_model: Its trainable variables are trained.
+        objective: What is minimised.
+        data: Rows for it.
+        settings: How.
+        log_dir: Folder for TensorBoard's files.
+        checkpoint: Where the state is saved from time to time and at the end, and gone on from if it is there. On a CPU
+            the weights are then bit for bit those of a training that was not interrupted. Removing it is left to the
+            caller, who has work to do with the weights.
+        callbacks: More of them; what they remember is not in the checkpoint.
+
+    Raises:
+        FloatingPointError: If the loss or the gradients become NaN or infinite; the message names the step.
+        TrainingInterrupted: On SIGTERM or Ctrl-C, if there is a `checkpoint`.
+    """
+    steps = settings.count_steps(data.train.count)
+    model = build_trainer(language_model, objective, settings, steps)
+    tokens_a_step = settings.batch_size * data.tokens_a_row
+    curve = LossCurve(steps=steps, tokens_a_step=tokens_a_step, log_dir=log_dir)
+    validation = Validation(
+        batches_in_order(data.validation, batch_size=settings.batch_size, to_batch=data.to_batch),
+        curve,
+        steps=steps,
+        every=settings.evaluate_every or -(-steps // LOOKS),
+        patience=settings.early_stopping,
+        keep_best=settings.restore_best,
+    )
+    validation.set_model(model)
+    watching = [TrainingWatch(tokens_a_step=tokens_a_step, steps=steps), curve, validation, *callbacks]
+    if checkpoint is None:
+        _run(model, data, settings, steps, watching)
+    else:
+        parts: dict[str, Resumable] = {"model": ModelState(model), "curve": curve, "validation": validation}
+        checkpoints = Checkpoints(checkpoint, parts, seconds=settings.checkpoint_seconds)
+        checkpoints.set_model(model)
+        checkpoints.restore()
+        if not validation.stopped:
+            with checkpoints.ending_on_signals():
+                _run(model, data, settings, steps, [*watching, checkpoints])
+                checkpoints.save()
+    validation.restore_best_weights()
+    return curve
+
+
+def build_trainer(
+    language_model: keras.Model, objective: Objective, settings: TrainingSettings, steps: int
+) -> LanguageModelTrainer:
+    """What Keras fits, compiled."""
+    model = LanguageModelTrainer(
+        rematerialize(language_model) if settings.remat else language_model,
+        objective,
+        micro_batches=settings.micro_batches,
+        gradient_clip_norm=settings.gradient_clip_norm,
+    )
+    model.compile(optimizer=build_optimizer(settings, steps), jit_compile=settings.jit_compile)
+    return model
+
+
+def _run(
+    model: LanguageModelTrainer,
+    data: TrainingData,
+    settings: TrainingSettings,
+    steps: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """Takes the steps that are left. They are one epoch of Keras': ours begin and end within it."""
+    first = int(model.step)
+    if first >= steps:
+        return
+    batches = shuffled_batches(
+        data.train,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        first=first,
+        end=steps,
+        to_batch=data.to_batch,
+    )
+    model.fit(batches, steps_per_epoch=steps - first, callbacks=list(callbacks), shuffle=False, verbose=0)
+
+
+def checkpoint_file(
+    folder: str | None,
+    language_model: keras.Model,
+    data: TrainingData,
+    settings: TrainingSettings,
+    *,
+    facts: Mapping[str, Any],
+) -> CheckpointFile | None:
+    """Names the checkpoint by what is trained, from which weights, on what and how: nothing else goes on from it.
+
+    Args:
+        folder: Of all checkpoints; None: there is to be none.
+        language_model: Before the training.
+        data: All that it is trained on.
+        settings: How.
+        facts: What else decides what is learned and shows in no weight: attention heads, dropout, the objective's own
+            settings. Values that JSON can hold.
+    """
+    if folder is None:
+        return None
+    digest = hashlib.sha256()
+    everything = [data.train.digest, data.validation.digest, settings.model_dump(mode="json"), facts]
+    digest.update(json.dumps(everything, sort_keys=True).encode())
+    for variable in language_model.variables:
+        digest.update(f"{variable.path} {variable.shape} {variable.dtype}".encode())
+        digest.update(variable.numpy().tobytes())
+    return CheckpointFile(os.path.join(folder, f"{digest.hexdigest()[:32]}.npz"))

@@ -1,0 +1,88 @@
+"""How to train: the settings behind `training` of a recipe and behind `modules.training`."""
+
+from typing import Annotated, Literal, Self
+
+import pydantic
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from modules.lora_settings import LoraSettings
+from modules.settings import Settings
+
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+LearningRateSchedule = Literal["cosine", "linear", "constant"]
+
+
+class TrainingSettings(Settings):
+    """AdamW over packed windows: how long, how fast, how exactly, and what is kept."""
+
+    steps: PositiveInt | None = Field(None, description="Optimizer steps; or give `epochs`.")
+    epochs: PositiveFloat | None = Field(None, description="Passes over the train split; or give `steps`.")
+    batch_size: PositiveInt = Field(8, description="Windows a step.")
+    micro_batches: PositiveInt = Field(
+        1,
+        description="Parts into which a batch is cut, one after the other in memory (gradient accumulation); what is "
+        "learned is the same. Divides `batch_size`.",
+    )
+    learning_rate: PositiveFloat = Field(3e-4, description="Peak, reached after the warm-up.")
+    schedule: LearningRateSchedule = Field(
+        "cosine", description="After the warm-up: falls to zero along a cosine or a line, or stays."
+    )
+    warmup_steps: NonNegativeInt = Field(100, description="Steps in which the rate rises from zero to the peak.")
+    weight_decay: NonNegativeFloat = Field(0.01, description="Not applied to biases and layer norms.")
+    gradient_clip_norm: PositiveFloat = Field(1.0, description="Largest global norm of a step's gradients.")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Share of the target's probability that is spread over the vocabulary."
+    )
+    precision: Precision = Field("float32", description="Of the computation; weights stay float32.")
+    jit_compile: bool = Field(False, description="Compile the training step with XLA.")
+    remat: bool = Field(
+        False,
+        description="Compute each block's activations again for its gradients instead of keeping them: less memory.",
+    )
+    isolate_documents: bool = Field(
+        False, description="Documents that share a window do not see each other, and positions restart in each."
+    )
+    evaluate_every: PositiveInt | None = Field(
+        None, description="Steps between looks at the validation windows; default: a quarter of all steps."
+    )
+    validation_windows: PositiveInt | None = Field(
+        80, description="Windows of the eval split that are looked at; null: all."
+    )
+    early_stopping: PositiveInt | None = Field(
+        None, description="Stop after so many looks in a row without a lower validation loss than the lowest so far."
+    )
+    restore_best: bool = Field(False, description="End with the weights of the lowest validation loss, not the last.")
+    checkpoint_seconds: NonNegativeFloat = Field(
+        60.0, description="Time between checkpoints, from which the same command goes on after an interruption."
+    )
+    lora: LoraSettings | None = Field(
+        None, description="Train small changes of some matrices (LoRA, QLoRA) instead of all weights."
+    )
+    seed: NonNegativeInt = Field(0, description="Of the weights, the dropout and the order of the windows.")
+
+    @pydantic.model_validator(mode="after")
+    def _steps_or_epochs(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give exactly one of `steps` and `epochs`")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _whole_micro_batches(self) -> Self:
+        if self.batch_size % self.micro_batches:
+            raise ValueError(
+                "`micro_batches` must divide `batch_size`. "
+                f"Received: {self.micro_batches} and {self.batch_size}; choose another of the two"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _quantized_in_a_precision_that_holds_it(self) -> Self:
+        if self.lora and self.lora.quantization and self.precision == "mixed_float16":
+            raise ValueError(
+                "`lora.quantization` needs `precision: float32` or `mixed_bfloat16`. Received: mixed_float16"
+            )
+        return self
+
+    def count_steps(self, windows: int) -> int:
+        """Optimizer steps over a train split of so many windows."""
+        return self.steps or max(1, round((self.epochs or 1) * windows / self.batch_size))

@@ -1,0 +1,25 @@
+import pydantic
+import pytest
+
+from modules.training_settings import TrainingSettings
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "give exactly one of `steps` and `epochs`"),
+        ({"steps": 1, "epochs": 1}, "give exactly one of `steps` and `epochs`"),
+        ({"steps": 1, "batch_size": 8, "micro_batches": 3}, "must divide `batch_size`. Received: 3 and 8"),
+        ({"steps": 1, "label_smoothing": 1}, "less than 1"),
+        ({"steps": 1, "schedule": "step"}, "'cosine', 'linear' or 'constant'"),
+        ({"steps": 1, "learning_rate": float("nan")}, "finite"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict, message: str) -> None:
+    with pytest.raises(pydantic.ValidationError, match=message):
+        TrainingSettings(**settings)
+
+
+@pytest.mark.parametrize(("length", "steps"), [({"steps": 7}, 7), ({"epochs": 1.5}, 15), ({"epochs": 0.001}, 1)])
+def test_epochs_are_rounded_to_steps(length: dict, steps: int) -> None:
+    assert TrainingSettings(**length, batch_size=4).count_steps(windows=40) == steps
