@@ -71,10 +71,12 @@ def run_fn(fn_args: FnArgs) -> None:
     curve = fit(model, objective, data, settings, log_dir=fn_args.model_run_dir, checkpoint=checkpoint)
 
     saved_model_dir = fn_args.serving_model_dir
+    model_dir = os.path.dirname(saved_model_dir)
     if settings.lora:
-        lora.save_adapters(backbone, settings.lora, os.path.join(os.path.dirname(saved_model_dir), ADAPTERS_FILE))
+        os.makedirs(model_dir, exist_ok=True)
+        lora.save_adapters(backbone, settings.lora, os.path.join(model_dir, ADAPTERS_FILE))
         backbone = lora.merge(backbone)
-    backbone.save_to_preset(os.path.join(os.path.dirname(saved_model_dir), "preset"))
+    backbone.save_to_preset(os.path.join(model_dir, "preset"))
     serving.export_saved_model(backbone, table_path, saved_model_dir, **serving_settings)
     record = training_record.finish_record(
         start, curve, parameters=backbone.count_params(), saved_model_dir=saved_model_dir
