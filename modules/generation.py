@@ -52,7 +52,6 @@ class SavedModelGenerator:
             raise InputError(f"A release holds saved_model.pb. Received: {saved_model_dir}, which has none.")
         import tensorflow as tf
 
-        self._tf = tf
         self._model = tf.saved_model.load(saved_model_dir)
 
     def generate(
@@ -65,15 +64,17 @@ class SavedModelGenerator:
         seed: int = 0,
     ) -> str:
         """Continues a prompt; see `TextGenerator.generate`."""
-        constant, int32 = self._tf.constant, self._tf.int32
-        outputs = self._model.signatures["generate"](
-            prompt=constant([prompt.encode()]),
-            max_new_tokens=constant(max_new_tokens, int32),
-            temperature=constant(temperature, self._tf.float32),
-            top_k=constant(top_k, int32),
-            seed=constant(seed, int32),
+        from modules.loaded_model import call_generate
+
+        (text,) = call_generate(
+            self._model.signatures["generate"],
+            [prompt.encode()],
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            seed=seed,
         )
-        return bytes(outputs["text"].numpy()[0]).decode(errors="replace")
+        return text.decode(errors="replace")
 
 
 class LiteRTGenerator:

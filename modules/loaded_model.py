@@ -28,14 +28,9 @@ class LoadedModel:
         """Continues each prompt greedily; of a prompt that exceeds the context only the end is seen."""
         texts: list[str] = []
         for rows in self._calls(len(prompts), _PROMPTS_A_CALL):
-            outputs = self._model.signatures["generate"](
-                prompt=_strings(prompts[rows]),
-                max_new_tokens=tf.constant(max_new_tokens, tf.int32),
-                temperature=tf.constant(0.0),
-                top_k=tf.constant(0, tf.int32),
-                seed=tf.constant(0, tf.int32),
-            )
-            texts += [text.decode(errors="replace") for text in outputs["text"].numpy().tolist()]
+            called = [prompt.encode() for prompt in prompts[rows]]
+            continued = call_generate(self._model.signatures["generate"], called, max_new_tokens=max_new_tokens)
+            texts += [text.decode(errors="replace") for text in continued]
         return texts
 
     def nll(self, prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
@@ -53,6 +48,32 @@ class LoadedModel:
             yield slice(start, start + size)
             self._seen += min(size, total - start)
             self._on_texts(self._seen)
+
+
+def call_generate(
+    generate: Callable[..., dict[str, tf.Tensor]],
+    prompts: Sequence[bytes],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    seed: int = 0,
+) -> list[bytes]:
+    """Calls the signature `generate`, of a SavedModel or of a `TextModel`; returns the continuations, UTF-8.
+
+    Args:
+        generate: The signature.
+        prompts: UTF-8.
+        max_new_tokens, temperature, top_k, seed: As `modules.generation.TextGenerator.generate` defines them.
+    """
+    outputs = generate(
+        prompt=tf.constant(prompts, tf.string),
+        max_new_tokens=tf.constant(max_new_tokens, tf.int32),
+        temperature=tf.constant(temperature, tf.float32),
+        top_k=tf.constant(top_k, tf.int32),
+        seed=tf.constant(seed, tf.int32),
+    )
+    return outputs["text"].numpy().tolist()
 
 
 def _strings(texts: Sequence[str]) -> tf.Tensor:

@@ -2,17 +2,16 @@
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pydantic
-import tensorflow as tf
 
 from modules import gates
 from modules.evaluation_results import Evaluation
 from modules.files import without_folders
+from modules.json_files import read_json
 from modules.report import (
     Data,
     DocumentSample,
@@ -26,6 +25,7 @@ from modules.report import (
 )
 from modules.report_environment import describe_environment
 from modules.secret_scan import find_secrets
+from modules.stored_examples import read_examples, split_files
 from modules.task_figures import read_task_figures
 
 SPLITS = ("train", "eval", "test")
@@ -33,7 +33,6 @@ SAMPLES = 4
 SAMPLE_CHARACTERS = 600
 _SEARCHED_FOR_SAMPLES = 500
 _DROPPED = "dropped_"
-_TEXTS = ("text", "prompt", "completion")
 _FILES = pydantic.TypeAdapter(dict[str, TFLiteFile])
 
 
@@ -64,8 +63,8 @@ def gather(
         pydantic.ValidationError: If one does not hold what it must.
     """
     evaluation = Evaluation.read(artifacts["evaluation"].folder)
-    training = Training.model_validate_json(_text(artifacts["model_run"], "training.json"))
-    tflite_files = _FILES.validate_json(_text(artifacts["tflite_evaluation"], "files.json"))
+    training = Training.model_validate(read_json(artifacts["model_run"].folder, "training.json"))
+    tflite_files = _FILES.validate_python(read_json(artifacts["tflite_evaluation"].folder, "files.json"))
     model_checks = [
         check for name in ("task_evaluation", "evaluation") for check in gates.read_checks(artifacts[name].folder)
     ]
@@ -96,10 +95,6 @@ def gather(
     )
 
 
-def _text(artifact: SourceArtifact, name: str) -> str:
-    return Path(artifact.folder, name).read_text(encoding="utf-8")
-
-
 def _data(artifacts: Mapping[str, SourceArtifact], settings: Mapping[str, Any]) -> Data:
     examples = artifacts["examples"]
     properties = examples.properties
@@ -125,7 +120,7 @@ def _data(artifacts: Mapping[str, SourceArtifact], settings: Mapping[str, Any]) 
             for name, number in properties.items()
             if name.startswith(_DROPPED) and number
         },
-        secrets=json.loads(_text(examples, "counts.json"))["secrets"],
+        secrets=read_json(examples.folder, "counts.json")["secrets"],
         samples=tuple(_samples(examples.folder)),
     )
 
@@ -135,17 +130,16 @@ def _samples(folder: Path) -> Iterator[DocumentSample]:
 
     A document's place in its file follows from its hash, so the first ones are as good as drawn by lot.
     """
-    paths = sorted(str(path) for path in Path(folder, "Split-train").glob("*"))
     chosen: dict[str, DocumentSample] = {}
     spare: list[DocumentSample] = []
-    for record in tf.data.TFRecordDataset(paths, "GZIP").take(_SEARCHED_FOR_SAMPLES).as_numpy_iterator():
-        features = tf.train.Example.FromString(record).features.feature
-        values = {name: [one.decode("utf-8", "replace") for one in features[name].bytes_list.value] for name in _TEXTS}
+    examples = read_examples(split_files(str(folder / "Split-train")))
+    for values in itertools.islice(examples, _SEARCHED_FOR_SAMPLES):
         # Prompts and completions by turns.
-        text = "".join([*values["text"], *itertools.chain(*zip(values["prompt"], values["completion"], strict=True))])
+        turns = zip(values.get("prompt", []), values.get("completion", []), strict=True)
+        text = "".join([*values.get("text", []), *itertools.chain(*turns)])
         if next(find_secrets(text), None) is not None:
             continue
-        source = b"".join(features["source"].bytes_list.value).decode("utf-8", "replace")
+        source = "".join(values.get("source", []))
         sample = DocumentSample(source=without_folders(source), text=shortened(text, SAMPLE_CHARACTERS))
         if chosen.setdefault(source, sample) is not sample:
             spare.append(sample)
@@ -160,7 +154,7 @@ def shortened(text: str, characters: int) -> str:
 
 
 def _model(model: SourceArtifact, settings: Mapping[str, Any], training: Training) -> Model:
-    sizes = json.loads(_text(model, "preset/config.json"))["config"]
+    sizes = read_json(model.folder, "preset/config.json")["config"]
     return Model(
         preset=settings["preset"],
         parameters=training.parameters,

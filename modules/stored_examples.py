@@ -15,6 +15,13 @@ _RECORDS_A_BATCH = 16
 Taken = TypeVar("Taken")
 
 
+def split_files(split_dir: str) -> list[str]:
+    """The files of one split's folder, in the order of their names."""
+    import tensorflow as tf
+
+    return sorted(tf.io.gfile.glob(f"{split_dir}/*"))
+
+
 def read_examples(files: Sequence[str]) -> Iterator[Texts]:
     """Streams gzip TFRecord files of tf.Examples, in their order.
 

@@ -14,7 +14,8 @@ from modules import example_tokens, tflite
 from modules.bpe_graph import BytePairTokenizer
 from modules.files import file_facts
 from modules.litert_model import LiteRTModel, continue_tokens
-from modules.stored_examples import read_records
+from modules.loaded_model import call_generate
+from modules.stored_examples import read_records, split_files
 from modules.tflite_gate import FileFigures, GreedyAgreement
 from modules.tflite_scoring import Score, negative_log_likelihood, score_document
 from modules.vocabulary import TABLE_NAME, Vocabulary
@@ -210,8 +211,7 @@ def read_documents(
     Returns:
         The documents, and whether they are all there are.
     """
-    files = sorted(tf.io.gfile.glob(os.path.join(split_dir, "*.gz")))
-    records = read_records(files)
+    records = read_records(split_files(split_dir))
     batches = (
         _parse(tf.constant(batch), tokenizer, data_kind)
         for batch in iter(lambda: list(itertools.islice(records, _BATCH)), [])
@@ -250,14 +250,7 @@ def _beginning(text: bytes) -> bytes:
 
 
 def _greedy(generate: Callable[..., dict[str, tf.Tensor]], prompts: Sequence[bytes]) -> list[bytes]:
-    outputs = generate(
-        prompt=tf.constant(prompts, tf.string),
-        max_new_tokens=tf.constant(NEW_TOKENS),
-        temperature=tf.constant(0.0),
-        top_k=tf.constant(0),
-        seed=tf.constant(0),
-    )
-    return [bytes(text) for text in outputs["text"].numpy()]
+    return call_generate(generate, prompts, max_new_tokens=NEW_TOKENS)
 
 
 def leading_tokens(pieces: Sequence[bytes], expected: bytes) -> int:

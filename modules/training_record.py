@@ -1,9 +1,7 @@
 """What training leaves behind for the gates and the report: `training.json`, beside TensorBoard's logs."""
 
 import dataclasses
-import json
 import math
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 
@@ -13,6 +11,8 @@ import tensorflow as tf
 
 from modules import progress, sampling, serving
 from modules.document_scorer import DocumentScorer
+from modules.json_files import write_json
+from modules.loaded_model import call_generate
 from modules.loss_curve import LossCurve, LossPoint, ValidationPoint
 from modules.secret_scan import find_secrets
 from modules.vocabulary import Vocabulary
@@ -113,9 +113,7 @@ def finish_record(start: Start, curve: LossCurve, *, parameters: int, saved_mode
 
 def write_record(folder: str, record: TrainingRecord) -> None:
     """Writes `training.json` into a folder, which is made if need be."""
-    tf.io.gfile.makedirs(folder)
-    with tf.io.gfile.GFile(os.path.join(folder, TRAINING_FILE), "w") as file:
-        file.write(json.dumps(dataclasses.asdict(record), indent=1, allow_nan=False) + "\n")
+    write_json(folder, TRAINING_FILE, record)
 
 
 def corpus_perplexity(scorer: DocumentScorer, documents: tf.data.Dataset) -> float | None:
@@ -150,14 +148,15 @@ def continue_prompts(generate: Callable[..., dict[str, tf.Tensor]], prompts: Seq
         generate: The signature of that name, of a `TextModel` or of a SavedModel.
         prompts: Texts.
     """
-    continued = generate(
-        prompt=tf.constant(prompts, tf.string),
-        max_new_tokens=tf.constant(NEW_TOKENS),
-        temperature=tf.constant(TEMPERATURE),
-        top_k=tf.constant(TOP_K),
-        seed=tf.constant(SEED),
+    texts = call_generate(
+        generate,
+        [prompt.encode() for prompt in prompts],
+        max_new_tokens=NEW_TOKENS,
+        temperature=TEMPERATURE,
+        top_k=TOP_K,
+        seed=SEED,
     )
-    return [text.decode("utf-8", errors="replace") for text in continued["text"].numpy()]
+    return [text.decode("utf-8", errors="replace") for text in texts]
 
 
 def sample_prompts(documents: tf.data.Dataset, vocabulary: Vocabulary, *, context_length: int) -> list[str]:

@@ -14,7 +14,6 @@ class PerplexityEvaluatorSpec(component_spec.ComponentSpec):
 
     PARAMETERS: dict[str, Any] = {
         "eval_config": component_spec.ExecutionParameter(type=tfma.EvalConfig),
-        "example_splits": component_spec.ExecutionParameter(type=str, optional=True),
         "gate": component_spec.ExecutionParameter(type=str),
         "window": component_spec.ExecutionParameter(type=int),
         "strided": component_spec.ExecutionParameter(type=int),

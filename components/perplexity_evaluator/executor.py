@@ -6,7 +6,6 @@ from typing import Any
 
 from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as evaluator_executor
-from tfx.dsl.io import fileio
 from tfx.types import artifact, artifact_utils
 from tfx.utils import io_utils, path_utils
 
@@ -16,6 +15,7 @@ from modules.evaluation_results import Evaluation
 from modules.json_files import read_json
 from modules.mlmd_values import set_finite
 from modules.perplexity_gate import PerplexityGateSettings
+from modules.stored_examples import split_files
 from modules.vocabulary import TABLE_NAME
 
 EVAL_FINGERPRINT = "eval_fingerprint"
@@ -33,7 +33,7 @@ class Executor(evaluator_executor.Executor):
         Raises:
             InputError: The baseline cannot be measured on this data.
         """
-        files = _eval_files(input_dict)
+        files = split_files(artifact_utils.get_split_uri(input_dict["examples"], "eval"))
         strided = bool(exec_properties["strided"])
         template = input_dict["examples"][0].get_string_custom_property(PROMPT_TEMPLATE)
         if input_dict.get("baseline_model"):
@@ -68,10 +68,6 @@ def _check_template(template: str, earlier: list[artifact.Artifact] | None) -> N
 
 def _gate(exec_properties: dict[str, Any]) -> PerplexityGateSettings:
     return PerplexityGateSettings.model_validate_json(exec_properties["gate"])
-
-
-def _eval_files(input_dict: _Artifacts) -> list[str]:
-    return fileio.glob(io_utils.all_files_pattern(artifact_utils.get_split_uri(input_dict["examples"], "eval")))
 
 
 def _saved_model(models: list[artifact.Artifact]) -> str:

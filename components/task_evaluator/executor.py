@@ -1,15 +1,14 @@
 """Executor of TaskEvaluator."""
 
-import os
 from typing import Any
 
-import tensorflow as tf
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact, artifact_utils
 from tfx.utils import path_utils
 
 from modules import progress, task_evaluation
 from modules.prompt_templates import TEMPLATES
+from modules.stored_examples import split_files
 from modules.task_evaluation import Corpus, TaskSettings
 
 NODE = "TaskEvaluator"
@@ -45,12 +44,8 @@ class Executor(base_executor.BaseExecutor):
 def _corpus(examples: artifact.Artifact) -> Corpus:
     template = examples.get_string_custom_property("prompt_template")
     return Corpus(
-        train_files=_files(examples, "train"),
-        eval_files=_files(examples, "eval"),
+        train_files=split_files(artifact_utils.get_split_uri([examples], "train")),
+        eval_files=split_files(artifact_utils.get_split_uri([examples], "eval")),
         data_kind=examples.get_string_custom_property("data_kind"),
         template=TEMPLATES[template] if template else None,
     )
-
-
-def _files(examples: artifact.Artifact, split: str) -> list[str]:
-    return sorted(tf.io.gfile.glob(os.path.join(artifact_utils.get_split_uri([examples], split), "*")))

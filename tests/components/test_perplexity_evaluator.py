@@ -106,7 +106,6 @@ class Evaluated:
                 "gate": json.dumps(gate or {"max_perplexity": 1e6}),
                 "window": 16,
                 "strided": int(strided),
-                "example_splits": "null",
             },
         )
         self.results = Evaluation.read(self.evaluation.uri)
