@@ -26,7 +26,6 @@ PROFILED_STEPS = 5
 GROUPS = {
     "IteratorGetNextOp::DoCompute": "input pipeline, waited for",
     "CpuExecutable::ExecuteAsyncOnStream": "cross-entropy over the vocabulary",
-    "compile_loss": "cross-entropy over the vocabulary",
     "fused_adam_w": "optimizer",
     "token_embedding": "embedding, and its product that gives the logits",
     "layer_norm": "layer norms, residuals and the rest",
@@ -36,9 +35,11 @@ GROUPS = {
 }
 
 
-class _Loss(keras.losses.Loss):
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        return token_cross_entropy(y_pred, y_true)
+class LanguageModel(keras.Model):
+    """Minimises the mean over all targets. A `keras.losses.Loss` would first cast bfloat16 logits to float32."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> tf.Tensor:
+        return tf.reduce_mean(token_cross_entropy(y_pred, y))
 
 
 class _Turns(keras.callbacks.Callback):
@@ -67,7 +68,8 @@ def build_model(shape: turns.Shape, precision: str) -> keras.Model:
     )
     policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
     backbone = gpt2.build_backbone(settings, vocabulary_size=shape.vocabulary_size, dtype=policy)
-    model = gpt2.language_model(backbone)
+    network = gpt2.language_model(backbone)
+    model = LanguageModel(network.input, network.output)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, turns.MAX_STEPS, warmup_target=turns.LEARNING_RATE, warmup_steps=turns.WARMUP_STEPS
     )
@@ -75,7 +77,7 @@ def build_model(shape: turns.Shape, precision: str) -> keras.Model:
         schedule, beta_2=turns.BETA_2, weight_decay=turns.WEIGHT_DECAY, global_clipnorm=turns.CLIP_NORM
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
-    model.compile(optimizer=optimizer, loss=_Loss(), jit_compile=False)
+    model.compile(optimizer=optimizer, jit_compile=False)
     return model
 
 
