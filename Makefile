@@ -7,7 +7,7 @@ VENV := .venv/.synced
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench-tokenizer bench-vocabulary bench-data bench-evaluation clean check-prerequisites
+.PHONY: help setup run test lint bench-tokenizer bench-vocabulary bench-data bench-evaluation bench-training bench-peers clean check-prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -35,10 +35,21 @@ bench-data: $(VENV) ## MB/s and peak memory from files to token ids at 10, 100 a
 bench-evaluation: $(VENV) ## the Evaluator's time beside a bare forward pass over the same tokens
 	@$(RUN) -m tests.benchmarks.evaluation
 
+bench-training: $(VENV) bench-peers ## tokens a second of training, beside Hugging Face's Trainer
+	@$(RUN) -m tests.benchmarks.training
+
+bench-peers: .peers/.installed ## install what bench-training compares with into .peers
+
+.peers/.installed: tests/benchmarks/peers/requirements.txt | check-prerequisites
+	@echo "installing PyTorch and transformers into .peers (once) …"
+	@$(PYTHON) -m venv .peers
+	@.peers/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 setup: $(VENV) ## install the locked packages into .venv
 
 clean: ## remove the environments, not the workspace
-	rm -rf .venv .uv
+	rm -rf .venv .uv .peers
 
 # Extras that are asked for are installed even where the environment is there already.
 ifneq ($(strip $(EXTRAS)),)

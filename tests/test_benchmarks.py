@@ -42,3 +42,31 @@ def test_vocabulary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     vocabulary.train_in_transform(tmp_path)
     hf, ours = (json.loads((tmp_path / f"{name}.result").read_text())["merges"] for name in ("hf", "ours"))
     assert ours == hf
+
+
+def test_training(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without the peer, which has an environment of its own: this project's training stands in for it."""
+    from tests.benchmarks import training
+
+    class Stand(training.Trainer):
+        def __init__(self, python: Path | str, module: str, shape: str, precision: str, source: str = "cached"):
+            super().__init__(sys.executable, "ours", "tiny", precision, source)
+
+    monkeypatch.setattr(training, "PEERS_PYTHON", Path(sys.executable))
+    monkeypatch.setattr(training, "Trainer", Stand)
+    monkeypatch.setattr(training, "profile", lambda shape, precision: {"attention": 1.0})
+    monkeypatch.setattr(training, "TURNS", 1)
+    monkeypatch.setattr(training, "PRECISIONS", ("bfloat16",))
+    monkeypatch.setattr(training, "STEPS_A_TURN", {"large": 2})
+    training.main([])
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(figures) == {"bfloat16_large_vs_hf", "gemm_share_large"}
+    assert min(figures.values()) > 0
+
+
+def test_a_step_of_gpt2_base_takes_six_operations_a_parameter_and_token() -> None:
+    from tests.benchmarks.peers.turns import SHAPES
+    from tests.benchmarks.training import step_flops
+
+    # 85 million in the layers and 39 million in the embedding; attention adds 4%.
+    assert step_flops(SHAPES["large"]) == pytest.approx(1.04 * 512 * 6 * 123.5e6, rel=0.01)

@@ -1,0 +1,141 @@
+"""This project's training in turns, and a profile of it."""
+
+import collections
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+from modules import batches, gpt2
+from modules.fused_adamw import FusedAdamW
+from modules.token_cross_entropy import token_cross_entropy
+from tests.benchmarks.peers import turns
+
+WARM_UP_STEPS = 3
+PROFILED_STEPS = 5
+# Where an operation belongs by a part of its name; the first that fits counts.
+GROUPS = {
+    "IteratorGetNextOp::DoCompute": "input pipeline, waited for",
+    "CpuExecutable::ExecuteAsyncOnStream": "cross-entropy over the vocabulary",
+    "fused_adam_w": "optimizer",
+    "token_embedding": "embedding, and its product that gives the logits",
+    "layer_norm": "layer norms, residuals and the rest",
+    "self_attention": "attention",
+    "feedforward": "feed-forward",
+    "StatefulPartitionedCall/": "layer norms, residuals and the rest",
+}
+
+
+class LanguageModel(keras.Model):
+    """Minimises the mean over all targets. A `keras.losses.Loss` would first cast bfloat16 logits to float32."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> tf.Tensor:
+        return tf.reduce_mean(token_cross_entropy(y_pred, y))
+
+
+class _Turns(keras.callbacks.Callback):
+    def __init__(self) -> None:
+        super().__init__()
+        self._worker = turns.Worker()
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, object] | None = None) -> None:
+        self._worker.begin_step()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, object] | None = None) -> None:
+        assert np.isfinite(float(logs["loss"]))  # waits for the step, as the Trainer's progress bar does
+        self._worker.end_step()
+
+
+def build_model(shape: turns.Shape, precision: str) -> keras.Model:
+    """The model of `shape`, compiled as the Trainer compiles it."""
+    settings = gpt2.ModelSettings(
+        preset=None,
+        num_layers=shape.num_layers,
+        num_heads=shape.num_heads,
+        hidden_dim=shape.hidden_dim,
+        intermediate_dim=None,
+        context_length=shape.length,
+        dropout=0.0,
+    )
+    policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
+    backbone = gpt2.build_backbone(settings, vocabulary_size=shape.vocabulary_size, dtype=policy)
+    network = gpt2.language_model(backbone)
+    model = LanguageModel(network.input, network.output)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, turns.MAX_STEPS, warmup_target=turns.LEARNING_RATE, warmup_steps=turns.WARMUP_STEPS
+    )
+    optimizer = FusedAdamW(
+        schedule, beta_2=turns.BETA_2, weight_decay=turns.WEIGHT_DECAY, global_clipnorm=turns.CLIP_NORM
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    model.compile(optimizer=optimizer, jit_compile=False)
+    return model
+
+
+def build_data(shape: turns.Shape, source: str) -> tf.data.Dataset:
+    """Endless batches: `"documents"` packs, shuffles and batches ragged documents, `"cached"` repeats one batch."""
+    generator = np.random.default_rng(0)
+    documents = [generator.integers(shape.vocabulary_size, size=size) for size in generator.integers(20, 600, 512)]
+    windows = batches.packed_windows(
+        tf.data.Dataset.from_tensors({"token_ids": tf.ragged.constant(documents, dtype=tf.int64)}).repeat(16),
+        window=shape.length + 1,
+        end_of_text_id=0,
+    )
+    pipeline = batches.training_batches(windows, batch_size=shape.batch_size, seed=0)
+    return pipeline if source == "documents" else pipeline.take(1).cache().repeat()
+
+
+class _Profiler(keras.callbacks.Callback):
+    """Profiles steps inside a running `fit`, after its first ones."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, object] | None = None) -> None:
+        if batch == WARM_UP_STEPS:
+            tf.profiler.experimental.start(self._folder)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, object] | None = None) -> None:
+        if batch == WARM_UP_STEPS + PROFILED_STEPS - 1:
+            tf.profiler.experimental.stop()
+
+
+def profile(shape: turns.Shape, precision: str) -> dict[str, float]:
+    """Milliseconds of operations a step by group, of all threads together, most first."""
+    model, data = build_model(shape, precision), build_data(shape, "documents")
+    with tempfile.TemporaryDirectory() as folder:
+        model.fit(data, steps_per_epoch=WARM_UP_STEPS + PROFILED_STEPS, verbose=0, callbacks=[_Profiler(folder)])
+        (path,) = Path(folder).glob("**/*.xplane.pb")
+        space = xplane_pb2.XSpace.FromString(path.read_bytes())
+    milliseconds: collections.Counter[str] = collections.Counter()
+    for plane in space.planes:
+        for event in (event for line in plane.lines for event in line.events):
+            name = plane.event_metadata[event.metadata_id].name
+            group = next((GROUPS[part] for part in GROUPS if part in name), None)
+            if group is not None:
+                milliseconds[group] += event.duration_ps / 1e9 / PROFILED_STEPS
+    return dict(milliseconds.most_common())
+
+
+def main(shape_name: str, precision: str, source: str) -> None:
+    """Trains until the input closes; with `"profile"` as the source it prints a profile as JSON instead."""
+    shape = turns.SHAPES[shape_name]
+    if source == "profile":
+        print(json.dumps(profile(shape, precision)))
+        return
+    model = build_model(shape, precision)
+    model.fit(build_data(shape, source), steps_per_epoch=turns.MAX_STEPS, verbose=0, callbacks=[_Turns()])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,225 @@
+"""Tokens a second of training GPT-2 beside Hugging Face's Trainer, on the same cores in one run: `make bench-training`.
+
+Two shapes in float32 and bfloat16, without dropout, evaluation and saving; both sides with AdamW, warm-up and cosine,
+clipping and the loss read after each step. The trainers are processes that take turns of a few steps, so that a busy
+machine slows all of them; the first turn of each, with its tracing and warm-up, does not count. A third one trains on
+one batch in memory: what it is faster is what the input pipeline costs. Products of matrices of the feed-forward
+layer's shape, timed in the same turns, are the ceiling; a step's floating-point operations are those of its matrix
+products, 6 × parameters + 12 × layers × width × length a token ("PaLM", 2022, appendix B).
+
+Beside the clock stand the seconds of all cores together, which other programs on the machine disturb less: with
+`--threads 1` hardly at all. The last line of
+the output is the figures as JSON, by the best turns; `gemm_share_large` is that of the worse precision.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import tensorflow as tf
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.peers.turns import SHAPES, Shape, Turn
+
+ROOT = Path(__file__).parents[2]
+PEERS_PYTHON = ROOT / ".peers" / "bin" / "python"
+TURNS = 5
+PRODUCTS = 20
+STEPS_A_TURN = {"small": 6, "large": 2}
+PRECISIONS = ("float32", "bfloat16")
+OURS, CACHED, HF = "ours", "ours, one cached batch", "HF Trainer"
+QUIET_LOAD = 0.5
+CONSOLE = Console(width=120)
+
+
+class Trainer:
+    """A process that trains when told."""
+
+    def __init__(self, python: Path | str, module: str, *arguments: str):
+        command = [str(python), "-m", f"tests.benchmarks.peers.{module}", *arguments]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def turn(self, steps: int) -> Turn:
+        """Trains so many steps.
+
+        Raises:
+            RuntimeError: If the process ended; the message is what it said last.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(steps, file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a trainer ended: {self._process.communicate()[1][-2000:]}")
+        return Turn(**json.loads(line))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._process.communicate()  # closes its input, which ends it
+
+
+def step_flops(shape: Shape) -> float:
+    """Floating-point operations of a step's matrix products, forward and backward."""
+    parameters = 12 * shape.num_layers * shape.hidden_dim**2 + shape.vocabulary_size * shape.hidden_dim
+    return shape.tokens * (6 * parameters + 12 * shape.num_layers * shape.hidden_dim * shape.length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Something's rate by the clock and by the seconds of all cores together."""
+
+    by_clock: float
+    by_cores: float
+
+
+def matrix_product(shape: Shape, precision: str) -> Callable[[], Speed]:
+    """What times products of the feed-forward layer's shape, of factors in memory; operations a second."""
+    dtype = tf.as_dtype(precision)
+    x = tf.cast(tf.random.normal([shape.tokens, shape.hidden_dim]), dtype)
+    kernel = tf.cast(tf.random.normal([shape.hidden_dim, 4 * shape.hidden_dim]), dtype)
+    flops = PRODUCTS * 2 * shape.tokens * 4 * shape.hidden_dim**2
+
+    def measure() -> Speed:
+        clock, cores = time.perf_counter(), time.process_time()
+        for _ in range(PRODUCTS):
+            tf.matmul(x, kernel)
+        return Speed(by_clock=flops / (time.perf_counter() - clock), by_cores=flops / (time.process_time() - cores))
+
+    return measure
+
+
+def measure(shape_name: str, precision: str) -> tuple[dict[str, list[Turn]], Speed]:
+    """Each trainer's turns, and the operations a second of the best matrix products."""
+    steps = STEPS_A_TURN[shape_name]
+    multiply = matrix_product(SHAPES[shape_name], precision)
+    with (
+        Trainer(sys.executable, "ours", shape_name, precision, "documents") as ours,
+        Trainer(sys.executable, "ours", shape_name, precision, "cached") as cached,
+        Trainer(PEERS_PYTHON, "hf_trainer", shape_name, precision) as peer,
+    ):
+        trainers = {OURS: ours, CACHED: cached, HF: peer}
+        measured: dict[str, list[Turn]] = {name: [] for name in trainers}
+        flops = []
+        for number in range(TURNS + 1):
+            flops.append(multiply())
+            for name, trainer in trainers.items():
+                turn = trainer.turn(steps)
+                if number > 0:
+                    measured[name].append(turn)
+    ceiling = Speed(by_clock=max(speed.by_clock for speed in flops), by_cores=max(speed.by_cores for speed in flops))
+    return measured, ceiling
+
+
+def profile(shape_name: str, precision: str) -> dict[str, float]:
+    """Milliseconds of operations a step by where they belong: see `ours.profile`."""
+    command = [sys.executable, "-m", "tests.benchmarks.peers.ours", shape_name, precision, "profile"]
+    output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def best_speeds(shape_name: str, measured: dict[str, list[Turn]]) -> dict[str, Speed]:
+    """The best turn's tokens a second of each trainer."""
+    tokens = STEPS_A_TURN[shape_name] * SHAPES[shape_name].tokens
+    return {
+        name: Speed(
+            by_clock=tokens / min(turn.seconds for turn in turns),
+            by_cores=tokens / min(turn.cpu_seconds for turn in turns),
+        )
+        for name, turns in measured.items()
+    }
+
+
+def ceiling_share(shape: Shape, speed: Speed, ceiling: Speed) -> Speed:
+    """Operations of training over those of matrix products."""
+    flops = step_flops(shape) / shape.tokens
+    return Speed(by_clock=speed.by_clock * flops / ceiling.by_clock, by_cores=speed.by_cores * flops / ceiling.by_cores)
+
+
+def print_turns(shape_name: str, precision: str, measured: dict[str, list[Turn]], ceiling: Speed) -> None:
+    """Prints a row a trainer: best and median turn by the clock, and the best by core seconds."""
+    best = best_speeds(shape_name, measured)
+    median = {name: statistics.median(turn.seconds for turn in turns) for name, turns in measured.items()}
+    tokens = STEPS_A_TURN[shape_name] * SHAPES[shape_name].tokens
+    title = f"{shape_name}, {precision}; ceiling {ceiling.by_clock / 1e9:,.0f} GFLOP/s"
+    table = Table("trainer", "tokens/s", "× HF", "ceiling", "median", "× HF", title=title)
+    for column in ("tokens/core s", "× HF", "ceiling", "peak MB"):
+        table.add_column(column)
+    for name, turns in measured.items():
+        share = ceiling_share(SHAPES[shape_name], best[name], ceiling)
+        table.add_row(
+            name,
+            f"{best[name].by_clock:,.0f}",
+            f"{best[name].by_clock / best[HF].by_clock:.2f}",
+            f"{share.by_clock:.0%}",
+            f"{tokens / median[name]:,.0f}",
+            f"{median[HF] / median[name]:.2f}",
+            f"{best[name].by_cores:,.0f}",
+            f"{best[name].by_cores / best[HF].by_cores:.2f}",
+            f"{share.by_cores:.0%}",
+            f"{max(turn.peak_mb for turn in turns):,.0f}",
+        )
+    CONSOLE.print(table)
+
+
+def print_profile(shape_name: str, precision: str, milliseconds: dict[str, float]) -> None:
+    """Prints where the time of a step goes."""
+    table = Table("where the time goes", "ms a step, all threads", "share", title=f"{shape_name}, {precision}")
+    for group, taken in milliseconds.items():
+        table.add_row(group, f"{taken:,.1f}", f"{taken / sum(milliseconds.values()):.0%}")
+    CONSOLE.print(table)
+
+
+def use_threads(threads: int) -> None:
+    """Limits the threads of this process, before its first operation, and of those it starts."""
+    for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ[variable] = str(threads)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measures, prints the tables and the JSON line."""
+    parser = argparse.ArgumentParser(description="Training beside Hugging Face's Trainer.")
+    parser.add_argument("--threads", type=int, help="of each trainer; as many as each takes by itself if not given")
+    threads = parser.parse_args(arguments).threads
+    if not PEERS_PYTHON.is_file():
+        raise SystemExit("HF Trainer is not installed. Cure: make bench-peers")
+    if threads:
+        use_threads(threads)
+    load = os.getloadavg()[0]
+    CONSOLE.print(f"{os.cpu_count()} cores, {threads or 'all'} used; load average {load:.1f}; {TURNS} turns each.")
+    if load > QUIET_LOAD:
+        CONSOLE.print(
+            "Other programs are running. That slows PyTorch's OpenMP threads, which wait for one another, more than "
+            "TensorFlow's: the ratios flatter. With --threads 1 they do not, by core seconds."
+        )
+    figures: dict[str, float] = {}
+    shares = []
+    for shape_name in STEPS_A_TURN:
+        for precision in PRECISIONS:
+            measured, ceiling = measure(shape_name, precision)
+            print_turns(shape_name, precision, measured, ceiling)
+            print_profile(shape_name, precision, profile(shape_name, precision))
+            best = best_speeds(shape_name, measured)
+            figures[f"{precision}_{shape_name}_vs_hf"] = round(best[OURS].by_clock / best[HF].by_clock, 2)
+            if shape_name == "large":
+                shares.append(ceiling_share(SHAPES[shape_name], best[OURS], ceiling).by_clock)
+    CONSOLE.print(f"Load average at the end: {os.getloadavg()[0]:.1f}.")
+    print(json.dumps({**figures, "gemm_share_large": round(min(shares), 2)}))
+
+
+if __name__ == "__main__":
+    main()
