@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
+from modules.token_cross_entropy import token_cross_entropy
+
 # A batch: tensors whose first dimension counts its rows.
 Batch = Mapping[str, tf.Tensor]
 # A language model whose `training` is set: from a dictionary of inputs to logits `[batch, time, vocabulary]`.
@@ -59,13 +61,10 @@ class LanguageModelling:
             batch: See `batches.to_batch`.
         """
         inputs = {name: column for name, column in batch.items() if name not in ("targets", "weights")}
-        # In half precision the sum over the vocabulary would lose what it is about.
-        logits = tf.cast(model(inputs), tf.float32)
-        nll = tf.nn.sparse_softmax_cross_entropy_with_logits(batch["targets"], logits)
-        loss = nll
+        logits = model(inputs)
+        nll = loss = token_cross_entropy(logits, batch["targets"])
         if self.label_smoothing:
-            even = tf.reduce_logsumexp(logits, axis=-1) - tf.reduce_mean(logits, axis=-1)
-            loss = (1 - self.label_smoothing) * nll + self.label_smoothing * even
+            loss = token_cross_entropy(logits, batch["targets"], label_smoothing=self.label_smoothing)
         weights = batch["weights"] if "weights" in batch else tf.ones_like(nll)
         return Sums(
             loss=tf.reduce_sum(loss * weights),

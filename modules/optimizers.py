@@ -2,6 +2,7 @@
 
 import keras
 
+from modules.fused_adamw import FusedAdamW
 from modules.training_settings import TrainingSettings
 
 
@@ -14,7 +15,7 @@ def build_optimizer(settings: TrainingSettings, steps: int) -> keras.optimizers.
         settings: Rates, schedule, decay and precision.
         steps: Of the whole training.
     """
-    optimizer = keras.optimizers.AdamW(build_schedule(settings, steps), beta_2=0.95, weight_decay=settings.weight_decay)
+    optimizer = FusedAdamW(build_schedule(settings, steps), beta_2=0.95, weight_decay=settings.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     if settings.precision == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)

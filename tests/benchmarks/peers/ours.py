@@ -16,8 +16,11 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from modules import batches, gpt2
-from modules.fused_adamw import FusedAdamW
-from modules.token_cross_entropy import token_cross_entropy
+from modules.language_model_trainer import LanguageModelTrainer
+from modules.objectives import LanguageModelling
+from modules.stored_rows import shuffled_batches, store_rows
+from modules.training_loop import build_trainer
+from modules.training_settings import TrainingSettings
 from tests.benchmarks.peers import turns
 
 WARM_UP_STEPS = 3
@@ -35,13 +38,6 @@ GROUPS = {
 }
 
 
-class LanguageModel(keras.Model):
-    """Minimises the mean over all targets. A `keras.losses.Loss` would first cast bfloat16 logits to float32."""
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> tf.Tensor:
-        return tf.reduce_mean(token_cross_entropy(y_pred, y))
-
-
 class _Turns(keras.callbacks.Callback):
     def __init__(self) -> None:
         super().__init__()
@@ -55,42 +51,48 @@ class _Turns(keras.callbacks.Callback):
         self._worker.end_step()
 
 
-def build_model(shape: turns.Shape, precision: str) -> keras.Model:
-    """The model of `shape`, compiled as the Trainer compiles it."""
-    settings = gpt2.ModelSettings(
-        preset=None,
+def build_model(shape: turns.Shape, settings: TrainingSettings) -> LanguageModelTrainer:
+    """The model of `shape`, compiled by what the Trainer compiles it by."""
+    model_settings = gpt2.ModelSettings(
         num_layers=shape.num_layers,
         num_heads=shape.num_heads,
         hidden_dim=shape.hidden_dim,
-        intermediate_dim=None,
         context_length=shape.length,
-        dropout=0.0,
     )
-    policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
-    backbone = gpt2.build_backbone(settings, vocabulary_size=shape.vocabulary_size, dtype=policy)
-    network = gpt2.language_model(backbone)
-    model = LanguageModel(network.input, network.output)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, turns.MAX_STEPS, warmup_target=turns.LEARNING_RATE, warmup_steps=turns.WARMUP_STEPS
+    backbone = gpt2.build_backbone(model_settings, vocabulary_size=shape.vocabulary_size, dtype=settings.precision)
+    return build_trainer(gpt2.language_model(backbone), LanguageModelling(), settings, turns.MAX_STEPS)
+
+
+def build_settings(shape: turns.Shape, precision: str) -> TrainingSettings:
+    """What both sides train by; the rest is this project's default."""
+    return TrainingSettings(
+        steps=turns.MAX_STEPS,
+        batch_size=shape.batch_size,
+        learning_rate=turns.LEARNING_RATE,
+        warmup_steps=turns.WARMUP_STEPS,
+        weight_decay=turns.WEIGHT_DECAY,
+        gradient_clip_norm=turns.CLIP_NORM,
+        precision={"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision],
     )
-    optimizer = FusedAdamW(
-        schedule, beta_2=turns.BETA_2, weight_decay=turns.WEIGHT_DECAY, global_clipnorm=turns.CLIP_NORM
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
-    model.compile(optimizer=optimizer, jit_compile=False)
-    return model
 
 
 def build_data(shape: turns.Shape, source: str) -> tf.data.Dataset:
-    """Endless batches: `"documents"` packs, shuffles and batches ragged documents, `"cached"` repeats one batch."""
+    """Batches: `"documents"` reads them as training does, `"cached"` repeats one of them from memory."""
     generator = np.random.default_rng(0)
     documents = [generator.integers(shape.vocabulary_size, size=size) for size in generator.integers(20, 600, 512)]
     windows = batches.packed_windows(
-        tf.data.Dataset.from_tensors({"token_ids": tf.ragged.constant(documents, dtype=tf.int64)}).repeat(16),
+        tf.data.Dataset.from_tensors({"token_ids": tf.ragged.constant(documents, dtype=tf.int64)}),
         window=shape.length + 1,
         end_of_text_id=0,
     )
-    pipeline = batches.training_batches(windows, batch_size=shape.batch_size, seed=0)
+    pipeline = shuffled_batches(
+        store_rows(windows),
+        batch_size=shape.batch_size,
+        seed=0,
+        first=0,
+        end=turns.MAX_STEPS,
+        to_batch=batches.to_batch,
+    )
     return pipeline if source == "documents" else pipeline.take(1).cache().repeat()
 
 
@@ -112,7 +114,7 @@ class _Profiler(keras.callbacks.Callback):
 
 def profile(shape: turns.Shape, precision: str) -> dict[str, float]:
     """Milliseconds of operations a step by group, of all threads together, most first."""
-    model, data = build_model(shape, precision), build_data(shape, "documents")
+    model, data = build_model(shape, build_settings(shape, precision)), build_data(shape, "documents")
     with tempfile.TemporaryDirectory() as folder:
         model.fit(data, steps_per_epoch=WARM_UP_STEPS + PROFILED_STEPS, verbose=0, callbacks=[_Profiler(folder)])
         (path,) = Path(folder).glob("**/*.xplane.pb")
@@ -133,7 +135,7 @@ def main(shape_name: str, precision: str, source: str) -> None:
     if source == "profile":
         print(json.dumps(profile(shape, precision)))
         return
-    model = build_model(shape, precision)
+    model = build_model(shape, build_settings(shape, precision))
     model.fit(build_data(shape, source), steps_per_epoch=turns.MAX_STEPS, verbose=0, callbacks=[_Turns()])
 
 
