@@ -18,6 +18,7 @@ from modules.errors import InputError
 from modules.evaluation_results import Evaluation
 from modules.gates import Check
 from modules.vocabulary import Vocabulary
+from pipeline.dag import BEAM_ARGS
 from tests.modules.test_document_scorer import oracle
 from tests.tiny_release import saved_release, tiny_backbone, tiny_vocabulary
 
@@ -73,7 +74,7 @@ class Evaluated:
         slices: tuple[str, ...] = (),
         strided: bool = False,
         gate: dict | None = None,
-        beam_args: tuple[str, ...] = ("--runner=FnApiRunner",),
+        beam_args: tuple[str, ...] = tuple(BEAM_ARGS),
     ):
         inputs = {"examples": [examples], "model": [model]}
         for name, kind in (
@@ -158,7 +159,7 @@ def test_order_shards_and_workers_do_not_matter(evaluated: Evaluated, tmp_path: 
         tmp_path,
         write_examples(tmp_path / "x", rows[3:], [rows[1]], [rows[2], rows[0]]),
         tiny_model(),
-        beam_args=("--runner=FnApiRunner", "--direct_num_workers=2", "--direct_running_mode=multi_threading"),
+        beam_args=(*BEAM_ARGS, "--direct_num_workers=2", "--direct_running_mode=multi_threading"),
     )
     assert other.results.eval_fingerprint == evaluated.results.eval_fingerprint
     here, there = evaluated.results.overall.candidate, other.results.overall.candidate

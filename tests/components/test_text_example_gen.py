@@ -18,6 +18,7 @@ from modules.cleaning import CleaningSettings
 from modules.errors import InputError
 from modules.mlmd_values import plain_values
 from modules.text_sources import DataSource
+from pipeline.dag import BEAM_ARGS
 
 SPLITS = '{"train": 2, "eval": 1, "test": 1}'
 
@@ -47,7 +48,7 @@ class Workspace:
                 components=components,
                 enable_cache=True,
                 metadata_connection_config=self.connection,
-                beam_pipeline_args=["--runner=FnApiRunner"],
+                beam_pipeline_args=BEAM_ARGS,
             )
         )
 
