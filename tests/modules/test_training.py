@@ -138,7 +138,11 @@ def test_run_fn_learns_which_answer_is_preferred(tmp_path: Path) -> None:
     rows = [{"prompt": [row.tobytes()], "chosen": [b"yes"], "rejected": [b"never"]} for row in letters]
     rows.append({"prompt": [b"too long for the context"], "chosen": [b"a"], "rejected": [b"b"]})
     settings = changed(
-        SETTINGS, steps=40, micro_batches=2, dpo={"beta": 0.5}, lora={"rank": 4, "targets": ["query", "value"]}
+        SETTINGS,
+        steps=40,
+        micro_batches=2,
+        dpo={"beta": 1.0},
+        lora={"rank": 4, "targets": ["value", "feedforward_output"]},
     )
     model = MODEL.model_copy(update={"context_length": 16})
     fn_args = run_trainer(tmp_path, rows, "preference", model, settings)
