@@ -1,5 +1,3 @@
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
@@ -9,7 +7,6 @@ from modules import preference_pairs, training_loop
 from modules.dpo import REFERENCE, DirectPreferenceOptimization, add_reference, answer_log_probabilities
 from modules.loss_curve import LossCurve
 from modules.training import with_reference
-from modules.training_loop import TrainingData
 from modules.training_settings import TrainingSettings
 from tests.modules.tiny_preferences import counting_pairs, counting_preferences
 from tests.modules.tiny_training import SETTINGS, changed, tiny_model
@@ -74,9 +71,9 @@ def test_at_the_start_nothing_is_preferred() -> None:
     assert float(sums.loss / sums.weight) == pytest.approx(np.log(2), rel=1e-5)
 
 
-def train(settings: TrainingSettings, data: TrainingData | None = None) -> tuple[keras.Model, LossCurve]:
+def train(settings: TrainingSettings) -> tuple[keras.Model, LossCurve]:
     model = tiny_model(dtype=settings.precision)
-    data = with_reference(data or counting_preferences(), model, settings)
+    data = with_reference(counting_preferences(), model, settings)
     return model, training_loop.fit(model, OBJECTIVE, data, settings)
 
 
@@ -98,11 +95,3 @@ def test_a_batch_in_parts_teaches_the_same() -> None:
     whole, parts = (train(changed(PREFERENCES, steps=3, micro_batches=count))[0] for count in (1, 4))
     for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5)
-
-
-def test_nothing_but_the_answers_is_learned() -> None:
-    data = counting_preferences(8, 2)
-    mask = np.zeros_like(data.train.columns["loss_mask"])
-    empty = dataclasses.replace(data.train, columns={**data.train.columns, "loss_mask": mask})
-    _, curve = train(changed(PREFERENCES, steps=2), dataclasses.replace(data, train=empty))
-    assert [point.gradient_norm for point in curve.points] == [0.0, 0.0]
