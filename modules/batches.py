@@ -63,8 +63,8 @@ def _number_documents(columns: dict[str, tf.Tensor]) -> Windows:
 
 
 def shift_targets(token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Splits int32 `[batch, time]` into inputs and targets, both `[batch, time - 1]`."""
-    return token_ids[:, :-1], token_ids[:, 1:]
+    """Splits int32 `[…, time]` into inputs and targets, both `[…, time - 1]`."""
+    return token_ids[..., :-1], token_ids[..., 1:]
 
 
 def to_batch(windows: Windows) -> dict[str, tf.Tensor]:

@@ -6,6 +6,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import tensorflow as tf
 from modules.checkpoints import State
 
 LOSS_POINTS = 200
+# The metric of an objective that is told as the loss, and as perplexity.
+NLL = "nll"
 PICTURE_FILE = "loss.png"
 
 
@@ -24,7 +27,9 @@ class LossPoint:
 
     Attributes:
         step: The last of them; the first step is 1.
-        loss: Mean of their batches' losses, nats a target that counts; of label smoothing without the smoothing.
+        loss: Mean of their batches' losses: nats a target that counts, of label smoothing without the smoothing; or
+            what another objective minimises.
+        metrics: What else the objective tells, means likewise.
         learning_rate, gradient_norm: Of the last of them; the norm is that before clipping, None where it is no number.
         tokens_per_second: Speed of the steps themselves, without validation and logs; the first ones compile.
         memory_mb: The most that the process has held so far; on a GPU, the GPU's memory.
@@ -32,6 +37,7 @@ class LossPoint:
 
     step: int
     loss: float
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
     learning_rate: float
     gradient_norm: float | None
     tokens_per_second: float
@@ -40,10 +46,11 @@ class LossPoint:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ValidationPoint:
-    """The loss on the validation windows after a step, in nats; None where it is no number."""
+    """Loss and metrics on the validation rows after a step, as in `LossPoint`; a loss that is no number is None."""
 
     step: int
     loss: float | None
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 class LossCurve(keras.callbacks.Callback):
@@ -53,12 +60,15 @@ class LossCurve(keras.callbacks.Callback):
     may have a folder of its own.
     """
 
-    def __init__(self, *, steps: int, tokens_a_step: int, log_dir: str | None = None):
+    def __init__(
+        self, *, steps: int, tokens_a_step: int, metric_names: Sequence[str] = (NLL,), log_dir: str | None = None
+    ):
         """Starts a curve.
 
         Args:
             steps: Of the whole training.
             tokens_a_step: Targets of a batch.
+            metric_names: The objective's.
             log_dir: Folder for TensorBoard's files; None: none.
         """
         super().__init__()
@@ -67,7 +77,8 @@ class LossCurve(keras.callbacks.Callback):
         self._steps = steps
         self._steps_a_point = math.ceil(steps / LOSS_POINTS)
         self._tokens_a_step = tokens_a_step
-        self._losses: list[float] = []  # since the last point
+        self._metric_names = tuple(metric_names)
+        self._figures: list[dict[str, float]] = []  # of the steps since the last point
         self._seconds = 0.0
         self._writers = {name: _writer(log_dir, name) for name in ("train", "validation")} if log_dir else {}
 
@@ -76,7 +87,7 @@ class LossCurve(keras.callbacks.Callback):
         facts = {
             "points": [dataclasses.asdict(point) for point in self.points],
             "validation": [dataclasses.asdict(point) for point in self.validation],
-            "losses": self._losses,
+            "figures": self._figures,
             "seconds": self._seconds,
         }
         return State(arrays={}, facts=facts)
@@ -86,8 +97,8 @@ class LossCurve(keras.callbacks.Callback):
         for point in state.facts["points"]:
             self._add_point(LossPoint(**point))
         for point in state.facts["validation"]:
-            self.add_validation(ValidationPoint(**point))
-        self._losses = list(state.facts["losses"])
+            self._add_validation(ValidationPoint(**point))
+        self._figures = list(state.facts["figures"])
         self._seconds = state.facts["seconds"]
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -96,23 +107,43 @@ class LossCurve(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         assert logs is not None
         step = int(logs["step"])
-        self._losses.append(float(logs.get("nll", logs["loss"])))
+        self._figures.append(told_figures(logs, self._metric_names))
         self._seconds += time.monotonic() - self._started
         if step % self._steps_a_point and step != self._steps:
             return
+        means = {
+            name: sum(figures[name] for figures in self._figures) / len(self._figures) for name in self._figures[0]
+        }
         point = LossPoint(
             step=step,
-            loss=sum(self._losses) / len(self._losses),
+            loss=means.pop("loss"),
+            metrics=means,
             learning_rate=float(logs["learning_rate"]),
             gradient_norm=_finite(logs["gradient_norm"]),
-            tokens_per_second=round(len(self._losses) * self._tokens_a_step / self._seconds, 1),
+            tokens_per_second=round(len(self._figures) * self._tokens_a_step / self._seconds, 1),
             memory_mb=round(memory_mb(), 1),
         )
-        self._losses, self._seconds = [], 0.0
+        self._figures, self._seconds = [], 0.0
         self._add_point(point)
 
-    def add_validation(self, point: ValidationPoint) -> None:
-        """Adds what a look at the validation windows gave."""
+    @property
+    def loss_unit(self) -> str | None:
+        """What the losses are in; None where the objective is not the likelihood of single tokens."""
+        return "nats a token" if NLL in self._metric_names else None
+
+    def add_validation(self, step: int, logs: Mapping[str, float]) -> ValidationPoint:
+        """Adds what a look at the validation rows gave, and returns it.
+
+        Args:
+            step: After which it was taken.
+            logs: Means: `loss` and the objective's metrics.
+        """
+        figures = told_figures(logs, self._metric_names)
+        point = ValidationPoint(step=step, loss=_finite(figures.pop("loss")), metrics=figures)
+        self._add_validation(point)
+        return point
+
+    def _add_validation(self, point: ValidationPoint) -> None:
         self.validation.append(point)
         self._write("validation", point)
 
@@ -123,16 +154,23 @@ class LossCurve(keras.callbacks.Callback):
     def _write(self, name: str, point: LossPoint | ValidationPoint) -> None:
         if not self._writers:
             return
-        values = {key: value for key, value in dataclasses.asdict(point).items() if value is not None}
-        step = values.pop("step")
+        values = dataclasses.asdict(point)
+        step, metrics = values.pop("step"), values.pop("metrics")
+        values = {key: value for key, value in {**values, **metrics}.items() if value is not None}
         with self._writers[name].as_default():
             for key, value in values.items():
                 tf.summary.scalar(key, value, step=step)
         self._writers[name].flush()
 
 
+def told_figures(logs: Mapping[str, float], metric_names: Sequence[str]) -> dict[str, float]:
+    """The objective's figures as they are told: `loss`, which is `nll` where there is one, and the other metrics."""
+    others = {name: float(logs[name]) for name in metric_names if name != NLL}
+    return {"loss": float(logs[NLL if NLL in metric_names else "loss"]), **others}
+
+
 def draw_curve(curve: LossCurve, path: str | Path) -> None:
-    """Draws training and validation loss by step as a PNG, with perplexity on the right.
+    """Draws training and validation loss by step as a PNG, with perplexity on the right if it is a token's loss.
 
     Args:
         curve: With at least one point.
@@ -149,16 +187,21 @@ def draw_curve(curve: LossCurve, path: str | Path) -> None:
     if held_out:
         axes.plot(*zip(*held_out, strict=True), marker="o", label="validation")
     axes.set_xlabel("step")
-    axes.set_ylabel("loss, nats a token")
+    axes.set_ylabel(f"loss, {curve.loss_unit}" if curve.loss_unit else "loss")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
+    if curve.loss_unit:
+        _add_perplexity(axes)
+    figure.savefig(path, dpi=120, metadata={"Software": None})
+
+
+def _add_perplexity(axes: Any) -> None:
     losses = axes.get_ylim()
     right = axes.twinx()
     right.set_ylim(losses)
     ticks = [tick for tick in axes.get_yticks() if losses[0] <= tick <= losses[1]]
     right.set_yticks(ticks, [f"{math.exp(min(tick, 700)):,.4g}" for tick in ticks])
     right.set_ylabel("perplexity")
-    figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
 def memory_mb() -> float:

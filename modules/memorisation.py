@@ -159,8 +159,8 @@ def measure(
     Args:
         settings: How many prompts, and what counts.
         train_files: Gzip TFRecord files of the train split's examples.
-        data_kind: `text`: a prompt is a document's beginning; `instruction`: an example's first prompt, and the
-            completions are what can be recited.
+        data_kind: `text`: a prompt is a document's beginning; others: an example's first prompt, and the completions
+            are what can be recited, of preferences those that were chosen.
         generate: The model.
     """
     openings = _openings(settings, train_files, data_kind)

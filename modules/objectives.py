@@ -33,7 +33,7 @@ class Objective(Protocol):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """The keys of `Sums.metrics`. `nll`, in nats a target, is shown as perplexity."""
+        """The keys of `Sums.metrics`. `nll`, in nats a target, is shown as perplexity, others as they are."""
 
     def __call__(self, model: Model, batch: Batch) -> Sums:
         """Sums over the rows of a batch; called within a graph."""

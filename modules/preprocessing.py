@@ -29,7 +29,7 @@ def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, A
     Args:
         inputs: String columns: dense, sparse or ragged. `source` and, for texts, `text` have one value a row, and a
             row without a value counts as empty. Instructions have `prompt` and `completion`: as many values a row as
-            the conversation has turns.
+            the conversation has turns. Preferences have `prompt`, `chosen` and `rejected`, likewise.
         custom_config: `custom_config["data_kind"]` is one of `example_tokens.DATA_KINDS`.
             `custom_config["tokenizer"]` is `{"vocabulary_size": N}`, which learns a vocabulary
             from the texts, or what `tokenizer_files.load_vocabulary` takes: one that is there.
@@ -37,7 +37,8 @@ def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, A
     Returns:
         `token_ids`, ragged int64 `[batch, tokens]` without the last <|endoftext|>, for instructions `loss_mask` of the
         same shape and type, 1 where a token counts in the loss, and `source`, string `[batch]`. For statistics
-        `num_tokens`, int64 `[batch]`, and `tokens_per_byte`, float32 `[batch]`.
+        `num_tokens`, int64 `[batch]`, and `tokens_per_byte`, float32 `[batch]`. Of preferences these are those of the
+        chosen answers, and `rejected_token_ids` and `rejected_loss_mask` those of the others.
         The vocabulary is the asset `vocabulary.tsv` of the transform graph (see `vocabulary.find_table`).
 
     Raises:
@@ -50,14 +51,22 @@ def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, A
         token_ids = _tokenize(texts, custom_config["tokenizer"], BytePairTokenizer.tokenize)
         statistics = _token_statistics(token_ids, tf.strings.length(texts))
         return {"token_ids": token_ids, "source": source, **statistics}
-    prompts, completions = values_a_row(inputs["prompt"]), values_a_row(inputs["completion"])
-    token_ids, loss_mask = example_tokens.conversation_tokens(
-        prompts,
-        completions,
-        lambda texts: _tokenize(texts, custom_config["tokenizer"], example_tokens.tokenize_and_end),
-    )
+
+    def tokenize(texts: tf.Tensor) -> tf.RaggedTensor:
+        return _tokenize(texts, custom_config["tokenizer"], example_tokens.tokenize_and_end)
+
+    rejected = {}
+    if custom_config["data_kind"] == "instruction":
+        prompts, completions = (values_a_row(inputs[name]) for name in ("prompt", "completion"))
+        token_ids, loss_mask = example_tokens.conversation_tokens(prompts, completions, tokenize)
+    else:
+        prompts, completions, others = (values_a_row(inputs[name]) for name in ("prompt", "chosen", "rejected"))
+        (token_ids, loss_mask), (other_ids, other_mask) = example_tokens.preference_tokens(
+            prompts, completions, others, tokenize
+        )
+        rejected = {"rejected_token_ids": other_ids, "rejected_loss_mask": other_mask}
     statistics = _token_statistics(token_ids, _bytes_a_row(prompts) + _bytes_a_row(completions))
-    return {"token_ids": token_ids, "loss_mask": loss_mask, "source": source, **statistics}
+    return {"token_ids": token_ids, "loss_mask": loss_mask, **rejected, "source": source, **statistics}
 
 
 def _token_statistics(token_ids: tf.RaggedTensor, size_bytes: tf.Tensor) -> dict[str, tf.Tensor]:

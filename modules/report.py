@@ -29,7 +29,7 @@ class _Facts(pydantic.BaseModel):
 
 
 class TrainingStep(_Facts):
-    """What was logged at a step; `loss` is in nats a token."""
+    """What was logged at a step."""
 
     step: int
     loss: Number = None
@@ -37,7 +37,7 @@ class TrainingStep(_Facts):
 
 
 class ValidationStep(_Facts):
-    """Loss on held-out windows after a step, in nats a token."""
+    """Loss on held-out windows after a step."""
 
     step: int
     loss: Number = None
@@ -52,11 +52,12 @@ class Generation(_Facts):
 
 
 class Training(_Facts):
-    """The Trainer's `training.json`."""
+    """The Trainer's `training.json`; `loss_unit` is that of all losses, and None where they have none."""
 
     parameters: int
     loss: tuple[TrainingStep, ...] = ()
     validation: tuple[ValidationStep, ...] = ()
+    loss_unit: str | None = None
     perplexity_before: Number = None
     samples: tuple[Generation, ...] = ()
 

@@ -63,7 +63,7 @@ def loss_plot(training: Training) -> str:
                 color=_LIMIT, linestyle="none", marker="o", markersize=5, label="validation",
             )  # fmt: skip
         axes.set_xlabel("step")
-        axes.set_ylabel("loss, nats a token")
+        axes.set_ylabel(f"loss, {training.loss_unit}" if training.loss_unit else "loss")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))

@@ -107,8 +107,9 @@ class TextModel(tf.Module):
         if self.data_kind == "text":
             return _scores(scorer.score(self.tokenizer.tokenize(features["text"])), tf.strings.length(features["text"]))
         tokenize = functools.partial(example_tokens.tokenize_and_end, self.tokenizer)
-        scores = scorer.score(*example_tokens.conversation_tokens(features["prompt"], features["completion"], tokenize))
-        num_bytes = tf.reduce_sum(tf.ragged.map_flat_values(tf.strings.length, features["completion"]), axis=1)
+        prompts, completions = example_tokens.conversations(features, self.data_kind)
+        scores = scorer.score(*example_tokens.conversation_tokens(prompts, completions, tokenize))
+        num_bytes = tf.reduce_sum(tf.ragged.map_flat_values(tf.strings.length, completions), axis=1)
         return _scores(scores, num_bytes)
 
     def _continue(

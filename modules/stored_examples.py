@@ -5,9 +5,10 @@ import heapq
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-# Of a tf.Example, those of the features `FEATURES` that it has, by name; a conversation's have a value a turn.
+# Of a tf.Example, what `NAMES` calls those of its features that it names; a conversation's have a value a turn.
 Texts = dict[str, list[str]]
-FEATURES = ("text", "prompt", "completion", "source")
+# To who reads examples, a preference is a conversation with the answer that was chosen.
+NAMES = {"text": "text", "prompt": "prompt", "completion": "completion", "chosen": "completion", "source": "source"}
 
 # A step of tf.data's iterator costs more than a record: one for each is many times as slow. A record may have 16 MiB.
 _RECORDS_A_BATCH = 16
@@ -28,6 +29,7 @@ def read_examples(files: Sequence[str]) -> Iterator[Texts]:
     ```
     {"text": ["It was a dark and stormy night."], "source": ["novels.txt"]}
     {"prompt": ["Hi", "Bye"], "completion": ["Hello!", "See you."], "source": ["chats.jsonl"]}
+    {"prompt": ["Hi"], "completion": ["Hello!"], "source": ["pairs.jsonl"]}     a preference
     ```
 
     Args:
@@ -75,7 +77,7 @@ def _texts(record: bytes) -> Texts:
 
     features = tf.train.Example.FromString(record).features.feature
     return {
-        name: [value.decode(errors="replace") for value in features[name].bytes_list.value]
-        for name in FEATURES
-        if name in features
+        name: [value.decode(errors="replace") for value in features[feature].bytes_list.value]
+        for feature, name in NAMES.items()
+        if feature in features
     }

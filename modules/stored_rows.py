@@ -20,7 +20,7 @@ class StoredRows:
     Attributes:
         columns: Arrays `[rows, …]`.
         count: Rows.
-        digest: SHA-256 of all values, hexadecimal.
+        digest: SHA-256 of all values that were read, hexadecimal; what a model made of them is no part of it.
     """
 
     columns: Mapping[str, np.ndarray]

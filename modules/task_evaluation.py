@@ -50,7 +50,7 @@ def check_tasks(tasks: Sequence[Task], *, data_kind: str) -> None:
 
     Args:
         tasks: Of the settings.
-        data_kind: Of the corpus, `text` or `instruction`.
+        data_kind: Of the corpus, one of `example_tokens.DATA_KINDS`.
 
     Raises:
         InputError: A file is bad, or answers are asked of a corpus that has none.
@@ -58,9 +58,10 @@ def check_tasks(tasks: Sequence[Task], *, data_kind: str) -> None:
     for task in tasks:
         if isinstance(task, MultipleChoiceSettings):
             multiple_choice.read_questions(task.file)
-        elif data_kind != "instruction":
+        elif data_kind == "text":
             raise InputError(
-                "`evaluation.tasks`: `kind: answers` compares with the completions of `data.kind: instruction`. "
+                "`evaluation.tasks`: `kind: answers` compares with the completions of `data.kind: instruction`, or the "
+                "chosen ones of `preference`. "
                 f"Received: `data.kind: {data_kind}`, which has none. Take the task out."
             )
 
@@ -89,7 +90,7 @@ class Corpus:
     Attributes:
         train_files: Gzip TFRecord files of the train split's examples.
         eval_files: The eval split's.
-        data_kind: `text` or `instruction`.
+        data_kind: One of `example_tokens.DATA_KINDS`.
         template: Of the prompts; None for `text`.
     """
 

@@ -233,12 +233,11 @@ def _parse(serialized: tf.Tensor, tokenizer: BytePairTokenizer, data_kind: str) 
         loss_mask = tf.ones_like(token_ids)
         prompts = [_beginning(text) for text in features["text"].numpy()]
     else:
+        prompt_turns, completions = example_tokens.conversations(features, data_kind)
         token_ids, loss_mask = example_tokens.conversation_tokens(
-            features["prompt"],
-            features["completion"],
-            lambda texts: example_tokens.tokenize_and_end(tokenizer, texts),
+            prompt_turns, completions, lambda texts: example_tokens.tokenize_and_end(tokenizer, texts)
         )
-        prompts = [turns[0] for turns in features["prompt"].to_list()]
+        prompts = [turns[0] for turns in prompt_turns.to_list()]
     columns = zip(serialized.numpy(), prompts, token_ids.to_list(), loss_mask.to_list(), strict=True)
     return [
         Document(serialized=one, prompt=prompt, token_ids=ids, loss_mask=mask) for one, prompt, ids, mask in columns

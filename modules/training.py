@@ -1,5 +1,6 @@
 """Fine-tunes GPT-2: the Trainer's `run_fn` and the plain functions behind it."""
 
+import dataclasses
 import os
 
 import keras
@@ -8,9 +9,10 @@ import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx_bsl.public import tfxio
 
-from modules import batches, gpt2, lora, loss_curve, serving, training_record
+from modules import batches, gpt2, lora, loss_curve, preference_pairs, serving, training_record
+from modules.dpo import DirectPreferenceOptimization, add_reference
 from modules.errors import InputError
-from modules.objectives import LanguageModelling
+from modules.objectives import LanguageModelling, Objective
 from modules.stored_rows import store_rows
 from modules.training_loop import TrainingData, checkpoint_file, fit
 from modules.training_settings import TrainingSettings
@@ -42,16 +44,14 @@ def run_fn(fn_args: FnArgs) -> None:
     train_documents, eval_documents = (
         read_documents(fn_args, files, data_kind) for files in (fn_args.train_files, fn_args.eval_files)
     )
-    train, validation = (
-        batches.packed_windows(
-            documents,
-            window=model_settings.context_length + 1,
-            end_of_text_id=vocabulary.end_of_text_id,
-            isolate_documents=settings.isolate_documents,
-        )
-        for documents in (train_documents, eval_documents)
+    read_rows = read_pairs if settings.dpo else read_windows
+    data = read_rows(
+        train_documents,
+        eval_documents,
+        settings,
+        context_length=model_settings.context_length,
+        end_of_text_id=vocabulary.end_of_text_id,
     )
-    data = store_windows(train, validation, settings)
 
     backbone = gpt2.build_backbone(model_settings, vocabulary_size=vocabulary.size, dtype=settings.precision)
     start = training_record.measure_start(
@@ -67,7 +67,10 @@ def run_fn(fn_args: FnArgs) -> None:
         settings,
         facts=model_settings.model_dump(mode="json"),
     )
-    objective = LanguageModelling(label_smoothing=settings.label_smoothing)
+    objective: Objective = LanguageModelling(label_smoothing=settings.label_smoothing)
+    if settings.dpo:
+        objective = DirectPreferenceOptimization(beta=settings.dpo.beta)
+        data = with_reference(data, model, settings)
     curve = fit(model, objective, data, settings, log_dir=fn_args.model_run_dir, checkpoint=checkpoint)
 
     saved_model_dir = fn_args.serving_model_dir
@@ -88,14 +91,35 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def read_documents(fn_args: FnArgs, files: list[str], data_kind: str) -> tf.data.Dataset:
-    """One split of the transformed examples, as `batches.packed_windows` takes them."""
+    """One split of the transformed examples, as `batches.packed_windows` or `preference_pairs.store_pairs` take it."""
     schema = tft.TFTransformOutput(fn_args.transform_graph_path).transformed_metadata.schema
     options = tfxio.TensorFlowDatasetOptions(
         batch_size=DOCUMENTS_A_READ, drop_final_batch=False, num_epochs=1, shuffle=False
     )
     examples = fn_args.data_accessor.tf_dataset_factory(files, options, schema)
-    names = ("token_ids",) if data_kind == "text" else ("token_ids", "loss_mask")
-    return examples.map(lambda features: {name: features[name] for name in names})
+    names = {"text": ("token_ids",), "instruction": ("token_ids", "loss_mask"), "preference": preference_pairs.COLUMNS}
+    return examples.map(lambda features: {name: features[name] for name in names[data_kind]})
+
+
+def read_windows(
+    train: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    settings: TrainingSettings,
+    *,
+    context_length: int,
+    end_of_text_id: int,
+) -> TrainingData:
+    """Packs documents and reads them once; see `batches.packed_windows` and `store_windows`."""
+    train_windows, validation_windows = (
+        batches.packed_windows(
+            documents,
+            window=context_length + 1,
+            end_of_text_id=end_of_text_id,
+            isolate_documents=settings.isolate_documents,
+        )
+        for documents in (train, validation)
+    )
+    return store_windows(train_windows, validation_windows, settings)
 
 
 def store_windows(train: tf.data.Dataset, validation: tf.data.Dataset, settings: TrainingSettings) -> TrainingData:
@@ -121,3 +145,46 @@ def store_windows(train: tf.data.Dataset, validation: tf.data.Dataset, settings:
                 f"`data.splits.{split}`."
             )
     return data
+
+
+def read_pairs(
+    train: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    settings: TrainingSettings,
+    *,
+    context_length: int,
+    end_of_text_id: int,
+) -> TrainingData:
+    """Reads pairs of answers; see `preference_pairs.store_pairs`.
+
+    Raises:
+        InputError: If train does not fill one batch, or validation has no pair.
+    """
+    rows = {
+        split: preference_pairs.store_pairs(
+            documents, longest=context_length + 1, end_of_text_id=end_of_text_id, split=split, at_most=at_most
+        )
+        for split, documents, at_most in (("train", train, None), ("eval", validation, settings.validation_windows))
+    }
+    for split, at_least in (("train", settings.batch_size), ("eval", 1)):
+        if rows[split].count < at_least:
+            raise InputError(
+                f"the {split} split has {rows[split].count} pairs that fit into {context_length + 1} tokens, "
+                f"fewer than {at_least}; add rows, or raise `model.context_length` or `data.splits.{split}`, or lower "
+                "`training.batch_size`."
+            )
+    return TrainingData(
+        train=rows["train"],
+        validation=rows["eval"],
+        to_batch=preference_pairs.to_batch,
+        tokens_a_row=preference_pairs.mean_tokens(rows["train"]),
+    )
+
+
+def with_reference(data: TrainingData, language_model: keras.Model, settings: TrainingSettings) -> TrainingData:
+    """Adds to the pairs of both splits what the model thinks of them before its training; see `dpo.add_reference`."""
+    train, validation = (
+        add_reference(rows, language_model, batch_size=settings.batch_size // settings.micro_batches)
+        for rows in (data.train, data.validation)
+    )
+    return dataclasses.replace(data, train=train, validation=validation)

@@ -5,7 +5,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import keras
@@ -16,7 +16,7 @@ from absl import logging
 from modules import progress
 from modules.checkpoints import CheckpointFile, State
 from modules.language_model_trainer import LanguageModelTrainer
-from modules.loss_curve import LossCurve, ValidationPoint
+from modules.loss_curve import NLL, LossCurve
 
 
 class TrainingInterrupted(Exception):
@@ -24,12 +24,13 @@ class TrainingInterrupted(Exception):
 
 
 class TrainingWatch(keras.callbacks.Callback):
-    """Reports step, loss and speed about once a second; stops where loss or gradients are no longer numbers."""
+    """Reports step, loss, metrics and speed about once a second; stops where loss or gradients are not numbers."""
 
-    def __init__(self, *, tokens_a_step: int, steps: int):
+    def __init__(self, *, tokens_a_step: int, steps: int, metric_names: Sequence[str]):
         super().__init__()
         self._tokens_a_step = tokens_a_step
         self._steps = steps
+        self._metric_names = metric_names
         self._last: tuple[int, float] | None = None  # step and time of the last report
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -47,8 +48,9 @@ class TrainingWatch(keras.callbacks.Callback):
         steps_per_second = (step - last_step) / (now - last_time)
         minutes, seconds = divmod(round((self._steps - step) / steps_per_second), 60)
         facts: dict[str, Any] = {"loss": round(logs["loss"], 2)}
-        if "nll" in logs:
-            facts["perplexity"] = float(f"{math.exp(min(logs['nll'], 700)):.4g}")
+        for name in self._metric_names:
+            name, value = ("perplexity", math.exp(min(logs[NLL], 700))) if name == NLL else (name, logs[name])
+            facts[name] = float(f"{value:.4g}")
         facts["tokens_per_second"] = round(steps_per_second * self._tokens_a_step)
         facts["left"] = f"{minutes}:{seconds:02d}"
         progress.report("Trainer", done=step, total=self._steps, unit="steps", **facts)
@@ -117,9 +119,8 @@ class Validation(keras.callbacks.Callback):
         if step % self._every and step != self._steps:
             return
         figures = self.model.evaluate(self._batches, verbose=0, return_dict=True)
-        loss = float(figures.get("nll", figures["loss"]))
-        self._curve.add_validation(ValidationPoint(step=step, loss=loss if math.isfinite(loss) else None))
-        if math.isfinite(loss) and (self._best_loss is None or loss < self._best_loss):
+        loss = self._curve.add_validation(step, figures).loss
+        if loss is not None and (self._best_loss is None or loss < self._best_loss):
             self._best_loss, self._looks_since = loss, 0
             if self._keep_best:
                 self._best_weights = [variable.numpy() for variable in self._weights()]

@@ -70,7 +70,8 @@ def fit(
     steps = settings.count_steps(data.train.count)
     model = build_trainer(language_model, objective, settings, steps)
     tokens_a_step = settings.batch_size * data.tokens_a_row
-    curve = LossCurve(steps=steps, tokens_a_step=tokens_a_step, log_dir=log_dir)
+    told: dict[str, Any] = {"tokens_a_step": tokens_a_step, "steps": steps, "metric_names": objective.metric_names}
+    curve = LossCurve(**told, log_dir=log_dir)
     validation = Validation(
         batches_in_order(data.validation, batch_size=settings.batch_size, to_batch=data.to_batch),
         curve,
@@ -80,7 +81,7 @@ def fit(
         keep_best=settings.restore_best,
     )
     validation.set_model(model)
-    watching = [TrainingWatch(tokens_a_step=tokens_a_step, steps=steps), curve, validation, *callbacks]
+    watching = [TrainingWatch(**told), curve, validation, *callbacks]
     if checkpoint is None:
         _run(model, data, settings, steps, watching)
     else:

@@ -44,6 +44,7 @@ class TrainingRecord:
         parameters: Of the model; the embedding counts once, as it is also the head.
         loss: The course of the training, at most `loss_curve.LOSS_POINTS`.
         validation: The same of the validation windows.
+        loss_unit: Of both, as `loss_curve.LossCurve` has it.
         perplexity_before: Of the preset that the training started from, on the whole eval split; None for a random
             start, and where it is no number.
         samples: What the model writes.
@@ -52,6 +53,7 @@ class TrainingRecord:
     parameters: int
     loss: list[LossPoint]
     validation: list[ValidationPoint]
+    loss_unit: str | None
     perplexity_before: float | None
     samples: list[Sample]
 
@@ -106,6 +108,7 @@ def finish_record(start: Start, curve: LossCurve, *, parameters: int, saved_mode
         parameters=parameters,
         loss=curve.points,
         validation=curve.validation,
+        loss_unit=curve.loss_unit,
         perplexity_before=start.perplexity,
         samples=[Sample(prompt=prompt, before=before, after=after) for prompt, before, after in continuations],
     )

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 import pydantic
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from modules.dpo_settings import DpoSettings
 from modules.lora_settings import LoraSettings
 from modules.settings import Settings
 
@@ -17,7 +18,7 @@ class TrainingSettings(Settings):
 
     steps: PositiveInt | None = Field(None, description="Optimizer steps; or give `epochs`.")
     epochs: PositiveFloat | None = Field(None, description="Passes over the train split; or give `steps`.")
-    batch_size: PositiveInt = Field(8, description="Windows a step.")
+    batch_size: PositiveInt = Field(8, description="Windows a step; of preferences, pairs.")
     micro_batches: PositiveInt = Field(
         1,
         description="Parts into which a batch is cut, one after the other in memory (gradient accumulation); what is "
@@ -46,7 +47,7 @@ class TrainingSettings(Settings):
         None, description="Steps between looks at the validation windows; default: a quarter of all steps."
     )
     validation_windows: PositiveInt | None = Field(
-        80, description="Windows of the eval split that are looked at; null: all."
+        80, description="Windows, or pairs, of the eval split that are looked at; null: all."
     )
     early_stopping: PositiveInt | None = Field(
         None, description="Stop after so many looks in a row without a lower validation loss than the lowest so far."
@@ -58,6 +59,7 @@ class TrainingSettings(Settings):
     lora: LoraSettings | None = Field(
         None, description="Train small changes of some matrices (LoRA, QLoRA) instead of all weights."
     )
+    dpo: DpoSettings | None = Field(None, description="How to learn from `data.kind: preference`, and only from that.")
     seed: NonNegativeInt = Field(0, description="Of the weights, the dropout and the order of the windows.")
 
     @pydantic.model_validator(mode="after")
@@ -83,6 +85,20 @@ class TrainingSettings(Settings):
             )
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _preferences_by_themselves(self) -> Self:
+        if self.dpo and self.label_smoothing:
+            raise ValueError(
+                "`label_smoothing` smooths single tokens, and `dpo` compares whole answers: take one of the two out. "
+                f"Received: {self.label_smoothing}"
+            )
+        if self.dpo and self.isolate_documents:
+            raise ValueError(
+                "`isolate_documents` is for documents that share a window; with `dpo` every answer has a row of its "
+                "own: take it out. Received: true"
+            )
+        return self
+
     def count_steps(self, windows: int) -> int:
-        """Optimizer steps over a train split of so many windows."""
+        """Optimizer steps over a train split of so many windows or pairs."""
         return self.steps or max(1, round((self.epochs or 1) * windows / self.batch_size))

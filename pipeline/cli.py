@@ -106,10 +106,6 @@ def check_model(settings: PipelineConfig) -> None:
     """Makes sure that what the configuration asks for can be trained; raises InputError where it cannot."""
     from modules import task_evaluation, tokenizer_files
 
-    if settings.data.kind == "preference":
-        raise InputError(
-            "training on preferences is not built yet; `python -m pipeline validate` reads and checks them."
-        )
     tokenizer_files.fingerprint(settings.tokenizer.settings())
     settings.model.fingerprint()
     tokenizer_files.check_fits(settings.tokenizer.settings(), settings.model.preset)

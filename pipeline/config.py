@@ -162,6 +162,16 @@ class PipelineConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _preferences_by_dpo(self) -> Self:
+        if (self.data.kind == "preference") != (self.training.dpo is not None):
+            cure = "take `training.dpo` out" if self.training.dpo else "add `training.dpo`, e.g. `dpo: {beta: 0.1}`"
+            raise ValueError(
+                "`data.kind: preference` and `training.dpo` go together. "
+                f"Received: `data.kind: {self.data.kind}`; {cure}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _improvement_over_something(self) -> Self:
         if self.evaluation.min_improvement is not None and self.evaluation.strided:
             raise ValueError(

@@ -62,9 +62,9 @@ def _splits(run: Run) -> RenderableType:
 
 
 def _packing(run: Run, config: PipelineConfig) -> list[RenderableType]:
-    """How much of the training windows is text."""
+    """How much of the training windows is text; nothing for preferences, which are not packed."""
     examples = run.output("Transform", "transformed_examples")
-    if examples is None:
+    if examples is None or "packed_useful_share" not in examples.properties:
         return []
     lengths = json.loads(Path(examples.uri, LENGTHS_FILE).read_text(encoding="utf-8"))
     padded = unpacked_useful_share(

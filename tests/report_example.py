@@ -145,6 +145,7 @@ TRAINING: dict[str, Any] = {
     "loss": [{"step": 10, "loss": 8.25, "tokens_per_second": 7000.0},
              {"step": 300, "loss": 4.84, "tokens_per_second": 7100.0}],
     "validation": [{"step": 300, "loss": 4.9}],
+    "loss_unit": "nats a token",
     "perplexity_before": None,
     "samples": [{"prompt": "Roses", "before": " qzx qzx", "after": " are red."}],
 }  # fmt: skip

@@ -22,8 +22,9 @@ class Executor(transform_executor.Executor):
     ) -> None:
         """Transforms, and writes counts as properties of the transformed examples.
 
-        They are `tokens_<split>`, for instructions `loss_tokens_<split>`, and of the train split
-        `packed_useful_share`, whose lengths go to `token_lengths.json`; see `token_counts` and `packing`.
+        They are `tokens_<split>`, unless it is text `loss_tokens_<split>`, and of the train split
+        `packed_useful_share`, whose lengths go to `token_lengths.json`; see `token_counts` and `packing`. Of
+        preferences, which are not packed, the tokens with the chosen answers are counted, and nothing else.
         """
         super().Do(input_dict, output_dict, exec_properties)
         custom_config = json_utils.loads(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
@@ -31,9 +32,9 @@ class Executor(transform_executor.Executor):
         for split in artifact_utils.decode_split_names(examples.split_names):
             counts = token_counts.count_tokens(fileio.glob(f"{artifact_utils.get_split_uri([examples], split)}/*"))
             examples.set_int_custom_property(f"tokens_{split}", counts.tokens)
-            if custom_config["data_kind"] == "instruction":
+            if custom_config["data_kind"] != "text":
                 examples.set_int_custom_property(f"loss_tokens_{split}", counts.loss_tokens)
-            if split == "train":
+            if split == "train" and custom_config["data_kind"] != "preference":
                 examples.set_float_custom_property("packed_useful_share", packing.packed_useful_share(counts.lengths))
                 with fileio.open(f"{examples.uri}/{packing.LENGTHS_FILE}", "w") as file:
                     file.write(json.dumps(counts.lengths))

@@ -4,7 +4,14 @@ import pytest
 import tensorflow as tf
 
 from modules.bpe_graph import BytePairTokenizer
-from modules.example_tokens import check_data_kind, conversation_tokens, feature_spec, tokenize_and_end
+from modules.example_tokens import (
+    check_data_kind,
+    conversation_tokens,
+    conversations,
+    feature_spec,
+    preference_tokens,
+    tokenize_and_end,
+)
 from tests.tiny_release import saved_release
 
 END = 258
@@ -68,8 +75,52 @@ def test_a_prompt_without_its_completion_is_refused() -> None:
         encode([["a", "b"], ["c"]], [["a"], ["b", "c"]])
 
 
+def preferences(prompts: list[list[str]], chosen: list[list[str]], rejected: list[list[str]]) -> list[list[list[int]]]:
+    tokenizer = BytePairTokenizer(saved_release().table)
+    calls = []
+
+    def tokenize(texts: tf.Tensor) -> tf.RaggedTensor:
+        calls.append(texts)
+        return tokenize_and_end(tokenizer, texts)
+
+    rows = [tf.ragged.constant(column, tf.string, ragged_rank=1) for column in (prompts, chosen, rejected)]
+    tokens = preference_tokens(*rows, tokenize)
+    assert len(calls) == 1  # so that one vocabulary is learned
+    return [column.to_list() for pair in tokens for column in pair]
+
+
+def test_a_preference_is_two_conversations() -> None:
+    token_ids, loss_mask, rejected_ids, rejected_mask = preferences(
+        [["ab"], ["c"]],
+        [["cd"], ["a"]],
+        [
+            ["d"],
+            [
+                "the",
+            ],
+        ],
+    )
+    assert (token_ids, loss_mask) == ([[A, B, C, D], [C, A]], [[0, 0, 1, 1], [0, 1]])
+    assert (rejected_ids, rejected_mask) == ([[A, B, D], [C, THE]], [[0, 0, 1], [0, 1]])
+
+
+def test_a_preference_without_one_of_its_answers_is_refused() -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="needs a `rejected` that is not empty"):
+        preferences([["a"]], [["b"]], [[""]])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Every `prompt` of an example needs its `chosen`"):
+        preferences([["a"]], [["b", "c"]], [["b"]])
+
+
+def test_what_measures_a_preference_sees_the_chosen_answer() -> None:
+    texts = {"prompt": [b"a"], "chosen": [b"b"], "rejected": [b"c"]}
+    features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=value)) for name, value in texts.items()}
+    example = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    parsed = tf.io.parse_example(tf.constant([example]), feature_spec("preference"))
+    assert [column.to_list() for column in conversations(parsed, "preference")] == [[[b"a"]], [[b"b"]]]
+
+
 def test_another_kind_of_data_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"must be one of \('text', 'instruction'\)\. Received: 'chat'"):
+    with pytest.raises(ValueError, match=r"must be one of \('text', 'instruction', 'preference'\)\. Received: 'chat'"):
         check_data_kind("chat")
 
 

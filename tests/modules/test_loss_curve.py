@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from modules import loss_curve
-from modules.loss_curve import LossCurve, ValidationPoint, draw_curve
+from modules.loss_curve import LossCurve, ValidationPoint, draw_curve, told_figures
 
 
 def follow(curve: LossCurve, losses: list[float], *, first: int = 1) -> None:
@@ -48,7 +48,7 @@ def test_a_curve_goes_on_from_its_state(monkeypatch: pytest.MonkeyPatch) -> None
     whole, begun, resumed = (LossCurve(steps=8, tokens_a_step=10) for _ in range(3))
     follow(whole, [9, 7, 5, 6, 4, 2, 3, 1])
     follow(begun, [9, 7, 5, 6])
-    begun.add_validation(ValidationPoint(step=4, loss=3.5))
+    begun.add_validation(4, {"loss": 9.0, "nll": 3.5})
     state = begun.state()
     resumed.restore(type(state)(arrays={}, facts=json.loads(json.dumps(state.facts))))
     follow(resumed, [4, 2, 3, 1], first=5)
@@ -67,11 +67,11 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 def test_tensorboard_shows_the_points_also_those_from_before_an_interruption(tmp_path: Path) -> None:
     begun = LossCurve(steps=4, tokens_a_step=10)
     follow(begun, [9, 7])
-    begun.add_validation(ValidationPoint(step=2, loss=None))
+    begun.add_validation(2, {"loss": 9.0, "nll": float("nan")})
     resumed = LossCurve(steps=4, tokens_a_step=10, log_dir=str(tmp_path))
     resumed.restore(begun.state())
     follow(resumed, [5, 3], first=3)
-    resumed.add_validation(ValidationPoint(step=4, loss=2.5))
+    resumed.add_validation(4, {"loss": 9.0, "nll": 2.5})
     shown = scalars(tmp_path / "train")
     assert shown["loss"] == [(1, 9), (2, 7), (3, 5), (4, 3)]
     assert shown["tokens_per_second"] == [(1, 5), (2, 5), (3, 5), (4, 5)]
@@ -83,9 +83,32 @@ def test_the_picture_is_drawn_with_and_without_validation(tmp_path: Path) -> Non
     curve = LossCurve(steps=4, tokens_a_step=10)
     follow(curve, [9, 7, 5, 3])
     draw_curve(curve, tmp_path / "training.png")
-    curve.add_validation(ValidationPoint(step=2, loss=6.0))
-    curve.add_validation(ValidationPoint(step=4, loss=None))
+    curve.add_validation(2, {"loss": 9.0, "nll": 6.0})
+    curve.add_validation(4, {"loss": 9.0, "nll": float("inf")})
     draw_curve(curve, tmp_path / "both.png")
     pictures = [(tmp_path / name).read_bytes() for name in ("training.png", "both.png")]
     assert [tf.io.decode_png(picture).shape.as_list() for picture in pictures] == [[540, 960, 4]] * 2
     assert pictures[0] != pictures[1]
+
+
+def test_an_objective_without_nll_has_its_loss_and_metrics_and_no_perplexity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss_curve, "LOSS_POINTS", 1)
+    curve = LossCurve(steps=2, tokens_a_step=10, metric_names=("reward_margin",), log_dir=str(tmp_path))
+    for step, loss, margin in ((1, 0.75, 0.0), (2, 0.25, 1.0)):
+        curve.on_train_batch_begin(step)
+        logs = {"step": step, "loss": loss, "reward_margin": margin, "learning_rate": 0.1, "gradient_norm": 1.0}
+        curve.on_train_batch_end(step, logs)
+    point = curve.add_validation(2, {"loss": 0.5, "reward_margin": 0.5})
+    assert point == ValidationPoint(step=2, loss=0.5, metrics={"reward_margin": 0.5})
+    assert (curve.points[0].loss, curve.points[0].metrics, curve.loss_unit) == (0.5, {"reward_margin": 0.5}, None)
+    assert scalars(tmp_path / "train")["reward_margin"] == [(2, 0.5)]
+    assert scalars(tmp_path / "validation") == {"loss": [(2, 0.5)], "reward_margin": [(2, 0.5)]}
+    draw_curve(curve, tmp_path / "loss.png")
+    assert tf.io.decode_png((tmp_path / "loss.png").read_bytes()).shape[1] == 960
+
+
+def test_the_likelihood_is_told_as_the_loss() -> None:
+    assert told_figures({"loss": 2, "nll": 1, "step": 7}, ["nll"]) == {"loss": 1.0}
+    assert told_figures({"loss": 2, "margin": 1, "step": 7}, ["margin"]) == {"loss": 2.0, "margin": 1.0}

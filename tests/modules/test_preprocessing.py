@@ -187,6 +187,26 @@ def test_conversations_with_an_existing_vocabulary(tmp_path: Path, kind: str) ->
     assert len(rows) == len(conversations)
 
 
+def test_preferences_train_one_vocabulary_and_get_two_masks(tmp_path: Path) -> None:
+    schema = text_format.Parse((ROOT / "schemas" / "preference.pbtxt").read_text(), schema_pb2.Schema())
+    contract = schema_utils.schema_as_feature_spec(schema).feature_spec
+    spec = {name: contract[name] for name in ("prompt", "chosen", "rejected", "source")}
+    row = {"prompt": [b"the name"], "chosen": [b"is Bond"], "rejected": [b"is the the"], "source": [b"file"]}
+    config = {"data_kind": "preference", "tokenizer": {"vocabulary_size": 261}}
+    (transformed,) = transform_rows(tmp_path / "graph", [row], spec, config)
+    vocabulary = Vocabulary.from_table(find_table(tmp_path / "graph"))
+    words = [word for column in ("prompt", "chosen", "rejected") for word in reference_words(row[column][0].decode())]
+    assert vocabulary == Vocabulary.from_merges(train_merges(Counter(words), 4))
+    reference = reference_tokenizer(vocabulary)
+    prompt, chosen, rejected = (reference_ids(reference, row[name][0]) for name in ("prompt", "chosen", "rejected"))
+    assert transformed["token_ids"] == prompt + chosen
+    assert transformed["loss_mask"] == [0] * len(prompt) + [1] * len(chosen)
+    assert transformed["rejected_token_ids"] == prompt + rejected
+    assert transformed["rejected_loss_mask"] == [0] * len(prompt) + [1] * len(rejected)
+    assert transformed["num_tokens"] == [len(prompt + chosen)]
+    assert transformed["tokens_per_byte"] == pytest.approx([len(prompt + chosen) / len(b"the nameis Bond")])
+
+
 def test_the_contract_of_instructions_gives_columns_that_are_understood() -> None:
     schema = text_format.Parse((ROOT / "schemas" / "instruction.pbtxt").read_text(), schema_pb2.Schema())
     spec = schema_utils.schema_as_feature_spec(schema).feature_spec

@@ -85,6 +85,8 @@ def test_the_loss_in_picture_and_words() -> None:
         "Training loss from 8.25 at step 10 to 4.84 at step 300; validation loss 4.9 at step 300."
     )
     assert texts(svg)[-2:] == ["training", "validation"]
+    assert "loss, nats a token" in texts(svg)
+    assert "loss" in texts(loss_plot(Training.model_validate({**TRAINING, "loss_unit": None})))
 
 
 def test_without_a_logged_step_there_is_no_plot() -> None:

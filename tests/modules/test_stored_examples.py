@@ -23,6 +23,8 @@ def test_texts_and_turns_come_back(tmp_path):
         {"text": ["Größe\n漢字"], "source": ["book.txt"]},
         {"prompt": ["Hi", "Bye"], "completion": ["Hello!", "See you."], "source": ["book.txt"]},
     ]
+    pairs = write(tmp_path / "pairs.gz", {"prompt": ["Hi"], "chosen": ["Hello!"], "rejected": ["What?"]})
+    assert list(read_examples([pairs])) == [{"prompt": ["Hi"], "completion": ["Hello!"], "source": ["book.txt"]}]
     assert list(read_examples([])) == []
 
 

@@ -15,9 +15,10 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from modules import gpt2
 from modules.errors import InputError
-from modules.training import run_fn, store_windows
+from modules.training import read_pairs, run_fn, store_windows
 from modules.training_settings import TrainingSettings
 from tests.modules.test_preprocessing import transform_rows
+from tests.modules.tiny_preferences import documents
 from tests.modules.tiny_training import MODEL, SETTINGS, changed, counting_windows
 
 
@@ -44,7 +45,9 @@ def test_so_many_validation_windows_as_asked_for_are_kept(validation_windows: in
     assert (data.train.count, data.validation.count, data.tokens_a_row) == (12, stored, 8)
 
 
-FEATURES = {"text": ["text"], "instruction": ["prompt", "completion"]}
+FEATURES = {
+    "text": ["text"], "instruction": ["prompt", "completion"], "preference": ["prompt", "chosen", "rejected"],
+}  # fmt: skip
 
 
 def transformed_examples(folder: Path, rows: list[dict[str, list[bytes]]], data_kind: str) -> str:
@@ -128,6 +131,40 @@ def test_run_fn_learns_the_answers_and_not_the_questions(tmp_path: Path) -> None
         assert sample["prompt"] in prompts
         assert "yes!" not in sample["before"]
         assert sample["after"].startswith("yes")
+
+
+def test_run_fn_learns_which_answer_is_preferred(tmp_path: Path) -> None:
+    letters = np.random.default_rng(0).integers(ord("a"), ord("z"), (60, 5)).astype(np.uint8)
+    rows = [{"prompt": [row.tobytes()], "chosen": [b"yes"], "rejected": [b"never"]} for row in letters]
+    rows.append({"prompt": [b"too long for the context"], "chosen": [b"a"], "rejected": [b"b"]})
+    settings = changed(
+        SETTINGS,
+        steps=40,
+        micro_batches=2,
+        dpo={"beta": 1.0},
+        lora={"rank": 4, "targets": ["value", "feedforward_output"]},
+    )
+    model = MODEL.model_copy(update={"context_length": 16})
+    fn_args = run_trainer(tmp_path, rows, "preference", model, settings)
+
+    record = json.loads((tmp_path / "run" / "training.json").read_text())
+    first, last = record["loss"][0], record["loss"][-1]
+    assert first["loss"] == pytest.approx(np.log(2), abs=1e-3)  # the reference is the base: LoRA begins as no change
+    assert last["loss"] < 0.5
+    assert last["metrics"]["reward_margin"] > 0.5
+    assert last["metrics"]["reward_accuracy"] == record["validation"][-1]["metrics"]["reward_accuracy"] == 1.0
+    assert record["loss_unit"] is None
+    assert {len(sample["prompt"]) for sample in record["samples"]} <= {5, 24}  # prompts without their answers
+
+    evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
+    outputs = evaluate(examples=tf.constant([serialized(rows[0])]))
+    assert outputs["num_tokens"].numpy().tolist() == [3 + 1]  # y e s <|endoftext|>: the answer that was chosen
+
+
+def test_too_few_pairs_that_fit_are_told_with_their_cure() -> None:
+    pairs = documents(*[([1, 2], [3], [4])] * 3, ([1] * 9, [2], [3]))
+    with pytest.raises(InputError, match="the train split has 3 pairs that fit into 9 tokens, fewer than 4; add rows"):
+        read_pairs(pairs, pairs, SETTINGS, context_length=8, end_of_text_id=0)
 
 
 def test_perplexity_before_is_what_the_saved_model_measures(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_help_names_the_commands() -> None:
     [
         ('{"instruction": "a", "output": ""}', ["data.kind=instruction"], "line 1: every prompt needs an answer"),
         ('{"text": "a"}', ["data.kind=instruction"], "line 1: a row of instructions has `instruction`"),
-        ('{"prompt": "a", "chosen": "b", "rejected": "c"}', ["data.kind=preference"], "python -m pipeline validate"),
+        ('{"prompt": "a", "chosen": "b", "rejected": "c"}', ["data.kind=preference"], "add `training.dpo`"),
         ('{"text": "a"}', ["tokenizer={preset: gpt2_base_en}", "model={preset: presets/tiny}"], "`model.preset` names"),
         ('{"text": "a"}', ["tokenizer={kind: byte}", "model={preset: gpt2_base_en}"], "brings a vocabulary"),
     ],

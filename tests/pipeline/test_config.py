@@ -80,6 +80,14 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
         ("data.tfds_splits=[train]", "`tfds_splits` goes with `tfds` only"),
         ("evaluation.max_perplexity=.inf", "evaluation.max_perplexity: .*finite"),
         ("data.source=[tfds:imdb_reviews, a.txt]", "one TFDS name or globs of files"),
+        (
+            "data={kind: preference, source: a.jsonl}",
+            "go together. Received: `data.kind: preference`; add `training.dpo`",
+        ),
+        ("training={steps: 3, dpo: {}}", "go together. Received: `data.kind: text`; take `training.dpo` out"),
+        ("training={steps: 3, dpo: {beta: 0}}", "training.dpo.beta: .*greater than 0"),
+        ("training={steps: 3, dpo: {}, label_smoothing: 0.1}", "`dpo` compares whole answers: take one of the two out"),
+        ("training={steps: 3, dpo: {}, isolate_documents: true}", "with `dpo` every answer has a row of its own"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_cure(tmp_path, override, message):
