@@ -24,7 +24,8 @@ class LossPoint:
 
     Attributes:
         step: The last of them; the first step is 1.
-        loss: Mean of their batches' losses, nats a target that counts; of label smoothing without the smoothing.
+        loss: Mean of their batches' losses, nats a target that counts; always that of the text's own tokens, without
+            the smoothing of labels or a teacher.
         learning_rate, gradient_norm: Of the last of them; the norm is that before clipping, None where it is no number.
         tokens_per_second: Speed of the steps themselves, without validation and logs; the first ones compile.
         memory_mb: The most that the process has held so far; on a GPU, the GPU's memory.

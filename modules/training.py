@@ -3,14 +3,17 @@
 import os
 
 import keras
+import keras_hub
 import tensorflow as tf
 import tensorflow_transform as tft
+from absl import logging
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx_bsl.public import tfxio
 
 from modules import batches, gpt2, lora, loss_curve, serving, training_record
+from modules.distillation import Distillation, load_teacher
 from modules.errors import InputError
-from modules.objectives import LanguageModelling
+from modules.objectives import LanguageModelling, Objective
 from modules.stored_rows import store_rows
 from modules.training_loop import TrainingData, checkpoint_file, fit
 from modules.training_settings import TrainingSettings
@@ -29,15 +32,18 @@ def run_fn(fn_args: FnArgs) -> None:
     Args:
         fn_args: `custom_config` holds `model` (ModelSettings), `training` (TrainingSettings) and `data_kind`, one of
             `example_tokens.DATA_KINDS`; and `checkpoint_directory`, a folder that outlives the run's artifacts, if a
-            run that was interrupted is to be gone on with.
+            run that was interrupted is to be gone on with. `base_model` is the SavedModel of the model that a warm
+            start begins with, if there is one.
     """
     model_settings = gpt2.ModelSettings(**fn_args.custom_config["model"])
     settings = TrainingSettings(**fn_args.custom_config["training"])
     data_kind = fn_args.custom_config["data_kind"]
-    keras.utils.set_random_seed(settings.seed)
-
     table_path = find_table(fn_args.transform_graph_path)
     vocabulary = Vocabulary.from_table(table_path)
+    objective = build_objective(settings, vocabulary, context_length=model_settings.context_length)
+    # After the teacher, whose making draws numbers: the student's start does not depend on it.
+    keras.utils.set_random_seed(settings.seed)
+
     serving_settings = {"data_kind": data_kind, "context_length": model_settings.context_length}
     train_documents, eval_documents = (
         read_documents(fn_args, files, data_kind) for files in (fn_args.train_files, fn_args.eval_files)
@@ -53,9 +59,13 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     data = store_windows(train, validation, settings)
 
-    backbone = gpt2.build_backbone(model_settings, vocabulary_size=vocabulary.size, dtype=settings.precision)
+    backbone = starting_model(fn_args.base_model, model_settings, vocabulary, dtype=settings.precision)
     start = training_record.measure_start(
-        backbone, table_path, eval_documents, **serving_settings, with_perplexity=model_settings.preset is not None
+        backbone,
+        table_path,
+        eval_documents,
+        **serving_settings,
+        with_perplexity=fn_args.base_model is not None or model_settings.preset is not None,
     )
     if settings.lora:
         lora.apply(backbone, settings.lora)
@@ -65,9 +75,8 @@ def run_fn(fn_args: FnArgs) -> None:
         model,
         data,
         settings,
-        facts=model_settings.model_dump(mode="json"),
+        facts={**model_settings.model_dump(mode="json"), "training_fingerprint": settings.fingerprint()},
     )
-    objective = LanguageModelling(label_smoothing=settings.label_smoothing)
     curve = fit(model, objective, data, settings, log_dir=fn_args.model_run_dir, checkpoint=checkpoint)
 
     saved_model_dir = fn_args.serving_model_dir
@@ -79,12 +88,60 @@ def run_fn(fn_args: FnArgs) -> None:
     backbone.save_to_preset(os.path.join(model_dir, "preset"))
     serving.export_saved_model(backbone, table_path, saved_model_dir, **serving_settings)
     record = training_record.finish_record(
-        start, curve, parameters=backbone.count_params(), saved_model_dir=saved_model_dir
+        start,
+        curve,
+        parameters=backbone.count_params(),
+        warm_start=fn_args.base_model is not None,
+        saved_model_dir=saved_model_dir,
     )
     training_record.write_record(fn_args.model_run_dir, record)
     loss_curve.draw_curve(curve, os.path.join(fn_args.model_run_dir, loss_curve.PICTURE_FILE))
     if checkpoint is not None:
         checkpoint.remove()
+
+
+def build_objective(settings: TrainingSettings, vocabulary: Vocabulary, *, context_length: int) -> Objective:
+    """What the settings ask to minimise.
+
+    Raises:
+        InputError: If there is to be a teacher, and it cannot be loaded or does not fit.
+    """
+    text = LanguageModelling(label_smoothing=settings.label_smoothing)
+    if settings.distillation is None:
+        return text
+    teacher = load_teacher(
+        settings.distillation,
+        vocabulary,
+        context_length=context_length,
+        isolate_documents=settings.isolate_documents,
+        dtype=settings.precision,
+    )
+    return Distillation(
+        text=text, teacher=teacher, temperature=settings.distillation.temperature, mix=settings.distillation.mix
+    )
+
+
+def starting_model(
+    base_model: str | None, settings: gpt2.ModelSettings, vocabulary: Vocabulary, *, dtype: str
+) -> keras_hub.models.GPT2Backbone:
+    """The model before its training.
+
+    Args:
+        base_model: The SavedModel in a Model artifact, for a warm start; None: there is none to start from.
+        settings: What to build without it.
+        vocabulary: This run's.
+        dtype: Keras precision policy.
+
+    Raises:
+        InputError: A model cannot be loaded, or does not fit.
+    """
+    if base_model is not None:
+        model_dir = os.path.dirname(base_model)
+        logging.info("Warm start: the training begins with the weights of %s.", model_dir)
+        return gpt2.load_trained(model_dir, settings, vocabulary, dtype=dtype)
+    if settings.warm_start:
+        logging.info("No model is blessed yet to start from: the training begins as without `model.warm_start`.")
+    return gpt2.build_backbone(settings, vocabulary_size=vocabulary.size, dtype=dtype)
 
 
 def read_documents(fn_args: FnArgs, files: list[str], data_kind: str) -> tf.data.Dataset:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 import pydantic
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from modules.distillation_settings import DistillationSettings
 from modules.lora_settings import LoraSettings
 from modules.settings import Settings
 
@@ -58,6 +59,7 @@ class TrainingSettings(Settings):
     lora: LoraSettings | None = Field(
         None, description="Train small changes of some matrices (LoRA, QLoRA) instead of all weights."
     )
+    distillation: DistillationSettings | None = Field(None, description="Learn from a larger model's predictions, too.")
     seed: NonNegativeInt = Field(0, description="Of the weights, the dropout and the order of the windows.")
 
     @pydantic.model_validator(mode="after")
@@ -82,6 +84,14 @@ class TrainingSettings(Settings):
                 "`lora.quantization` needs `precision: float32` or `mixed_bfloat16`. Received: mixed_float16"
             )
         return self
+
+    def fingerprint(self) -> str:
+        """Hash of the files that the settings name: the teacher's.
+
+        Raises:
+            InputError: If the teacher is spelled as a folder that does not exist.
+        """
+        return self.distillation.fingerprint() if self.distillation else ""
 
     def count_steps(self, windows: int) -> int:
         """Optimizer steps over a train split of so many windows."""
