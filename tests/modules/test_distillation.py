@@ -102,7 +102,7 @@ def test_micro_batches_learn_what_the_whole_batch_does() -> None:
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("changes", [{}, {"precision": "mixed_bfloat16", "remat": True, "jit_compile": True}])
+@pytest.mark.parametrize("changes", [{}, {"precision": "mixed_bfloat16", "remat": True}])
 def test_a_student_comes_nearer_to_its_teacher_who_stays(tmp_path: Path, changes: dict) -> None:
     settings = changed(SETTINGS, steps=60, **changes)
     teacher, student = tiny_teacher(settings.precision), tiny_model(dtype=settings.precision)
@@ -110,9 +110,10 @@ def test_a_student_comes_nearer_to_its_teacher_who_stays(tmp_path: Path, changes
     objective = distillation(teacher, mix=1.0)
     data = counting_data()
 
+    trainer = training_loop.build_trainer(student, objective, settings, 1)
+    batch = data.to_batch({"token_ids": tf.constant(data.validation.columns["token_ids"])})
+
     def kl() -> float:
-        trainer = training_loop.build_trainer(student, objective, settings, 1)
-        batch = data.to_batch({"token_ids": tf.constant(data.validation.columns["token_ids"])})
         return trainer.evaluate(batch, batch_size=10, verbose=0, return_dict=True)["kl"]
 
     before = kl()
@@ -126,18 +127,17 @@ def test_a_student_comes_nearer_to_its_teacher_who_stays(tmp_path: Path, changes
     assert 3 * student.count_params() <= saved < 3 * student.count_params() + 10
 
 
-TEACHER = {"context_length": 32, "isolate_documents": False, "dtype": "mixed_bfloat16"}
+TEACHER = {"context_length": 32, "isolate_documents": True, "dtype": "mixed_bfloat16"}
 
 
 def test_the_teacher_is_loaded_frozen_with_the_precision_of_the_student() -> None:
     settings = DistillationSettings(teacher=saved_release().preset)
     teacher = load_teacher(settings, tiny_vocabulary(), **TEACHER)
     assert teacher.trainable_variables == []
-    assert (teacher.compute_dtype, teacher.output.dtype) == ("float32", "bfloat16")
+    assert teacher.output.dtype == "bfloat16"
     for one, other in zip(teacher.get_weights(), tiny_backbone().get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    isolated = load_teacher(settings, tiny_vocabulary(), **{**TEACHER, "isolate_documents": True})
-    assert set(isolated.input) == {"token_ids", "document_index"}
+    assert set(teacher.input) == {"token_ids", "document_index"}
 
 
 def test_a_teacher_that_does_not_fit_is_refused() -> None:
