@@ -181,10 +181,13 @@ class PipelineConfig(Settings):
 
     @model_validator(mode="after")
     def _teacher_with_its_tokenizer(self) -> Self:
-        teacher = self.training.distillation and self.training.distillation.teacher
-        if teacher and not Path(teacher).is_dir() and (self.tokenizer.vocabulary_size or self.tokenizer.kind == "byte"):
+        if self.training.distillation is None:
+            return self
+        teacher = self.training.distillation.teacher
+        by_name = "/" not in teacher and not Path(teacher).is_dir()
+        if by_name and (self.tokenizer.vocabulary_size or self.tokenizer.kind == "byte"):
             raise ValueError(
-                f"`training.distillation.teacher` {teacher} has GPT-2's vocabulary: use it by `tokenizer.preset` "
+                f"`training.distillation.teacher: {teacher}` has GPT-2's vocabulary: use it by `tokenizer.preset` "
                 "instead of training one by `tokenizer.vocabulary_size` or `kind: byte`"
             )
         return self
