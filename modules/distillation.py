@@ -51,7 +51,7 @@ class Distillation:
         inputs = model_inputs(batch)
         logits = model(inputs)
         text = self.text.sums(logits, batch)
-        teacher_logits = tf.stop_gradient(self.teacher(inputs, training=False))
+        teacher_logits = self.teacher(inputs, training=False)
         divergence = token_divergence(logits, teacher_logits, temperature=self.temperature)
         kl = tf.reduce_sum(divergence * batch["weights"] if "weights" in batch else divergence)
         return Sums(
