@@ -58,7 +58,7 @@ def load_trained(
     Raises:
         InputError: The model cannot be loaded, or its vocabulary, sizes or positions do not fit.
     """
-    cure = "Start without it, or keep what it was trained with."
+    cure = "Start without it (`model.warm_start: false`), or keep what it was trained with."
     trained_vocabulary = Vocabulary.from_table(os.path.join(model_dir, "Format-Serving", "assets", TABLE_NAME))
     if trained_vocabulary != vocabulary:
         raise InputError(

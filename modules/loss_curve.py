@@ -27,8 +27,8 @@ class LossPoint:
 
     Attributes:
         step: The last of them; the first step is 1.
-        loss: Mean of their batches' losses: nats a target that counts, of label smoothing without the smoothing; or
-            what another objective minimises.
+        loss: Mean of their batches' losses: nats a target that counts, always those of the text's own tokens, without
+            the smoothing of labels or a teacher; or what an objective minimises that has no such figure.
         metrics: What else the objective tells, means likewise.
         learning_rate, gradient_norm: Of the last of them; the norm is that before clipping, None where it is no number.
         tokens_per_second: Speed of the steps themselves, without validation and logs; the first ones compile.

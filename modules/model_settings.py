@@ -44,6 +44,11 @@ class ModelSettings(Settings):
     num_heads: PositiveInt | None = None
     hidden_dim: PositiveInt | None = None
     intermediate_dim: PositiveInt | None = Field(None, description="Default: 4 × hidden_dim.")
+    warm_start: bool = Field(
+        False,
+        description="Start from the pipeline's latest blessed model, of the same tokenizer and sizes; while there is "
+        "none, as the rest says.",
+    )
     context_length: Annotated[int, Field(ge=2, le=1024)] = Field(
         128, description="Tokens in a training window, an evaluation window and the exported KV cache."
     )

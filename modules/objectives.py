@@ -39,6 +39,11 @@ class Objective(Protocol):
         """Sums over the rows of a batch; called within a graph."""
 
 
+def model_inputs(batch: Batch) -> dict[str, tf.Tensor]:
+    """What of a batch of `batches.to_batch` a language model is called with."""
+    return {name: column for name, column in batch.items() if name not in ("targets", "weights")}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LanguageModelling:
     """Cross-entropy of the next tokens.
@@ -60,8 +65,10 @@ class LanguageModelling:
             model: See `gpt2.language_model`.
             batch: See `batches.to_batch`.
         """
-        inputs = {name: column for name, column in batch.items() if name not in ("targets", "weights")}
-        logits = model(inputs)
+        return self.sums(model(model_inputs(batch)), batch)
+
+    def sums(self, logits: tf.Tensor, batch: Batch) -> Sums:
+        """The same of logits `[batch, time, vocabulary]` that are there already."""
         nll = loss = token_cross_entropy(logits, batch["targets"])
         if self.label_smoothing:
             loss = token_cross_entropy(logits, batch["targets"], label_smoothing=self.label_smoothing)

@@ -58,6 +58,7 @@ class Training(_Facts):
     loss: tuple[TrainingStep, ...] = ()
     validation: tuple[ValidationStep, ...] = ()
     loss_unit: str | None = None
+    warm_start: bool = False
     perplexity_before: Number = None
     samples: tuple[Generation, ...] = ()
 
@@ -131,9 +132,9 @@ class Data:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Model:
-    """A GPT-2's sizes; `preset` is what it started from, None for a random start."""
+    """A GPT-2's sizes; `start` tells what the training began with: `the preset gpt2_base_en`, `a random start`."""
 
-    preset: str | None
+    start: str
     parameters: int
     num_layers: int
     num_heads: int

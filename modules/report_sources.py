@@ -156,11 +156,17 @@ def shortened(text: str, characters: int) -> str:
 def _model(model: SourceArtifact, settings: Mapping[str, Any], training: Training) -> Model:
     sizes = read_json(model.folder, "preset/config.json")["config"]
     return Model(
-        preset=settings["preset"],
+        start=_start(settings, training),
         parameters=training.parameters,
         **{name: sizes[name] for name in ("num_layers", "num_heads", "hidden_dim", "vocabulary_size")},
         context_length=settings["context_length"],
     )
+
+
+def _start(settings: Mapping[str, Any], training: Training) -> str:
+    if training.warm_start:
+        return "the latest blessed model"
+    return f"the preset {settings['preset']}" if settings["preset"] else "a random start"
 
 
 def _files(

@@ -16,7 +16,9 @@ def comparison(report: Report) -> list[str]:
     overlapping = evaluation.stride != evaluation.window
     if report.training.perplexity_before is not None and not overlapping:
         before, after = number(report.training.perplexity_before), number(evaluation.overall.candidate.perplexity)
-        notes.append(f"Before the training the preset's was {before} on the same documents; now it is {after}.")
+        notes.append(
+            f"Before the training it was {before} on the same documents, of {report.model.start}; now it is {after}."
+        )
     if evaluation.overall.baseline is None:
         notes.append("There is no blessed model yet to compare with.")
     return [*notes, *evaluation.notes]
@@ -39,11 +41,11 @@ def change(evaluation: Evaluation) -> tuple[str, str]:
 
 def training(report: Report) -> str:
     """`1,334,016 parameters from a random start, 3,200 steps at 7,800 tokens a second. Training loss from 8.3 …`."""
-    start = f"from the preset {report.model.preset}" if report.model.preset else "from a random start"
     steps = f", {report.training.loss[-1].step:,} steps" if report.training.loss else ""
     speeds = [point.tokens_per_second for point in report.training.loss if point.tokens_per_second is not None]
     speed = f" at {number(statistics.median(speeds))} tokens a second" if speeds else ""
-    return f"{count(report.model.parameters)} parameters {start}{steps}{speed}. {loss(report.training)}".strip()
+    parameters = f"{count(report.model.parameters)} parameters from {report.model.start}"
+    return f"{parameters}{steps}{speed}. {loss(report.training)}".strip()
 
 
 def loss(training: Training) -> str:
@@ -90,7 +92,7 @@ def files(report: Report) -> str:
 def model_facts(model: Model) -> dict[str, str]:
     """The sizes, by name."""
     return {
-        "start": f"the preset {model.preset}" if model.preset else "random",
+        "start": model.start,
         "parameters": count(model.parameters),
         "layers": count(model.num_layers),
         "heads": count(model.num_heads),

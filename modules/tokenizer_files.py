@@ -9,7 +9,7 @@ from typing import Any
 
 from modules import huggingface_gpt2
 from modules.errors import InputError
-from modules.vocabulary import END_OF_TEXT, Vocabulary
+from modules.vocabulary import END_OF_TEXT, TABLE_NAME, Vocabulary
 
 # All of keras-hub's GPT-2 presets have the vocabulary that OpenAI published.
 _GPT2_SIZE = 50257
@@ -45,6 +45,26 @@ def load_vocabulary(tokenizer: Mapping[str, Any]) -> Vocabulary:
     with tempfile.TemporaryDirectory() as folder:
         gpt2_tokenizer.save_assets(folder)
         return Vocabulary.from_gpt2_files(Path(folder, "vocabulary.json"), Path(folder, "merges.txt"))
+
+
+def preset_vocabulary(preset: str) -> Vocabulary | None:
+    """The vocabulary of a model's preset; None where a folder holds the model alone.
+
+    Args:
+        preset: What `model.preset` takes. Of a model that this project trained, `preset/` of the Model artifact, the
+            vocabulary lies beside it, in the SavedModel.
+
+    Raises:
+        InputError: If the tokenizer's files cannot be read.
+    """
+    folder = Path(preset)
+    table = folder.parent / "Format-Serving" / "assets" / TABLE_NAME
+    if not folder.is_dir():
+        return load_vocabulary({"preset": preset})
+    if table.is_file():
+        return Vocabulary.from_table(table)
+    brings_files = ("assets/tokenizer", "tokenizer.json", "vocab.json")
+    return load_vocabulary({"preset": preset}) if any((folder / name).exists() for name in brings_files) else None
 
 
 def fingerprint(tokenizer: Mapping[str, Any]) -> str:

@@ -45,8 +45,9 @@ class TrainingRecord:
         loss: The course of the training, at most `loss_curve.LOSS_POINTS`.
         validation: The same of the validation windows.
         loss_unit: Of both, as `loss_curve.LossCurve` has it.
-        perplexity_before: Of the preset that the training started from, on the whole eval split; None for a random
-            start, and where it is no number.
+        warm_start: Whether the training started from the latest blessed model.
+        perplexity_before: Of the trained model, or the preset, that the training started from, on the whole eval
+            split; None for a random start, and where it is no number.
         samples: What the model writes.
     """
 
@@ -54,6 +55,7 @@ class TrainingRecord:
     loss: list[LossPoint]
     validation: list[ValidationPoint]
     loss_unit: str | None
+    warm_start: bool
     perplexity_before: float | None
     samples: list[Sample]
 
@@ -100,7 +102,9 @@ def measure_start(
         )
 
 
-def finish_record(start: Start, curve: LossCurve, *, parameters: int, saved_model_dir: str) -> TrainingRecord:
+def finish_record(
+    start: Start, curve: LossCurve, *, parameters: int, warm_start: bool, saved_model_dir: str
+) -> TrainingRecord:
     """Puts together what was seen, with what the trained model writes, read from its SavedModel."""
     generate = tf.saved_model.load(saved_model_dir).signatures["generate"]
     continuations = zip(start.prompts, start.continuations, continue_prompts(generate, start.prompts), strict=True)
@@ -109,6 +113,7 @@ def finish_record(start: Start, curve: LossCurve, *, parameters: int, saved_mode
         loss=curve.points,
         validation=curve.validation,
         loss_unit=curve.loss_unit,
+        warm_start=warm_start,
         perplexity_before=start.perplexity,
         samples=[Sample(prompt=prompt, before=before, after=after) for prompt, before, after in continuations],
     )

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 import pydantic
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from modules.distillation_settings import DistillationSettings
 from modules.dpo_settings import DpoSettings
 from modules.lora_settings import LoraSettings
 from modules.settings import Settings
@@ -60,6 +61,7 @@ class TrainingSettings(Settings):
         None, description="Train small changes of some matrices (LoRA, QLoRA) instead of all weights."
     )
     dpo: DpoSettings | None = Field(None, description="How to learn from `data.kind: preference`, and only from that.")
+    distillation: DistillationSettings | None = Field(None, description="Learn from a larger model's predictions, too.")
     seed: NonNegativeInt = Field(0, description="Of the weights, the dropout and the order of the windows.")
 
     @pydantic.model_validator(mode="after")
@@ -87,6 +89,10 @@ class TrainingSettings(Settings):
 
     @pydantic.model_validator(mode="after")
     def _preferences_by_themselves(self) -> Self:
+        if self.dpo and self.distillation:
+            raise ValueError(
+                "`distillation` is of next tokens, and `dpo` compares whole answers: take one of the two out"
+            )
         if self.dpo and self.label_smoothing:
             raise ValueError(
                 "`label_smoothing` smooths single tokens, and `dpo` compares whole answers: take one of the two out. "
@@ -98,6 +104,14 @@ class TrainingSettings(Settings):
                 "own: take it out. Received: true"
             )
         return self
+
+    def fingerprint(self) -> str:
+        """Hash of the files that the settings name: the teacher's.
+
+        Raises:
+            InputError: If the teacher is spelled as a folder that does not exist.
+        """
+        return self.distillation.fingerprint() if self.distillation else ""
 
     def count_steps(self, windows: int) -> int:
         """Optimizer steps over a train split of so many windows or pairs."""

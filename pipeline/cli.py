@@ -108,7 +108,10 @@ def check_model(settings: PipelineConfig) -> None:
 
     tokenizer_files.fingerprint(settings.tokenizer.settings())
     settings.model.fingerprint()
+    settings.training.fingerprint()
     tokenizer_files.check_fits(settings.tokenizer.settings(), settings.model.preset)
+    if settings.training.distillation:
+        tokenizer_files.check_fits(settings.tokenizer.settings(), settings.training.distillation.teacher)
     task_evaluation.check_tasks(settings.evaluation.tasks, data_kind=settings.data.kind)
     check_slices(settings)
 
@@ -152,6 +155,8 @@ def describe_model(settings: PipelineConfig) -> str:
         start = f"GPT-2 of {model.sizes.num_layers} layers × {model.sizes.hidden_dim}, from a random start"
     else:
         start = f"GPT-2 from the preset {model.preset}"
+    if model.warm_start:
+        start += ", or from the latest blessed model if there is one"
     return f"{start}, context {model.context_length}, on {settings.data.source}"
 
 

@@ -18,7 +18,7 @@ from pipeline.run_view import clock
 _RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 # What TFX itself writes onto examples and statistics.
 _TFX_PROPERTIES = {"file_format", "payload_format", "span", "split_names", "stats_dashboard_link", "version"}
-_DATA_NODES = NODES[: NODES.index("Trainer")]
+_DATA_NODES = NODES[: NODES.index("WarmStartModel")]
 
 # So that a table of the longest setting's name and two values fits 80 columns.
 _VALUE_WIDTH = 18

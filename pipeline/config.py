@@ -182,6 +182,24 @@ class PipelineConfig(Settings):
             raise ValueError(
                 "`evaluation.min_improvement` is over `model.preset`, and there is none: drop one or add the other"
             )
+        if self.evaluation.min_improvement is not None and self.model.warm_start:
+            raise ValueError(
+                "`evaluation.min_improvement` is over `model.preset`, with which a warm start does not begin: drop one "
+                "of the two; `evaluation.max_regression` is over the latest blessed model"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_with_its_tokenizer(self) -> Self:
+        if self.training.distillation is None:
+            return self
+        teacher = self.training.distillation.teacher
+        by_name = "/" not in teacher and not Path(teacher).is_dir()
+        if by_name and (self.tokenizer.vocabulary_size or self.tokenizer.kind == "byte"):
+            raise ValueError(
+                f"`training.distillation.teacher: {teacher}` has GPT-2's vocabulary: use it by `tokenizer.preset` "
+                "instead of training one by `tokenizer.vocabulary_size` or `kind: byte`"
+            )
         return self
 
     @property

@@ -61,6 +61,7 @@ class Placement:
         data_fingerprint: Hash of the input text; a changed one re-runs the DAG.
         tokenizer_fingerprint: Hash of the vocabulary files in use.
         preset_fingerprint: Hash of the files of `model.preset`.
+        training_fingerprint: Hash of the files that `training` names.
         task_fingerprint: Hash of the files of `evaluation.tasks`.
         checkpoint_directory: Where an interrupted training leaves its state; None: nowhere.
         project: Folder of this project there.
@@ -75,6 +76,7 @@ class Placement:
     data_fingerprint: str
     tokenizer_fingerprint: str
     preset_fingerprint: str
+    training_fingerprint: str
     task_fingerprint: str
     checkpoint_directory: str | None = None
     project: Path = ROOT
@@ -228,10 +230,13 @@ def _token_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> _
 
 def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, tokens: _Tokens) -> list[BaseNode]:
     """From tokens to a release."""
+    # Only if asked for: the input changes with every blessing, and the Trainer works again whenever it does.
+    start = [_warm_start()] if config.model.warm_start else []
     trainer = Trainer(
         run_fn="modules.training.run_fn",
         examples=tokens.transform.outputs["transformed_examples"],
         transform_graph=tokens.transform.outputs["transform_graph"],
+        base_model=start[0].outputs["model"] if start else None,
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
         eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
         custom_config={
@@ -239,13 +244,29 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, toke
             "training": config.training.model_dump(),
             "data_kind": config.data.kind,
             "preset_fingerprint": placement.preset_fingerprint,
+            "training_fingerprint": placement.training_fingerprint,
             "checkpoint_directory": placement.checkpoint_directory,
         },
     )
     trainer.add_upstream_node(tokens.gate)
     fingerprint_code(trainer, modules=["modules.training"])
     *evaluating, evaluator = _evaluating_nodes(config, placement, data, trainer)
-    return [trainer, *evaluating, evaluator, *_releasing_nodes(config, placement, data, tokens, trainer, evaluator)]
+    return [
+        *start,
+        trainer,
+        *evaluating,
+        evaluator,
+        *_releasing_nodes(config, placement, data, tokens, trainer, evaluator),
+    ]
+
+
+def _warm_start() -> Resolver:
+    """What the training starts from: the latest blessed model, of which this run's, yet to be, is none."""
+    return Resolver(
+        strategy_class=LatestBlessedModelStrategy,
+        model=Channel(type=Model),
+        model_blessing=Channel(type=ModelBlessing),
+    ).with_id("WarmStartModel")
 
 
 def _evaluating_nodes(

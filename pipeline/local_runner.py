@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ NODES = (
     "LatestBlessedTokens",
     "TokenValidator",
     "TokenGate",
+    "WarmStartModel",  # with `model.warm_start` alone
     "Trainer",
     "LatestBlessedModel",
     "TaskEvaluator",
@@ -105,6 +107,7 @@ def run(request: RunRequest) -> None:
         checkpoint_directory=str((config.workspace / config.name / "checkpoints").absolute()),
         data_fingerprint=text_sources.fingerprint(config.data.to_source()),
         preset_fingerprint=config.model.fingerprint(),
+        training_fingerprint=config.training.fingerprint(),
         task_fingerprint=task_evaluation.fingerprint(config.evaluation.tasks),
         push_directory_id=release.directory_id(config.push_directory),
         tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.settings()),
@@ -121,7 +124,9 @@ def run(request: RunRequest) -> None:
     logging.getLogger("absl").addHandler(NodeEvents())
     options = None
     if request.from_node:
-        base = pipeline_pb2.SnapshotSettings.BasePipelineRunStrategy(base_run_id=base_run(config, request.from_node))
+        base = pipeline_pb2.SnapshotSettings.BasePipelineRunStrategy(
+            base_run_id=base_run(config, request.from_node, nodes)
+        )
         options = pipeline_pb2.RunOptions(
             partial_run=pipeline_pb2.PartialRun(
                 from_nodes=[request.from_node],
@@ -159,15 +164,24 @@ def record_start(proto: "pipeline_pb2.Pipeline", connection_config: Any, record:
         context_lib.prepare_contexts(handle, contexts)
 
 
-def base_run(config: PipelineConfig, from_node: str) -> str:
+def base_run(config: PipelineConfig, from_node: str, nodes: Sequence[str]) -> str:
     """The id of the newest run that finished every node before `from_node`.
 
+    Args:
+        config: Names pipeline and workspace.
+        from_node: One of NODES.
+        nodes: Those of this configuration's pipeline.
+
     Raises:
-        InputError: If there is none.
+        InputError: If there is none, or the pipeline has no such node.
     """
     from pipeline.metadata import MetadataReader
 
-    needed = set(NODES[: NODES.index(from_node)])
+    if from_node not in nodes:
+        raise InputError(
+            f"--from-node must be one of this configuration's {', '.join(nodes)}. Received: {from_node!r}."
+        )
+    needed = set(NODES[: NODES.index(from_node)]) & set(nodes)
     for found in MetadataReader(config.metadata_path).runs(config.name):
         finished = {execution.node for execution in found.executions if execution.state in ("complete", "cached")}
         if needed <= finished:

@@ -43,6 +43,7 @@ def compile_pipeline(config: PipelineConfig, output: Path, *, image: str, pipeli
         data_directory=f"{root}/tfds",
         data_fingerprint=text_sources.fingerprint(config.data.to_source()),
         preset_fingerprint=config.model.fingerprint(),
+        training_fingerprint=config.training.fingerprint(),
         task_fingerprint=task_evaluation.fingerprint(config.evaluation.tasks),
         push_directory_id="",
         tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.settings()),

@@ -29,7 +29,7 @@ evaluation: {max_perplexity: 300, max_regression: 0.25}
 
 
 # A resolver only looks things up, in every run.
-RESOLVERS = {"LatestBlessedData", "LatestBlessedTokens", "LatestBlessedModel"}
+RESOLVERS = {"LatestBlessedData", "LatestBlessedTokens", "WarmStartModel", "LatestBlessedModel"}
 
 
 @dataclasses.dataclass

@@ -79,6 +79,7 @@ def run_once(folder: Path) -> None:
         data_fingerprint="",
         tokenizer_fingerprint="",
         preset_fingerprint="",
+        training_fingerprint="",
         task_fingerprint="",
         metadata_connection_config=metadata.sqlite_metadata_connection_config(str(config.metadata_path)),
     )

@@ -25,7 +25,7 @@ def test_what_the_nodes_wrote_comes_together(tmp_path: Path) -> None:
     )
     assert report.data.dropped == {"exact duplicate": 7}  # none was too short
     assert (report.data.input_fingerprint, report.data.secrets) == ("1f1f", {"email_address": 2})
-    assert (report.model.preset, report.model.num_layers, report.model.context_length) == (None, 4, 32)
+    assert (report.model.start, report.model.num_layers, report.model.context_length) == ("a random start", 4, 32)
     assert [(file.name, file.size_bytes, file.perplexity, file.released) for file in report.files] == [
         ("SavedModel", 7_000_000, 120.0, True),
         ("TFLite float16", 2_900_000, 120.0, True),

@@ -96,6 +96,13 @@ def test_a_hugging_face_folder_brings_its_tokenizer(huggingface: Path, missing: 
         tokenizer_files.check_fits(tokenizer, "gpt2_base_en")
 
 
+def test_a_preset_brings_its_vocabulary_or_none(huggingface: Path, tmp_path: Path) -> None:
+    assert tokenizer_files.preset_vocabulary(str(huggingface)) == tiny_vocabulary()
+    # Of a model that this project trained it lies beside the preset, among the SavedModel's assets.
+    assert tokenizer_files.preset_vocabulary(saved_release().preset) == tiny_vocabulary()
+    assert tokenizer_files.preset_vocabulary(preset(tmp_path / "weights", 259)) is None
+
+
 def test_a_hugging_face_model_is_checked_before_anything_runs(huggingface: Path) -> None:
     write_folder(huggingface, vocab_size=259, activation_function="relu", tensors={})
     with pytest.raises(InputError, match="only the plain GPT-2 can be trained here"):

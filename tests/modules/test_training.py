@@ -15,8 +15,10 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
 from modules import gpt2
 from modules.errors import InputError
-from modules.training import read_pairs, run_fn, store_windows
+from modules.training import run_fn, starting_model
+from modules.training_data import read_pairs, store_windows
 from modules.training_settings import TrainingSettings
+from modules.vocabulary import Vocabulary
 from tests.modules.test_preprocessing import transform_rows
 from tests.modules.tiny_preferences import documents
 from tests.modules.tiny_training import MODEL, SETTINGS, changed, counting_windows
@@ -74,6 +76,7 @@ def run_trainer(
     data_kind: str,
     model: gpt2.ModelSettings,
     settings: TrainingSettings,
+    base_model: str | None = None,
 ) -> FnArgs:
     """Runs `run_fn` on rows as the Trainer does; train and eval are the same."""
     file = transformed_examples(folder / "graph", rows, data_kind)
@@ -84,6 +87,7 @@ def run_trainer(
     fn_args = FnArgs(
         train_files=[file], eval_files=[file], transform_graph_path=str(folder / "graph"), data_accessor=accessor,
         serving_model_dir=str(folder / "model" / "Format-Serving"), model_run_dir=str(folder / "run"),
+        base_model=base_model,
         custom_config={
             "data_kind": data_kind, "model": model.model_dump(), "training": settings.model_dump(),
             "checkpoint_directory": str(folder / "checkpoints"),
@@ -206,3 +210,66 @@ def test_with_lora_the_adapters_are_kept_beside_the_merged_model(tmp_path: Path)
     assert query.kernel.dtype == "float32"
     assert not query.lora_enabled
     assert "generate" in tf.saved_model.load(fn_args.serving_model_dir).signatures
+
+
+def saved_perplexity(fn_args: FnArgs, rows: list[dict[str, list[bytes]]]) -> float:
+    """What the SavedModel measures."""
+    evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
+    outputs = evaluate(examples=tf.constant([serialized(row) for row in rows]))
+    return float(np.exp(outputs["nll_sum"].numpy().sum() / outputs["num_tokens"].numpy().sum()))
+
+
+def test_a_warm_start_begins_with_the_trained_model(tmp_path: Path) -> None:
+    rows = [{"text": [b"the cat sat on the mat. " * 3]}] * 40
+    trained = run_trainer(tmp_path / "first", rows, "text", MODEL, changed(SETTINGS, steps=20))
+    # With a rate of (almost) zero the model stays, and the adapters begin as no change.
+    settings = changed(SETTINGS, steps=1, learning_rate=1e-30, lora={"rank": 2})
+    warm = MODEL.model_copy(update={"warm_start": True, "dropout": 0.1})
+    run_trainer(tmp_path / "second", rows, "text", warm, settings, base_model=trained.serving_model_dir)
+
+    first, second = (
+        keras_hub.models.GPT2Backbone.from_preset(str(tmp_path / name / "model" / "preset"))
+        for name in ("first", "second")
+    )
+    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    before, after = (
+        json.loads((tmp_path / name / "run" / "training.json").read_text()) for name in ("first", "second")
+    )
+    assert (before["warm_start"], after["warm_start"]) == (False, True)
+    assert after["perplexity_before"] == pytest.approx(saved_perplexity(trained, rows), rel=1e-5)
+    assert after["samples"][0]["before"] == before["samples"][0]["after"]
+    # The windows of validation are few, and in the same order: the first look after the start sees the last one's loss.
+    assert after["validation"][0]["loss"] == pytest.approx(before["validation"][-1]["loss"], rel=1e-5)
+
+
+def test_with_nothing_blessed_a_warm_start_is_a_start_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
+    keras.utils.set_random_seed(0)
+    plain = starting_model(None, MODEL, Vocabulary.from_merges([]), dtype="float32")
+    keras.utils.set_random_seed(0)
+    settings = MODEL.model_copy(update={"warm_start": True})
+    with caplog.at_level("INFO", logger="absl"):
+        warm = starting_model(None, settings, Vocabulary.from_merges([]), dtype="float32")
+    for one, other in zip(plain.get_weights(), warm.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert "No model is blessed yet to start from" in caplog.text
+
+
+def test_run_fn_teaches_what_the_teacher_says_and_not_the_text(tmp_path: Path) -> None:
+    backbone = gpt2.build_backbone(MODEL, vocabulary_size=257, dtype="float32")
+    y = ord("y") - ord("!")
+    # A teacher whose every prediction is "y": the hidden state is the norm's beta, and only y's embedding meets it.
+    direction = np.eye(MODEL.hidden_dim)[0]
+    backbone.layer_norm.gamma.assign(0 * direction)
+    backbone.layer_norm.beta.assign(20 * direction)
+    backbone.token_embedding.embeddings.assign(np.outer(np.eye(257)[y], direction))
+    backbone.save_to_preset(str(tmp_path / "teacher"))
+
+    rows = [{"text": [b"the cat sat on the mat. " * 3]}] * 40
+    distillation = {"teacher": str(tmp_path / "teacher"), "mix": 1}
+    run_trainer(tmp_path, rows, "text", MODEL, changed(SETTINGS, steps=60, distillation=distillation))
+    record = json.loads((tmp_path / "run" / "training.json").read_text())
+    for sample in record["samples"]:
+        assert set(sample["after"]) == {"y"} != set(sample["before"])
+    # The loss that is told is the text's, which the teacher knows nothing of.
+    assert record["validation"][-1]["loss"] > record["loss"][0]["loss"]

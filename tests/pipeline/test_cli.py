@@ -106,6 +106,7 @@ def test_help_names_the_commands() -> None:
         ('{"text": "a"}', ["data.kind=instruction"], "line 1: a row of instructions has `instruction`"),
         ('{"prompt": "a", "chosen": "b", "rejected": "c"}', ["data.kind=preference"], "add `training.dpo`"),
         ('{"text": "a"}', ["tokenizer={preset: gpt2_base_en}", "model={preset: presets/tiny}"], "`model.preset` names"),
+        ('{"text": "a"}', ["training.distillation.teacher=./large"], "`training.distillation.teacher` names no folder"),
         ('{"text": "a"}', ["tokenizer={kind: byte}", "model={preset: gpt2_base_en}"], "brings a vocabulary"),
     ],
 )  # fmt: skip

@@ -60,6 +60,12 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
         ("model.preset=gpt2_base_en", "a preset brings its own sizes"),
         ("model.size=small", r"`size: small` says it all: drop `size` or \['num_layers'"),
         ("training.epochs=2", "give exactly one of `steps` and `epochs`"),
+        (
+            "training.distillation.teacher=gpt2_large_en",
+            "teacher: gpt2_large_en` has GPT-2's vocabulary: use it by `tok",
+        ),
+        ("training.distillation={teacher: t, mix: 2}", "training.distillation.mix: .*less than or equal to 1"),
+        ("training.distillation={mix: 1}", "training.distillation.teacher: missing; add this key"),
         ("tokenizer.preset=gpt2_base_en", "choose one: `vocabulary_size: N`"),
         ("tokenizer.vocabulary_size=10", "tokenizer.vocabulary_size: .*greater than or equal to 258.*Received: 10"),
         ("evaluation.max_perplexity=.nan", "evaluation.max_perplexity"),
@@ -93,6 +99,13 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
 def test_a_wrong_setting_is_named_with_its_cure(tmp_path, override, message):
     with pytest.raises(InputError, match=message):
         load_config(write(tmp_path, MINIMAL), [override])
+
+
+def test_a_warm_start_does_not_improve_on_the_preset(tmp_path):
+    preset = ["model={preset: gpt2_base_en}", "tokenizer={preset: gpt2_base_en}", "evaluation.min_improvement=0.1"]
+    assert load_config(write(tmp_path, MINIMAL), preset).evaluation.min_improvement == 0.1
+    with pytest.raises(InputError, match="with which a warm start does not begin: drop one of the two"):
+        load_config(write(tmp_path, MINIMAL), [*preset, "model.warm_start=true"])
 
 
 def test_all_problems_are_told_at_once(tmp_path):
