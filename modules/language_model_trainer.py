@@ -59,16 +59,17 @@ class LanguageModelTrainer(keras.Model):
         size = tf.cast(tf.size(rows), tf.float32)
         gradients, sums = self._accumulate(data, 1 / size)
         gradients, sums = _sum_over_replicas(gradients), _sum_over_replicas(sums)
-        gradients = [gradient * (size / sums.weight) for gradient in gradients]
+        to_mean = size / sums.weight
 
         scale = self.optimizer.scale_loss(tf.constant(1.0))
-        norm = tf.linalg.global_norm(gradients) / scale
+        norm = tf.linalg.global_norm(gradients) * to_mean / scale
         clip = self._gradient_clip_norm / tf.maximum(norm, self._gradient_clip_norm)
         learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
-        # The optimizer adds up the replicas' gradients, and these are the sums already.
-        share = clip / tf.distribute.get_strategy().num_replicas_in_sync
+        # One factor, for one pass over memory as large as the model. The optimizer adds up the replicas' gradients, and
+        # these are the sums already.
+        factor = to_mean * clip / tf.distribute.get_strategy().num_replicas_in_sync
         variables = self.language_model.trainable_variables
-        self.optimizer.apply_gradients(zip([gradient * share for gradient in gradients], variables, strict=True))
+        self.optimizer.apply_gradients(zip([gradient * factor for gradient in gradients], variables, strict=True))
         self.step.assign_add(1)
         return {
             "step": tf.convert_to_tensor(self.step),

@@ -30,6 +30,8 @@ GROUPS = {
     "IteratorGetNextOp::DoCompute": "input pipeline, waited for",
     "CpuExecutable::ExecuteAsyncOnStream": "cross-entropy over the vocabulary",
     "fused_adam_w": "optimizer",
+    "StatefulPartitionedCall/global_norm": "gradient norm and clipping",
+    "StatefulPartitionedCall/mul": "gradient norm and clipping",
     "token_embedding": "embedding, and its product that gives the logits",
     "layer_norm": "layer norms, residuals and the rest",
     "self_attention": "attention",
