@@ -8,7 +8,7 @@ import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx_bsl.public import tfxio
 
-from modules import batches, gpt2, lora, loss_curve, serving, training_record
+from modules import batches, devices, gpt2, lora, loss_curve, serving, training_record
 from modules.errors import InputError
 from modules.objectives import LanguageModelling
 from modules.stored_rows import store_rows
@@ -24,6 +24,8 @@ ADAPTERS_FILE = "adapters.safetensors"
 def run_fn(fn_args: FnArgs) -> None:
     """TFX's entry: trains on the transformed examples, writes the SavedModel, the preset, `training.json` and a plot.
 
+    Of several workers, each of which runs this, the chief alone writes, and the others wait until it has.
+
     With LoRA the adapters are written by themselves too, and the other files hold the model with them merged.
 
     Args:
@@ -34,6 +36,7 @@ def run_fn(fn_args: FnArgs) -> None:
     model_settings = gpt2.ModelSettings(**fn_args.custom_config["model"])
     settings = TrainingSettings(**fn_args.custom_config["training"])
     data_kind = fn_args.custom_config["data_kind"]
+    strategy = devices.build_strategy(settings)  # first, see there
     keras.utils.set_random_seed(settings.seed)
 
     table_path = find_table(fn_args.transform_graph_path)
@@ -53,13 +56,15 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     data = store_windows(train, validation, settings)
 
-    backbone = gpt2.build_backbone(model_settings, vocabulary_size=vocabulary.size, dtype=settings.precision)
+    with strategy.scope():
+        backbone = gpt2.build_backbone(model_settings, vocabulary_size=vocabulary.size, dtype=settings.precision)
     start = training_record.measure_start(
         backbone, table_path, eval_documents, **serving_settings, with_perplexity=model_settings.preset is not None
     )
-    if settings.lora:
-        lora.apply(backbone, settings.lora)
-    model = gpt2.language_model(backbone, isolate_documents=settings.isolate_documents)
+    with strategy.scope():
+        if settings.lora:
+            lora.apply(backbone, settings.lora)
+        model = gpt2.language_model(backbone, isolate_documents=settings.isolate_documents)
     checkpoint = checkpoint_file(
         fn_args.custom_config.get("checkpoint_directory"),
         model,
@@ -69,6 +74,9 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     objective = LanguageModelling(label_smoothing=settings.label_smoothing)
     curve = fit(model, objective, data, settings, log_dir=fn_args.model_run_dir, checkpoint=checkpoint)
+    if not devices.is_chief(strategy):
+        devices.gather_from_workers(strategy, 0)  # TFX looks for the model when this returns
+        return
 
     saved_model_dir = fn_args.serving_model_dir
     model_dir = os.path.dirname(saved_model_dir)
@@ -85,6 +93,7 @@ def run_fn(fn_args: FnArgs) -> None:
     loss_curve.draw_curve(curve, os.path.join(fn_args.model_run_dir, loss_curve.PICTURE_FILE))
     if checkpoint is not None:
         checkpoint.remove()
+    devices.gather_from_workers(strategy, 0)  # the others have waited
 
 
 def read_documents(fn_args: FnArgs, files: list[str], data_kind: str) -> tf.data.Dataset:

@@ -196,8 +196,8 @@ class ModelState:
 class Checkpoints(keras.callbacks.Callback):
     """Saves the whole training from time to time, and when it is asked to end.
 
-    Should be the last callback, so that the others have seen the step that is saved. Of several workers the chief saves,
-    all restore what it saved, and when one is asked to end, all end after the same step.
+    Should be the last callback, so that the others have seen the step that is saved. Of several workers the chief
+    saves, all restore what it saved, and when one is asked to end, all end after the same step.
     """
 
     def __init__(

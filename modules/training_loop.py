@@ -75,9 +75,7 @@ def fit(
     chief = is_chief(strategy)
     tokens_a_step = settings.batch_size * data.tokens_a_row
     curve = LossCurve(steps=steps, tokens_a_step=tokens_a_step, log_dir=log_dir if chief else None)
-    read = functools.partial(
-        batches_in_order, data.validation, batch_size=settings.batch_size, to_batch=data.to_batch
-    )
+    read = functools.partial(batches_in_order, data.validation, batch_size=settings.batch_size, to_batch=data.to_batch)
     validation = Validation(
         feed(strategy, lambda share: read(share=share)),
         curve,
