@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from modules.devices import averageable
 from modules.objectives import Batch, Objective, Sums
 
 
@@ -65,13 +66,12 @@ class LanguageModelTrainer(keras.Model):
         norm = tf.linalg.global_norm(gradients) * to_mean / scale
         clip = self._gradient_clip_norm / tf.maximum(norm, self._gradient_clip_norm)
         learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
-        # One factor, for one pass over memory as large as the model. The optimizer adds up the replicas' gradients, and
-        # these are the sums already.
-        factor = to_mean * clip / tf.distribute.get_strategy().num_replicas_in_sync
+        # One factor, for one pass over memory as large as the model.
+        factor = to_mean * clip
         variables = self.language_model.trainable_variables
         self.optimizer.apply_gradients(zip([gradient * factor for gradient in gradients], variables, strict=True))
         self.step.assign_add(1)
-        return {
+        logs = {
             "step": tf.convert_to_tensor(self.step),
             "loss": sums.loss / sums.weight,
             **{name: total / sums.weight for name, total in sums.metrics.items()},
@@ -79,13 +79,17 @@ class LanguageModelTrainer(keras.Model):
             "learning_rate": learning_rate,
             "loss_scale": scale,
         }
+        return averageable(logs)
 
     def test_step(self, data: Batch) -> dict[str, tf.Tensor]:
         """Adds a batch to the means."""
         sums = self._objective(functools.partial(self.language_model, training=False), data)
         for mean, total in zip(self._means, (sums.loss, *sums.metrics.values()), strict=True):
             mean.update_state(tf.math.divide_no_nan(total, sums.weight), sample_weight=sums.weight)
-        return {mean.name: mean.result() for mean in self._means}
+        return averageable({mean.name: mean.result() for mean in self._means})
+
+    def _maybe_symbolic_build(self, iterator: object = None, data_batch: object = None) -> None:
+        """Nothing: it is built. Under a strategy Keras would average a batch over the replicas for it, masks too."""
 
     def _accumulate(self, batch: Batch, factor: tf.Tensor) -> tuple[list[tf.Tensor], Sums]:
         """Sums over the micro-batches: gradients of `factor` times the loss, times the loss scale, and the sums."""
@@ -124,7 +128,7 @@ class LanguageModelTrainer(keras.Model):
 
 def _cut(column: tf.Tensor, parts: int) -> tf.Tensor:
     """`[rows, …]` to `[parts, rows / parts, …]`."""
-    return tf.reshape(column, [parts, column.shape[0] // parts, *column.shape[1:]])
+    return tf.reshape(column, [parts, -1, *column.shape[1:]])
 
 
 def _sum_over_replicas(values: Any) -> Any:

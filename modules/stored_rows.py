@@ -5,7 +5,7 @@ import functools
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +26,21 @@ class StoredRows:
     columns: Mapping[str, np.ndarray]
     count: int
     digest: str
+
+
+class Share(NamedTuple):
+    """Which rows of each batch are read: the batch is cut into `parts`, of which those numbered `mine` come in turn.
+
+    With `parts = 2`, the batches `2 0 3 1` and `1 2` being:
+
+    ```
+    mine = 0, 1     2 0,  3 1,  1,  2
+    mine = 1        3 1,  2
+    ```
+    """
+
+    parts: int = 1
+    mine: range = range(1)
 
 
 def store_rows(rows: tf.data.Dataset) -> StoredRows:
@@ -59,6 +74,7 @@ def shuffled_batches(
     first: int,
     end: int,
     to_batch: Callable[[dict[str, tf.Tensor]], Any],
+    share: Share = Share(),  # noqa: B008  (a constant)
 ) -> tf.data.Dataset:
     """The batches number `first` to `end - 1` of an endless shuffled sequence, which depends on the seed alone.
 
@@ -73,28 +89,33 @@ def shuffled_batches(
 
     Args:
         rows: What is shuffled.
-        batch_size: Rows a batch.
+        batch_size: Rows a batch; divisible by `share.parts`.
         seed: Of the order.
         first: Number of the first batch that is given.
         end: Number of the first batch that is not given any more.
         to_batch: Makes of `{name: [batch, …]}` what the model takes.
+        share: What is read of each batch.
     """
 
     def choose(number: int) -> np.ndarray:
         return batch_rows(number, rows=rows.count, batch_size=batch_size, seed=seed)
 
-    return _read(rows, tf.data.Dataset.range(first, end), choose, batch_size, to_batch)
+    return _read(rows, range(first, end), choose, batch_size // share.parts, to_batch, share)
 
 
 def batches_in_order(
-    rows: StoredRows, *, batch_size: int, to_batch: Callable[[dict[str, tf.Tensor]], Any]
+    rows: StoredRows,
+    *,
+    batch_size: int,
+    to_batch: Callable[[dict[str, tf.Tensor]], Any],
+    share: Share = Share(),  # noqa: B008  (a constant)
 ) -> tf.data.Dataset:
-    """All rows as they come; the last batch may be smaller."""
+    """All rows as they come; the last batch may be smaller, and a part of it empty."""
 
     def choose(number: int) -> np.ndarray:
         return np.arange(number * batch_size, min((number + 1) * batch_size, rows.count))
 
-    return _read(rows, tf.data.Dataset.range(-(-rows.count // batch_size)), choose, None, to_batch)
+    return _read(rows, range(-(-rows.count // batch_size)), choose, None, to_batch, share)
 
 
 def batch_rows(number: int, *, rows: int, batch_size: int, seed: int) -> np.ndarray:
@@ -111,27 +132,30 @@ def _order(seed: int, epoch: int, rows: int) -> np.ndarray:
 
 def _read(
     rows: StoredRows,
-    numbers: tf.data.Dataset,
+    numbers: range,
     choose: Callable[[int], np.ndarray],
-    batch_size: int | None,
+    rows_a_part: int | None,
     to_batch: Callable[[dict[str, tf.Tensor]], Any],
+    share: Share,
 ) -> tf.data.Dataset:
     names = sorted(rows.columns)
 
-    def read(number: np.int64) -> list[np.ndarray]:
-        chosen = choose(int(number))
+    def read(place: np.int64) -> list[np.ndarray]:
+        number, part = divmod(int(place), len(share.mine))
+        chosen = np.array_split(choose(number), share.parts)[share.mine[part]]
         return [rows.columns[name][chosen] for name in names]
 
-    def gather(number: tf.Tensor) -> Any:
-        values = tf.numpy_function(read, [number], [rows.columns[name].dtype for name in names])
+    def gather(place: tf.Tensor) -> Any:
+        values = tf.numpy_function(read, [place], [rows.columns[name].dtype for name in names])
         for name, value in zip(names, values, strict=True):
-            value.set_shape((batch_size, *rows.columns[name].shape[1:]))
+            value.set_shape((rows_a_part, *rows.columns[name].shape[1:]))
         return to_batch(dict(zip(names, values, strict=True)))
 
     # Autotuning has nothing to tune here, and its thread can hold up the end of an iterator for 40 s.
     options = tf.data.Options()
     options.autotune.enabled = False
-    return numbers.map(gather).prefetch(2).with_options(options)
+    places = tf.data.Dataset.range(numbers.start * len(share.mine), numbers.stop * len(share.mine))
+    return places.map(gather).prefetch(2).with_options(options)
 
 
 def _mapped(file: Any, spec: tf.TensorSpec, count: int) -> np.ndarray:

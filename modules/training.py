@@ -7,11 +7,12 @@ import keras_hub
 from absl import logging
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from modules import gpt2, lora, loss_curve, serving, training_record
+from modules import devices, gpt2, lora, loss_curve, serving, training_record
 from modules.distillation import Distillation, load_teacher
 from modules.dpo import DirectPreferenceOptimization
+from modules.loss_curve import LossCurve
 from modules.objectives import LanguageModelling, Objective
-from modules.training_data import read_documents, read_pairs, read_windows, with_reference
+from modules.training_data import read_rows, read_splits, with_reference
 from modules.training_loop import checkpoint_file, fit
 from modules.training_settings import TrainingSettings
 from modules.vocabulary import Vocabulary, find_table
@@ -24,6 +25,7 @@ def run_fn(fn_args: FnArgs) -> None:
     """TFX's entry: trains on the transformed examples, writes the SavedModel, the preset, `training.json` and a plot.
 
     With LoRA the adapters are written by themselves too, and the other files hold the model with them merged.
+    Of several workers, each of which runs this, the chief alone writes, and the others wait until it has.
 
     Args:
         fn_args: `custom_config` holds `model` (ModelSettings), `training` (TrainingSettings) and `data_kind`, one of
@@ -32,28 +34,26 @@ def run_fn(fn_args: FnArgs) -> None:
             start begins with, if there is one.
     """
     model_settings = gpt2.ModelSettings(**fn_args.custom_config["model"])
+    context_length = model_settings.context_length
     settings = TrainingSettings(**fn_args.custom_config["training"])
-    data_kind = fn_args.custom_config["data_kind"]
+    strategy = devices.build_strategy(settings)  # first, see there
     table_path = find_table(fn_args.transform_graph_path)
     vocabulary = Vocabulary.from_table(table_path)
-    objective = build_objective(settings, vocabulary, context_length=model_settings.context_length)
+    with strategy.scope():
+        objective = build_objective(settings, vocabulary, context_length=context_length)
     # After the teacher, whose making draws numbers: the student's start does not depend on it.
     keras.utils.set_random_seed(settings.seed)
-
-    serving_settings = {"data_kind": data_kind, "context_length": model_settings.context_length}
-    train_documents, eval_documents = (
-        read_documents(fn_args, files, data_kind) for files in (fn_args.train_files, fn_args.eval_files)
-    )
-    read_rows = read_pairs if settings.dpo else read_windows
+    serving_settings = {"data_kind": fn_args.custom_config["data_kind"], "context_length": context_length}
+    train_documents, eval_documents = read_splits(fn_args)
     data = read_rows(
         train_documents,
         eval_documents,
         settings,
-        context_length=model_settings.context_length,
+        context_length=context_length,
         end_of_text_id=vocabulary.end_of_text_id,
     )
-
-    backbone = starting_model(fn_args.base_model, model_settings, vocabulary, dtype=settings.precision)
+    with strategy.scope():
+        backbone = starting_model(fn_args.base_model, model_settings, vocabulary, dtype=settings.precision)
     start = training_record.measure_start(
         backbone,
         table_path,
@@ -61,9 +61,10 @@ def run_fn(fn_args: FnArgs) -> None:
         **serving_settings,
         with_perplexity=fn_args.base_model is not None or model_settings.preset is not None,
     )
-    if settings.lora:
-        lora.apply(backbone, settings.lora)
-    model = gpt2.language_model(backbone, isolate_documents=settings.isolate_documents)
+    with strategy.scope():
+        if settings.lora:
+            lora.apply(backbone, settings.lora)
+        model = gpt2.language_model(backbone, isolate_documents=settings.isolate_documents)
     checkpoint = checkpoint_file(
         fn_args.custom_config.get("checkpoint_directory"),
         model,
@@ -74,20 +75,13 @@ def run_fn(fn_args: FnArgs) -> None:
     if settings.dpo:
         data = with_reference(data, model, settings)
     curve = fit(model, objective, data, settings, log_dir=fn_args.model_run_dir, checkpoint=checkpoint)
-
-    backbone = write_weights(backbone, settings, os.path.dirname(fn_args.serving_model_dir))
-    serving.export_saved_model(backbone, table_path, fn_args.serving_model_dir, **serving_settings)
-    record = training_record.finish_record(
-        start,
-        curve,
-        parameters=backbone.count_params(),
-        warm_start=fn_args.base_model is not None,
-        saved_model_dir=fn_args.serving_model_dir,
-    )
-    training_record.write_record(fn_args.model_run_dir, record)
-    loss_curve.draw_curve(curve, os.path.join(fn_args.model_run_dir, loss_curve.PICTURE_FILE))
-    if checkpoint is not None:
-        checkpoint.remove()
+    if devices.is_chief(strategy):
+        backbone = write_weights(backbone, settings, os.path.dirname(fn_args.serving_model_dir))
+        serving.export_saved_model(backbone, table_path, fn_args.serving_model_dir, **serving_settings)
+        write_run(fn_args, start, curve, parameters=backbone.count_params())
+        if checkpoint is not None:
+            checkpoint.remove()
+    devices.wait_for_workers(strategy)  # TFX looks for the model when this returns
 
 
 def build_objective(settings: TrainingSettings, vocabulary: Vocabulary, *, context_length: int) -> Objective:
@@ -146,3 +140,16 @@ def write_weights(
         backbone = lora.merge(backbone)
     backbone.save_to_preset(os.path.join(model_dir, "preset"))
     return backbone
+
+
+def write_run(fn_args: FnArgs, start: training_record.Start, curve: LossCurve, *, parameters: int) -> None:
+    """Writes into the ModelRun artifact what was seen of the training: `training.json` and the plot."""
+    record = training_record.finish_record(
+        start,
+        curve,
+        parameters=parameters,
+        warm_start=fn_args.base_model is not None,
+        saved_model_dir=fn_args.serving_model_dir,
+    )
+    training_record.write_record(fn_args.model_run_dir, record)
+    loss_curve.draw_curve(curve, os.path.join(fn_args.model_run_dir, loss_curve.PICTURE_FILE))

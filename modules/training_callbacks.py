@@ -15,6 +15,8 @@ from absl import logging
 
 from modules import progress
 from modules.checkpoints import CheckpointFile, State
+from modules.devices import gather_from_workers, is_chief
+from modules.errors import InputError
 from modules.language_model_trainer import LanguageModelTrainer
 from modules.loss_curve import NLL, LossCurve
 
@@ -26,8 +28,9 @@ class TrainingInterrupted(Exception):
 class TrainingWatch(keras.callbacks.Callback):
     """Reports step, loss, metrics and speed about once a second; stops where loss or gradients are not numbers."""
 
-    def __init__(self, *, tokens_a_step: int, steps: int, metric_names: Sequence[str]):
+    def __init__(self, *, tokens_a_step: int, steps: int, metric_names: Sequence[str], reports: bool = True):
         super().__init__()
+        self._reports = reports
         self._tokens_a_step = tokens_a_step
         self._steps = steps
         self._metric_names = metric_names
@@ -40,6 +43,8 @@ class TrainingWatch(keras.callbacks.Callback):
         assert logs is not None
         step = int(logs["step"])
         check_numbers(logs, steps=self._steps)
+        if not self._reports:
+            return
         last_step, last_time = self._last or (step - 1, self._started)
         now = time.monotonic()
         if now - last_time < 1.0 and step != self._steps:
@@ -86,6 +91,7 @@ class Validation(keras.callbacks.Callback):
         batches: tf.data.Dataset,
         curve: LossCurve,
         *,
+        batches_a_look: int,
         steps: int,
         every: int,
         patience: int | None,
@@ -96,6 +102,7 @@ class Validation(keras.callbacks.Callback):
         Args:
             batches: Of the objective.
             curve: Gets a point for each look.
+            batches_a_look: All of them; distributed ones cannot be counted.
             steps: Of the whole training.
             every: Steps between two looks.
             patience: Looks in a row without a new lowest loss after which the training stops; None: it does not.
@@ -104,6 +111,7 @@ class Validation(keras.callbacks.Callback):
         super().__init__()
         self.stopped = False
         self._batches = batches
+        self._batches_a_look = batches_a_look
         self._curve = curve
         self._steps = steps
         self._every = every
@@ -118,7 +126,7 @@ class Validation(keras.callbacks.Callback):
         step = int(logs["step"])
         if step % self._every and step != self._steps:
             return
-        figures = self.model.evaluate(self._batches, verbose=0, return_dict=True)
+        figures = self.model.evaluate(self._batches, steps=self._batches_a_look, verbose=0, return_dict=True)
         loss = self._curve.add_validation(step, figures).loss
         if loss is not None and (self._best_loss is None or loss < self._best_loss):
             self._best_loss, self._looks_since = loss, 0
@@ -164,9 +172,7 @@ class ModelState:
     """A trainer's variables: weights, seeds of the dropout, optimizer, step. The step is the data's position, too."""
 
     def __init__(self, model: LanguageModelTrainer):
-        """Takes a compiled model; builds its optimizer."""
-        if not model.optimizer.built:
-            model.optimizer.build(model.language_model.trainable_variables)
+        """Takes a compiled model whose optimizer is built."""
         variables = [*model.language_model.variables, *model.optimizer.variables, model.step]
         # Paths alone are not unique where layers share a name.
         self._variables = {f"{number} {variable.path}": variable for number, variable in enumerate(variables)}
@@ -191,29 +197,54 @@ class ModelState:
 class Checkpoints(keras.callbacks.Callback):
     """Saves the whole training from time to time, and when it is asked to end.
 
-    Should be the last callback, so that the others have seen the step that is saved.
+    Should be the last callback, so that the others have seen the step that is saved. Of several workers the chief
+    saves, all restore what it saved, and when one is asked to end, all end after the same step.
     """
 
-    def __init__(self, file: CheckpointFile, parts: Mapping[str, Resumable], *, seconds: float):
+    def __init__(
+        self,
+        file: CheckpointFile,
+        parts: Mapping[str, Resumable],
+        *,
+        seconds: float,
+        strategy: tf.distribute.Strategy,
+    ):
         """Saves nothing yet.
 
         Args:
             file: Where to.
             parts: What, each under a name of its own without a slash; first the one that can refuse to be restored.
             seconds: At least so long between two checkpoints.
+            strategy: By which the workers agree.
         """
         super().__init__()
         self._file = file
         self._parts = parts
         self._seconds = seconds
+        self._strategy = strategy
+        self._saves = is_chief(strategy)
         self._last = time.monotonic()
-        self._signal: int | None = None
+        self._signal: int | None = None  # this worker got it
+        self._agreed_signal: int | None = None  # all workers know that one of them got it
 
-    def restore(self) -> bool:
-        """Goes on from the file, if there is one that fits; returns whether."""
+    def restore(self) -> None:
+        """Goes on from the file, if there is one that fits.
+
+        Raises:
+            InputError: If several workers did not find the same.
+        """
+        self._restore_parts()
+        steps = gather_from_workers(self._strategy, int(self.model.step.numpy()))
+        if len(set(steps)) > 1:
+            raise InputError(
+                f"the workers must all go on from the same checkpoint, {self._file.path}. Received: the steps {steps}. "
+                "Name a folder that all of them share."
+            )
+
+    def _restore_parts(self) -> None:
         saved = self._file.read()
         if saved is None:
-            return False
+            return
         arrays: dict[str, dict[str, np.ndarray]] = {name: {} for name in self._parts}
         for key, array in saved.arrays.items():
             name, _, rest = key.partition("/")
@@ -223,15 +254,25 @@ class Checkpoints(keras.callbacks.Callback):
                 part.restore(State(arrays=arrays[name], facts=saved.facts[name]))
         except ValueError as error:
             logging.warning("The checkpoint %s does not fit (%s): training begins anew.", self._file.path, error)
-            return False
-        return True
 
-    def save(self) -> None:
-        """Saves all parts; a disk that is full is no reason to lose the training itself.
+    def finish(self) -> None:
+        """Saves the end of the training.
 
         Raises:
             TrainingInterrupted: If the training was asked to end.
         """
+        self._agree()
+        self._save()
+
+    def _save(self) -> None:
+        """Saves all parts; a disk that is full is no reason to lose the training itself."""
+        if self._saves:
+            self._write()
+        if self._agreed_signal is not None:
+            name, step = signal.Signals(self._agreed_signal).name, int(self.model.step.numpy())
+            raise TrainingInterrupted(f"{name} ended the training after step {step}; the same command goes on with it.")
+
+    def _write(self) -> None:
         states = {name: part.state() for name, part in self._parts.items()}
         arrays = {f"{name}/{key}": array for name, state in states.items() for key, array in state.arrays.items()}
         try:
@@ -239,14 +280,15 @@ class Checkpoints(keras.callbacks.Callback):
         except OSError as error:
             logging.warning("No checkpoint could be written (%s); the last one stays.", error)
         self._last = time.monotonic()
-        if self._signal is not None:
-            name, step = signal.Signals(self._signal).name, int(self.model.step)
-            raise TrainingInterrupted(f"{name} ended the training after step {step}; the same command goes on with it.")
+
+    def _agree(self) -> None:
+        self._agreed_signal = max(gather_from_workers(self._strategy, self._signal or 0)) or None
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         assert logs is not None
-        if self._signal is not None or time.monotonic() - self._last >= self._seconds:
-            self.save()
+        self._agree()
+        if self._agreed_signal is not None or time.monotonic() - self._last >= self._seconds:
+            self._save()
 
     @contextlib.contextmanager
     def ending_on_signals(self) -> Iterator[None]:

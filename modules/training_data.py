@@ -18,15 +18,43 @@ from modules.training_settings import TrainingSettings
 DOCUMENTS_A_READ = 64
 
 
-def read_documents(fn_args: FnArgs, files: list[str], data_kind: str) -> tf.data.Dataset:
-    """One split of the transformed examples, as `batches.packed_windows` or `preference_pairs.store_pairs` take it."""
+def read_splits(fn_args: FnArgs) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+    """The transformed documents of train and eval, as `packed_windows` or `store_pairs` take them."""
+    data_kind = fn_args.custom_config["data_kind"]
     schema = tft.TFTransformOutput(fn_args.transform_graph_path).transformed_metadata.schema
     options = tfxio.TensorFlowDatasetOptions(
         batch_size=DOCUMENTS_A_READ, drop_final_batch=False, num_epochs=1, shuffle=False
     )
-    examples = fn_args.data_accessor.tf_dataset_factory(files, options, schema)
     names = {"text": ("token_ids",), "instruction": ("token_ids", "loss_mask"), "preference": preference_pairs.COLUMNS}
-    return examples.map(lambda features: {name: features[name] for name in names[data_kind]})
+
+    def read(files: list[str]) -> tf.data.Dataset:
+        examples = fn_args.data_accessor.tf_dataset_factory(files, options, schema)
+        return examples.map(lambda features: {name: features[name] for name in names[data_kind]})
+
+    return read(fn_args.train_files), read(fn_args.eval_files)
+
+
+def read_rows(
+    train: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    settings: TrainingSettings,
+    *,
+    context_length: int,
+    end_of_text_id: int,
+) -> TrainingData:
+    """Reads documents once and stores what a training shuffles over: packed windows, or for DPO pairs of answers.
+
+    Args:
+        train, validation: See `read_splits`.
+        settings: What they are for.
+        context_length: Of the model.
+        end_of_text_id: Of the vocabulary.
+
+    Raises:
+        InputError: If train does not fill one batch, or validation has nothing.
+    """
+    read = read_pairs if settings.dpo else read_windows
+    return read(train, validation, settings, context_length=context_length, end_of_text_id=end_of_text_id)
 
 
 def read_windows(

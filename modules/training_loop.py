@@ -1,6 +1,7 @@
 """From a model, an objective and rows to a trained model, with a state to go on from."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from modules.checkpoints import CheckpointFile
+from modules.devices import feed, is_chief
 from modules.language_model_trainer import LanguageModelTrainer
 from modules.loss_curve import LossCurve
 from modules.objectives import Objective
@@ -53,11 +55,11 @@ def fit(
     """Trains a model in place.
 
     Args:
-        language_model: Its trainable variables are trained.
+        language_model: Its trainable variables are trained, by the strategy in whose scope it was built.
         objective: What is minimised.
-        data: Rows for it.
+        data: Rows for it; the same ones for each of several workers.
         settings: How.
-        log_dir: Folder for TensorBoard's files.
+        log_dir: Folder for TensorBoard's files; of several workers the chief alone writes them.
         checkpoint: Where the state is saved from time to time and at the end, and gone on from if it is there. On a CPU
             the weights are then bit for bit those of a training that was not interrupted. Removing it is left to the
             caller, who has work to do with the weights.
@@ -69,30 +71,34 @@ def fit(
     """
     steps = settings.count_steps(data.train.count)
     model = build_trainer(language_model, objective, settings, steps)
+    strategy = model.distribute_strategy
+    chief = is_chief(strategy)
     tokens_a_step = settings.batch_size * data.tokens_a_row
     told: dict[str, Any] = {"tokens_a_step": tokens_a_step, "steps": steps, "metric_names": objective.metric_names}
-    curve = LossCurve(**told, log_dir=log_dir)
+    curve = LossCurve(**told, log_dir=log_dir if chief else None)
+    read = functools.partial(batches_in_order, data.validation, batch_size=settings.batch_size, to_batch=data.to_batch)
     validation = Validation(
-        batches_in_order(data.validation, batch_size=settings.batch_size, to_batch=data.to_batch),
+        feed(strategy, lambda share: read(share=share)),
         curve,
+        batches_a_look=-(-data.validation.count // settings.batch_size),
         steps=steps,
         every=settings.evaluate_every or -(-steps // LOOKS),
         patience=settings.early_stopping,
         keep_best=settings.restore_best,
     )
     validation.set_model(model)
-    watching = [TrainingWatch(**told), curve, validation, *callbacks]
+    watching = [TrainingWatch(**told, reports=chief), curve, validation, *callbacks]
     if checkpoint is None:
         _run(model, data, settings, steps, watching)
     else:
         parts: dict[str, Resumable] = {"model": ModelState(model), "curve": curve, "validation": validation}
-        checkpoints = Checkpoints(checkpoint, parts, seconds=settings.checkpoint_seconds)
+        checkpoints = Checkpoints(checkpoint, parts, seconds=settings.checkpoint_seconds, strategy=strategy)
         checkpoints.set_model(model)
         checkpoints.restore()
         if not validation.stopped:
             with checkpoints.ending_on_signals():
                 _run(model, data, settings, steps, [*watching, checkpoints])
-                checkpoints.save()
+                checkpoints.finish()
     validation.restore_best_weights()
     return curve
 
@@ -100,14 +106,16 @@ def fit(
 def build_trainer(
     language_model: keras.Model, objective: Objective, settings: TrainingSettings, steps: int
 ) -> LanguageModelTrainer:
-    """What Keras fits, compiled."""
-    model = LanguageModelTrainer(
-        rematerialize(language_model) if settings.remat else language_model,
-        objective,
-        micro_batches=settings.micro_batches,
-        gradient_clip_norm=settings.gradient_clip_norm,
-    )
-    model.compile(optimizer=build_optimizer(settings, steps), jit_compile=settings.jit_compile)
+    """What Keras fits, compiled, with all its variables where those of the language model are."""
+    with language_model.distribute_strategy.scope():
+        model = LanguageModelTrainer(
+            rematerialize(language_model) if settings.remat else language_model,
+            objective,
+            micro_batches=settings.micro_batches,
+            gradient_clip_norm=settings.gradient_clip_norm,
+        )
+        model.compile(optimizer=build_optimizer(settings, steps), jit_compile=settings.jit_compile)
+        model.optimizer.build(model.language_model.trainable_variables)
     return model
 
 
@@ -119,10 +127,11 @@ def _run(
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
     """Takes the steps that are left. They are one epoch of Keras': ours begin and end within it."""
-    first = int(model.step)
+    first = int(model.step.numpy())
     if first >= steps:
         return
-    batches = shuffled_batches(
+    read = functools.partial(
+        shuffled_batches,
         data.train,
         batch_size=settings.batch_size,
         seed=settings.seed,
@@ -130,6 +139,7 @@ def _run(
         end=steps,
         to_batch=data.to_batch,
     )
+    batches = feed(model.distribute_strategy, lambda share: read(share=share))
     model.fit(batches, steps_per_epoch=steps - first, callbacks=list(callbacks), shuffle=False, verbose=0)
 
 

@@ -12,6 +12,7 @@ from modules.settings import Settings
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 LearningRateSchedule = Literal["cosine", "linear", "constant"]
+Devices = Literal["auto", "cpu", "gpu", "mirrored", "multi_worker", "tpu"]
 
 
 class TrainingSettings(Settings):
@@ -19,7 +20,12 @@ class TrainingSettings(Settings):
 
     steps: PositiveInt | None = Field(None, description="Optimizer steps; or give `epochs`.")
     epochs: PositiveFloat | None = Field(None, description="Passes over the train split; or give `steps`.")
-    batch_size: PositiveInt = Field(8, description="Windows a step; of preferences, pairs.")
+    devices: Devices = Field(
+        "auto",
+        description="One GPU if there is one (auto), or what must be there: cpu, gpu; mirrored, all GPUs of a machine; "
+        "multi_worker, those of several machines (TF_CONFIG); tpu.",
+    )
+    batch_size: PositiveInt = Field(8, description="Windows a step, of preferences pairs; on all devices together.")
     micro_batches: PositiveInt = Field(
         1,
         description="Parts into which a batch is cut, one after the other in memory (gradient accumulation); what is "
@@ -76,6 +82,15 @@ class TrainingSettings(Settings):
             raise ValueError(
                 "`micro_batches` must divide `batch_size`. "
                 f"Received: {self.micro_batches} and {self.batch_size}; choose another of the two"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _compiled_for_one_device(self) -> Self:
+        if self.jit_compile and self.devices in ("mirrored", "multi_worker", "tpu"):
+            raise ValueError(
+                "`jit_compile` needs one device, `devices: auto`, `cpu` or `gpu` (a TPU compiles without being asked). "
+                f"Received: {self.devices}; drop one of the two"
             )
         return self
 

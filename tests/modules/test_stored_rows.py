@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modules.stored_rows import StoredRows, batch_rows, batches_in_order, shuffled_batches, store_rows
+from modules.stored_rows import Share, StoredRows, batch_rows, batches_in_order, shuffled_batches, store_rows
 
 
 def numbered_rows(count: int) -> StoredRows:
@@ -42,6 +42,17 @@ def test_a_batch_at_the_end_of_an_epoch_goes_on_in_the_next() -> None:
 def test_in_order_the_last_batch_may_be_smaller() -> None:
     batches = batches_in_order(numbered_rows(5), batch_size=2, to_batch=lambda columns: columns["token_ids"][:, 0])
     assert [batch.tolist() for batch in batches.as_numpy_iterator()] == [[0, 1], [2, 3], [4]]
+
+
+def test_a_share_is_the_same_part_of_every_batch() -> None:
+    def read(share: Share) -> list[list[int]]:
+        batches = batches_in_order(
+            numbered_rows(5), batch_size=4, to_batch=lambda columns: columns["token_ids"][:, 0], share=share
+        )
+        return [batch.tolist() for batch in batches.as_numpy_iterator()]
+
+    assert read(Share(parts=2, mine=range(2))) == [[0, 1], [2, 3], [4], []]
+    assert read(Share(parts=2, mine=range(1, 2))) == [[2, 3], []]
 
 
 def test_many_rows_are_stored_as_they_are_and_told_apart_by_their_digest() -> None:

@@ -10,6 +10,10 @@ from modules.training_settings import TrainingSettings
         ({}, "give exactly one of `steps` and `epochs`"),
         ({"steps": 1, "epochs": 1}, "give exactly one of `steps` and `epochs`"),
         ({"steps": 1, "batch_size": 8, "micro_batches": 3}, "must divide `batch_size`. Received: 3 and 8"),
+        (
+            {"steps": 1, "devices": "mirrored", "jit_compile": True},
+            "`jit_compile` needs one device.* Received: mirrored",
+        ),
         ({"steps": 1, "label_smoothing": 1}, "less than 1"),
         ({"steps": 1, "schedule": "step"}, "'cosine', 'linear' or 'constant'"),
         ({"steps": 1, "learning_rate": float("nan")}, "finite"),
