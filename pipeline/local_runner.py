@@ -1,12 +1,15 @@
 """Runs the DAG in this process with LocalDagRunner; a child of the command line, which shows its events.
 
-`python -m pipeline.local_runner` reads a RunRequest as JSON from standard input. Logs go to standard error.
+`python -m pipeline.local_runner` reads a RunRequest as a line of JSON from standard input, which must stay open: once
+it is closed, nobody watches the run any more, and it ends as on SIGTERM. Logs go to standard error.
 """
 
 import fcntl
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,7 +75,8 @@ class RunRequest(pydantic.BaseModel):
 
 def main() -> int:
     """Runs the request on standard input; returns the exit status, 0 where every node succeeded."""
-    request = RunRequest.model_validate_json(sys.stdin.read())
+    request = RunRequest.model_validate_json(sys.stdin.readline())
+    threading.Thread(target=_end_with_the_watcher, daemon=True).start()
     try:
         with exclusive(request.config.workspace / request.config.name):
             run(request)
@@ -83,6 +87,13 @@ def main() -> int:
         return 2 if cause else 1
     progress.emit({"event": "finished"})
     return 0
+
+
+def _end_with_the_watcher() -> None:
+    """Else a run whose command line was killed would go on unseen, and hold the folder against the next one."""
+    # Not through `sys.stdin`, whose lock the interpreter needs when it ends.
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run(request: RunRequest) -> None:

@@ -1,8 +1,10 @@
 """What a person sees while a run works: its nodes, how far the present one is, and the end in one table."""
 
+import contextlib
 import datetime
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -85,7 +87,8 @@ def run_in_child(request: RunRequest, log_path: Path, console: Console) -> Watch
         console: Where to show the progress: a live table in a terminal, else a line an event.
 
     Returns:
-        What was seen; `failure` is None where every node succeeded.
+        What was seen; `failure` is None where every node succeeded. Ctrl-C and SIGTERM end the child, which saves a
+        training that is under way, and are then a failure like others.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     watch = Watch(log_path.with_suffix(".events.jsonl"))
@@ -101,19 +104,33 @@ def run_in_child(request: RunRequest, log_path: Path, console: Console) -> Watch
             stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment,
         )  # fmt: skip
         assert child.stdin is not None
-        child.stdin.write(request.model_dump_json().encode())
-        child.stdin.close()
+        # It stays open: a child whose parent is gone, even by kill -9, reads its end and ends.
+        child.stdin.write(request.model_dump_json().encode() + b"\n")
+        child.stdin.flush()
+        reason = "the run's process ended with status {}"
         try:
-            _show(watch, child, console)
+            with _interrupted_by_sigterm():
+                _show(watch, child, console)
+        except KeyboardInterrupt:
+            reason = "the run was interrupted; the same command goes on with it"
         finally:
-            # Ctrl-C reaches parent and child alike; leave only once the child has stopped.
             if child.poll() is None:
                 child.terminate()
             child.wait()
     watch.read()
     if child.returncode and watch.failure is None:
-        watch.failure = {"input": False, "message": f"the run's process ended with status {child.returncode}"}
+        watch.failure = {"input": False, "message": reason.format(child.returncode)}
     return watch
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """SIGTERM is a KeyboardInterrupt, as Ctrl-C is."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show(watch: Watch, child: "subprocess.Popen[bytes]", console: Console) -> None:

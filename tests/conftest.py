@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -38,13 +39,23 @@ class Checkout:
 
     folder: Path
 
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Starts `python -m pipeline …` here, in a process group of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipeline", *arguments],
+            cwd=self.folder, env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Runs `python -m pipeline …` here."""
-        environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
-        return subprocess.run(
-            [sys.executable, "-m", "pipeline", *arguments],
-            cwd=self.folder, env=environment, capture_output=True, text=True, timeout=600,
-        )  # fmt: skip
+        with self.start(*arguments) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=600)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def run(self, *arguments: str) -> "FinishedRun":
         """Runs the pipeline and looks its run up in ML Metadata."""

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import re
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,6 +137,35 @@ def test_a_changed_lock_re_runs_everything_and_a_worse_model_does_not_ship(first
     assert worse.run.perplexity > 1.25 * worse.run.baseline_perplexity
     assert "Refused: rise in perplexity over the latest blessed model" in worse.output
     assert list((checkout.folder / "workspace/topics/releases").iterdir()) == before
+
+
+def test_a_run_that_was_killed_goes_on_within_its_training(first_run, checkout: Checkout) -> None:
+    sets = ("training.seed=1", "training.steps=900", "training.checkpoint_seconds=0.1", "evaluation.max_perplexity=1")
+    arguments = ["run", "--config", "recipe.yaml", *(word for one in sets for word in ("--set", one))]
+    checkpoints = checkout.folder / "workspace/topics/checkpoints"
+    with checkout.start(*arguments) as killed:
+        while not list(checkpoints.glob("*.npz")):
+            assert killed.poll() is None, killed.communicate()
+            time.sleep(0.01)
+        os.killpg(killed.pid, signal.SIGKILL)
+    again = checkout.command(*arguments)
+    assert again.returncode == 3, again.stderr
+    first_step = re.search(r"Trainer: (\d+)/900 steps", again.stdout)
+    assert first_step is not None, again.stdout
+    assert int(first_step[1]) > 1
+    assert not checkpoints.exists()
+
+
+def test_without_its_command_a_run_ends(checkout: Checkout) -> None:
+    with checkout.start("run", "--config", "recipe.yaml") as command:
+        child = Path(f"/proc/{command.pid}/task/{command.pid}/children")
+        while not child.read_text():
+            assert command.poll() is None, command.communicate()
+            time.sleep(0.01)
+        runner = Path("/proc") / child.read_text().split()[0]
+        command.kill()
+    while runner.exists():
+        time.sleep(0.1)
 
 
 def test_a_gate_too_strict_refuses_and_runs_no_more_than_the_gate(first_run, checkout: Checkout) -> None:
