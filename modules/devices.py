@@ -1,5 +1,6 @@
 """Where a training computes: TensorFlow's strategy for one device, for several, and for several machines."""
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Annotated, Literal, Self
@@ -58,8 +59,7 @@ def gather_from_workers(strategy: tf.distribute.Strategy, value: int) -> list[in
     """
     if not _has_workers(strategy):
         return [value]
-    values = strategy.run(lambda: tf.constant([value]))
-    return [int(one) for one in strategy.gather(values, axis=0)]
+    return _gather_function(strategy)(tf.constant([value])).numpy().tolist()
 
 
 def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
@@ -93,6 +93,14 @@ def averageable(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     if not _has_workers(tf.distribute.get_strategy()):
         return logs
     return {name: value[None] for name, value in logs.items()}
+
+
+@functools.cache
+def _gather_function(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Traced once: it is called after every step."""
+    return tf.function(
+        lambda values: strategy.gather(strategy.run(tf.identity, args=(values,)), axis=0), autograph=False
+    )
 
 
 def _has_workers(strategy: tf.distribute.Strategy) -> bool:
