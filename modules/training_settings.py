@@ -95,10 +95,15 @@ class TrainingSettings(Settings):
         return self
 
     @pydantic.model_validator(mode="after")
-    def _quantized_in_a_precision_that_holds_it(self) -> Self:
+    def _quantized_where_it_can_be(self) -> Self:
         if self.lora and self.lora.quantization and self.precision == "mixed_float16":
             raise ValueError(
                 "`lora.quantization` needs `precision: float32` or `mixed_bfloat16`. Received: mixed_float16"
+            )
+        if self.lora and self.lora.quantization and self.devices == "multi_worker":
+            raise ValueError(
+                "`lora.quantization` needs the devices of one machine: TensorFlow sends no int8 from worker to worker. "
+                "Received: `devices: multi_worker`; drop one of the two"
             )
         return self
 
