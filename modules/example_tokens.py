@@ -16,7 +16,13 @@ import tensorflow as tf
 
 from modules.bpe_graph import BytePairTokenizer
 
-DATA_KINDS = ("text", "instruction", "preference")
+# The columns of tokens that Transform writes of each kind of data.
+TOKEN_COLUMNS = {
+    "text": ("token_ids",),
+    "instruction": ("token_ids", "loss_mask"),
+    "preference": ("token_ids", "loss_mask", "rejected_token_ids", "rejected_loss_mask"),
+}
+DATA_KINDS = tuple(TOKEN_COLUMNS)
 # The feature with what answers each prompt.
 _ANSWERS = {"instruction": "completion", "preference": "chosen"}
 

@@ -7,9 +7,10 @@ import tensorflow as tf
 from absl import logging
 
 from modules.batches import shift_targets
+from modules.example_tokens import TOKEN_COLUMNS
 from modules.stored_rows import StoredRows, store_rows
 
-COLUMNS = ("token_ids", "loss_mask", "rejected_token_ids", "rejected_loss_mask")
+COLUMNS = TOKEN_COLUMNS["preference"]
 
 
 def store_pairs(

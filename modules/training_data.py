@@ -1,6 +1,7 @@
 """From the transformed examples to the rows that a training shuffles over."""
 
 import dataclasses
+import functools
 
 import keras
 import tensorflow as tf
@@ -11,7 +12,8 @@ from tfx_bsl.public import tfxio
 from modules import batches, preference_pairs
 from modules.dpo import add_reference
 from modules.errors import InputError
-from modules.stored_rows import store_rows
+from modules.example_tokens import TOKEN_COLUMNS
+from modules.stored_rows import StoredRows, store_rows
 from modules.training_loop import TrainingData
 from modules.training_settings import TrainingSettings
 
@@ -20,16 +22,15 @@ DOCUMENTS_A_READ = 64
 
 def read_splits(fn_args: FnArgs) -> tuple[tf.data.Dataset, tf.data.Dataset]:
     """The transformed documents of train and eval, as `packed_windows` or `store_pairs` take them."""
-    data_kind = fn_args.custom_config["data_kind"]
     schema = tft.TFTransformOutput(fn_args.transform_graph_path).transformed_metadata.schema
     options = tfxio.TensorFlowDatasetOptions(
         batch_size=DOCUMENTS_A_READ, drop_final_batch=False, num_epochs=1, shuffle=False
     )
-    names = {"text": ("token_ids",), "instruction": ("token_ids", "loss_mask"), "preference": preference_pairs.COLUMNS}
+    names = TOKEN_COLUMNS[fn_args.custom_config["data_kind"]]
 
     def read(files: list[str]) -> tf.data.Dataset:
         examples = fn_args.data_accessor.tf_dataset_factory(files, options, schema)
-        return examples.map(lambda features: {name: features[name] for name in names[data_kind]})
+        return examples.map(lambda features: {name: features[name] for name in names})
 
     return read(fn_args.train_files), read(fn_args.eval_files)
 
@@ -53,29 +54,15 @@ def read_rows(
     Raises:
         InputError: If train does not fill one batch, or validation has nothing.
     """
-    read = read_pairs if settings.dpo else read_windows
-    return read(train, validation, settings, context_length=context_length, end_of_text_id=end_of_text_id)
-
-
-def read_windows(
-    train: tf.data.Dataset,
-    validation: tf.data.Dataset,
-    settings: TrainingSettings,
-    *,
-    context_length: int,
-    end_of_text_id: int,
-) -> TrainingData:
-    """Packs documents and reads them once; see `batches.packed_windows` and `store_windows`."""
-    train_windows, validation_windows = (
-        batches.packed_windows(
-            documents,
-            window=context_length + 1,
-            end_of_text_id=end_of_text_id,
-            isolate_documents=settings.isolate_documents,
-        )
-        for documents in (train, validation)
+    if settings.dpo:
+        return read_pairs(train, validation, settings, context_length=context_length, end_of_text_id=end_of_text_id)
+    pack = functools.partial(
+        batches.packed_windows,
+        window=context_length + 1,
+        end_of_text_id=end_of_text_id,
+        isolate_documents=settings.isolate_documents,
     )
-    return store_windows(train_windows, validation_windows, settings)
+    return store_windows(pack(train), pack(validation), settings)
 
 
 def store_windows(train: tf.data.Dataset, validation: tf.data.Dataset, settings: TrainingSettings) -> TrainingData:
@@ -86,21 +73,17 @@ def store_windows(train: tf.data.Dataset, validation: tf.data.Dataset, settings:
     """
     if settings.validation_windows is not None:
         validation = validation.take(settings.validation_windows)
-    data = TrainingData(
-        train=store_rows(train),
-        validation=store_rows(validation),
-        to_batch=batches.to_batch,
-        tokens_a_row=train.element_spec["token_ids"].shape[0] - 1,
+    rows, looked_at = store_rows(train), store_rows(validation)
+    tokens = train.element_spec["token_ids"].shape[0]
+    counted = " that hold a token of a completion" if "loss_mask" in rows.columns else ""
+    _check_filled(
+        rows,
+        looked_at,
+        settings,
+        has=f"fills {{}} windows of {tokens} tokens{counted}",
+        cure="add text, or lower `model.context_length` or `training.batch_size`",
     )
-    for split, rows, at_least in (("train", data.train, settings.batch_size), ("eval", data.validation, 1)):
-        if rows.count < at_least:
-            counted = " that hold a token of a completion" if "loss_mask" in rows.columns else ""
-            raise InputError(
-                f"the {split} split fills {rows.count} windows of {data.tokens_a_row + 1} tokens{counted}, fewer than "
-                f"{at_least}; add text, or lower `model.context_length` or `training.batch_size`, or raise "
-                f"`data.splits.{split}`."
-            )
-    return data
+    return TrainingData(train=rows, validation=looked_at, to_batch=batches.to_batch, tokens_a_row=tokens - 1)
 
 
 def read_pairs(
@@ -116,25 +99,41 @@ def read_pairs(
     Raises:
         InputError: If train does not fill one batch, or validation has no pair.
     """
-    rows = {
-        split: preference_pairs.store_pairs(
-            documents, longest=context_length + 1, end_of_text_id=end_of_text_id, split=split, at_most=at_most
-        )
-        for split, documents, at_most in (("train", train, None), ("eval", validation, settings.validation_windows))
-    }
-    for split, at_least in (("train", settings.batch_size), ("eval", 1)):
-        if rows[split].count < at_least:
-            raise InputError(
-                f"the {split} split has {rows[split].count} pairs that fit into {context_length + 1} tokens, "
-                f"fewer than {at_least}; add rows, or raise `model.context_length` or `data.splits.{split}`, or lower "
-                "`training.batch_size`."
-            )
-    return TrainingData(
-        train=rows["train"],
-        validation=rows["eval"],
-        to_batch=preference_pairs.to_batch,
-        tokens_a_row=preference_pairs.mean_tokens(rows["train"]),
+    longest = context_length + 1
+    store = functools.partial(preference_pairs.store_pairs, longest=longest, end_of_text_id=end_of_text_id)
+    pairs, looked_at = store(train, split="train"), store(validation, split="eval", at_most=settings.validation_windows)
+    _check_filled(
+        pairs,
+        looked_at,
+        settings,
+        has=f"has {{}} pairs that fit into {longest} tokens",
+        cure="add rows, or raise `model.context_length`, or lower `training.batch_size`",
     )
+    return TrainingData(
+        train=pairs,
+        validation=looked_at,
+        to_batch=preference_pairs.to_batch,
+        tokens_a_row=preference_pairs.mean_tokens(pairs),
+    )
+
+
+def _check_filled(
+    train: StoredRows, validation: StoredRows, settings: TrainingSettings, *, has: str, cure: str
+) -> None:
+    """Refuses a train split that does not fill one batch, and a validation split without a row.
+
+    Args:
+        train, validation: What was stored.
+        settings: What for.
+        has: What a split has, `{}` standing for the number of rows.
+        cure: What helps, beside a larger share of the data for the split.
+    """
+    for split, rows, at_least in (("train", train, settings.batch_size), ("eval", validation, 1)):
+        if rows.count < at_least:
+            raise InputError(
+                f"the {split} split {has.format(rows.count)}, fewer than {at_least}; {cure}, or raise "
+                f"`data.splits.{split}`."
+            )
 
 
 def with_reference(data: TrainingData, language_model: keras.Model, settings: TrainingSettings) -> TrainingData:
