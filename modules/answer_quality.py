@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from modules.gates import Check
+from modules.json_files import finite
 from modules.memorisation import Generate
 from modules.settings import Settings
 from modules.stored_examples import sample_examples
@@ -71,8 +72,8 @@ class Answers:
         """For JSON."""
         return {
             "kind": self.settings.kind,
-            "rouge_l": self.rouge_l if math.isfinite(self.rouge_l) else None,
-            "bleu": self.bleu if math.isfinite(self.bleu) else None,
+            "rouge_l": finite(self.rouge_l),
+            "bleu": finite(self.bleu),
             "settings": self.settings.model_dump(),
             "answers": [answer._asdict() for answer in self.answers],
         }

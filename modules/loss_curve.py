@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from modules.checkpoints import State
+from modules.json_files import finite
 
 LOSS_POINTS = 200
 # The metric of an objective that is told as the loss, and as perplexity.
@@ -119,7 +120,7 @@ class LossCurve(keras.callbacks.Callback):
             loss=means.pop("loss"),
             metrics=means,
             learning_rate=float(logs["learning_rate"]),
-            gradient_norm=_finite(logs["gradient_norm"]),
+            gradient_norm=finite(float(logs["gradient_norm"])),
             tokens_per_second=round(len(self._figures) * self._tokens_a_step / self._seconds, 1),
             memory_mb=round(memory_mb(), 1),
         )
@@ -139,7 +140,7 @@ class LossCurve(keras.callbacks.Callback):
             logs: Means: `loss` and the objective's metrics.
         """
         figures = told_figures(logs, self._metric_names)
-        point = ValidationPoint(step=step, loss=_finite(figures.pop("loss")), metrics=figures)
+        point = ValidationPoint(step=step, loss=finite(figures.pop("loss")), metrics=figures)
         self._add_validation(point)
         return point
 
@@ -214,7 +215,3 @@ def memory_mb() -> float:
 
 def _writer(log_dir: str, name: str) -> Any:
     return tf.summary.create_file_writer(os.path.join(log_dir, name))
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -5,7 +5,6 @@ no error, and NaN or infinity is None, as a missing value is.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -14,14 +13,10 @@ from pydantic import AfterValidator
 
 from modules.evaluation_results import Evaluation
 from modules.gates import Check, Verdict
+from modules.json_files import finite
 from modules.task_figures import TaskFigure
 
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
-Number = Annotated[float | None, AfterValidator(_finite)]
+Number = Annotated[float | None, AfterValidator(finite)]
 
 
 class _Facts(pydantic.BaseModel):

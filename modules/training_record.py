@@ -1,7 +1,6 @@
 """What training leaves behind for the gates and the report: `training.json`, beside TensorBoard's logs."""
 
 import dataclasses
-import math
 import tempfile
 from collections.abc import Callable, Sequence
 
@@ -11,7 +10,7 @@ import tensorflow as tf
 
 from modules import progress, sampling, serving
 from modules.document_scorer import DocumentScorer
-from modules.json_files import write_json
+from modules.json_files import finite, write_json
 from modules.loaded_model import call_generate
 from modules.loss_curve import LossCurve, LossPoint, ValidationPoint
 from modules.secret_scan import find_secrets
@@ -146,7 +145,7 @@ def corpus_perplexity(scorer: DocumentScorer, documents: tf.data.Dataset) -> flo
         nll_sum, num_tokens, scored = nll_sum + float(nll), num_tokens + int(tokens), scored + int(count)
         progress.report("Trainer", done=scored, total=None, unit="documents scored before the training")
     with np.errstate(over="ignore"):
-        return _finite(np.exp(nll_sum / num_tokens)) if num_tokens else None
+        return finite(float(np.exp(nll_sum / num_tokens))) if num_tokens else None
 
 
 def continue_prompts(generate: Callable[..., dict[str, tf.Tensor]], prompts: Sequence[str]) -> list[str]:
@@ -206,7 +205,3 @@ def prompt_tokens(token_ids: list[int], loss_mask: list[int] | None) -> list[int
     if loss_mask is None:
         return token_ids[: min(PROMPT_TOKENS, (len(token_ids) + 1) // 2)]
     return token_ids[: loss_mask.index(1)] if 1 in loss_mask else token_ids
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
