@@ -26,5 +26,4 @@ class DistillationSettings(Settings):
         Raises:
             InputError: If the teacher is spelled as a folder that does not exist.
         """
-        tokenizer_files.check_preset(self.teacher, "training.distillation.teacher")
-        return tokenizer_files.fingerprint({"preset": self.teacher})
+        return tokenizer_files.preset_fingerprint(self.teacher, "training.distillation.teacher")

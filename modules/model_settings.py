@@ -86,11 +86,9 @@ class ModelSettings(Settings):
         return Sizes(self.num_layers, self.num_heads, self.hidden_dim, self.intermediate_dim or 4 * self.hidden_dim)
 
     def fingerprint(self) -> str:
-        """Hash of the preset's files, where it is a folder.
+        """Hash of the preset, with its files where it is a folder; "" without one.
 
         Raises:
             InputError: If the preset is spelled as a folder that does not exist.
         """
-        if self.preset:
-            tokenizer_files.check_preset(self.preset, "model.preset")
-        return tokenizer_files.fingerprint({"preset": self.preset} if self.preset else {})
+        return tokenizer_files.preset_fingerprint(self.preset, "model.preset") if self.preset else ""

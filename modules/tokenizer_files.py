@@ -73,6 +73,7 @@ def fingerprint(tokenizer: Mapping[str, Any]) -> str:
     Raises:
         InputError: If a file is missing.
     """
+    _check_files(tokenizer)
     digest = hashlib.sha256()
     for key, value in sorted(tokenizer.items()):
         path = Path(str(value))
@@ -82,32 +83,37 @@ def fingerprint(tokenizer: Mapping[str, Any]) -> str:
                 digest.update(file.read_bytes() if file.is_file() else b"")
         elif path.is_file():
             digest.update(path.read_bytes())
-        elif key in ("vocabulary", "merges"):
-            raise InputError(f"`tokenizer.{key}` names no file. Received: {value}.")
     return digest.hexdigest()
 
 
-def check_preset(preset: str, setting: str) -> None:
-    """Makes sure that a preset spelled as a folder is one; plain names and `kaggle://…`, `hf://…` are keras-hub's.
+def preset_fingerprint(preset: str, setting: str) -> str:
+    """SHA-256 over a preset's name and its files, where it is a folder.
+
+    Args:
+        preset: Name or folder.
+        setting: That names it.
 
     Raises:
-        InputError: There is no such folder.
+        InputError: If it is spelled as a folder that does not exist.
     """
-    if "/" in preset and "://" not in preset and not Path(preset).is_dir():
-        raise InputError(f"`{setting}` names no folder. Received: {preset}.")
+    _check_preset(preset, setting)
+    return fingerprint({"preset": preset})
 
 
-def check_fits(tokenizer: Mapping[str, Any], model_preset: str | None) -> None:
+def check_fits(tokenizer: Mapping[str, Any], model_preset: str | None, setting: str = "model.preset") -> None:
     """Makes sure, without loading TensorFlow, that a model that is there knows the tokenizer's tokens.
 
     Args:
         tokenizer: What the configuration's `tokenizer` names.
         model_preset: Name or folder of a keras-hub preset; None: the model is built to fit.
+        setting: That names the preset.
 
     Raises:
-        InputError: The sizes differ, or a vocabulary's files are wrong.
+        InputError: The sizes differ, a vocabulary's files are wrong, or a folder or a file does not exist.
     """
     tokens = _tokenizer_size(tokenizer)
+    if model_preset is not None:
+        _check_preset(model_preset, setting)
     if model_preset is None or tokens is None:
         return
     expected = _preset_size(model_preset)
@@ -118,12 +124,25 @@ def check_fits(tokenizer: Mapping[str, Any], model_preset: str | None) -> None:
         )
 
 
+def _check_files(tokenizer: Mapping[str, Any]) -> None:
+    for key in ("merges", "vocabulary"):
+        if key in tokenizer and not Path(tokenizer[key]).is_file():
+            raise InputError(f"`tokenizer.{key}` names no file. Received: {tokenizer[key]}.")
+
+
+def _check_preset(preset: str, setting: str) -> None:
+    """Makes sure that a preset spelled as a folder is one; plain names and `kaggle://…`, `hf://…` are keras-hub's."""
+    if "/" in preset and "://" not in preset and not Path(preset).is_dir():
+        raise InputError(f"`{setting}` names no folder. Received: {preset}.")
+
+
 def _tokenizer_size(tokenizer: Mapping[str, Any]) -> int | None:
+    _check_files(tokenizer)
     if "vocabulary" in tokenizer:
         return Vocabulary.from_gpt2_files(tokenizer["vocabulary"], tokenizer["merges"]).size
     if "preset" not in tokenizer:
         return None  # trained or bytes: the configuration refuses these with a preset
-    check_preset(tokenizer["preset"], "tokenizer.preset")
+    _check_preset(tokenizer["preset"], "tokenizer.preset")
     if huggingface_gpt2.is_folder(tokenizer["preset"]):
         return _load_huggingface(Path(tokenizer["preset"])).size
     files = Path(tokenizer["preset"], "assets", "tokenizer")

@@ -106,12 +106,10 @@ def check_model(settings: PipelineConfig) -> None:
     """Makes sure that what the configuration asks for can be trained; raises InputError where it cannot."""
     from modules import task_evaluation, tokenizer_files
 
-    tokenizer_files.fingerprint(settings.tokenizer.settings())
-    settings.model.fingerprint()
-    settings.training.fingerprint()
-    tokenizer_files.check_fits(settings.tokenizer.settings(), settings.model.preset)
-    if settings.training.distillation:
-        tokenizer_files.check_fits(settings.tokenizer.settings(), settings.training.distillation.teacher)
+    tokenizer, distillation = settings.tokenizer.settings(), settings.training.distillation
+    tokenizer_files.check_fits(tokenizer, settings.model.preset, "model.preset")
+    if distillation:
+        tokenizer_files.check_fits(tokenizer, distillation.teacher, "training.distillation.teacher")
     task_evaluation.check_tasks(settings.evaluation.tasks, data_kind=settings.data.kind)
     check_slices(settings)
 
