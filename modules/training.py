@@ -8,12 +8,13 @@ from absl import logging
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from modules import devices, gpt2, lora, loss_curve, serving, training_record
+from modules.checkpoints import CheckpointFile
 from modules.distillation import Distillation, load_teacher
 from modules.dpo import DirectPreferenceOptimization
 from modules.loss_curve import LossCurve
 from modules.objectives import LanguageModelling, Objective
 from modules.training_data import read_rows, read_splits, with_reference
-from modules.training_loop import checkpoint_file, fit
+from modules.training_loop import TrainingData, checkpoint_file, fit
 from modules.training_settings import TrainingSettings
 from modules.vocabulary import Vocabulary, find_table
 
@@ -28,57 +29,42 @@ def run_fn(fn_args: FnArgs) -> None:
     Of several workers, each of which runs this, the chief alone writes, and the others wait until it has.
 
     Args:
-        fn_args: `custom_config` holds `model` (ModelSettings), `training` (TrainingSettings) and `data_kind`, one of
-            `example_tokens.DATA_KINDS`; and `checkpoint_directory`, a folder that outlives the run's artifacts, if a
-            run that was interrupted is to be gone on with. `base_model` is the SavedModel of the model that a warm
-            start begins with, if there is one.
+        fn_args: `custom_config` holds `model` (ModelSettings), `training` (TrainingSettings), `training_fingerprint`
+            (`TrainingSettings.fingerprint`) and `data_kind`, one of `example_tokens.DATA_KINDS`; and
+            `checkpoint_directory`, a folder that outlives the run's artifacts, if a run that was interrupted is to be
+            gone on with. `base_model` is the SavedModel of the model that a warm start begins with, if there is one.
     """
-    model_settings = gpt2.ModelSettings(**fn_args.custom_config["model"])
-    context_length = model_settings.context_length
-    settings = TrainingSettings(**fn_args.custom_config["training"])
+    config = fn_args.custom_config
+    model_settings = gpt2.ModelSettings(**config["model"])
+    settings = TrainingSettings(**config["training"])
     strategy = devices.build_strategy(settings)  # first, see there
     table_path = find_table(fn_args.transform_graph_path)
     vocabulary = Vocabulary.from_table(table_path)
+    context_length = model_settings.context_length
     with strategy.scope():
         objective = build_objective(settings, vocabulary, context_length=context_length)
-    # After the teacher, whose making draws numbers: the student's start does not depend on it.
-    keras.utils.set_random_seed(settings.seed)
-    serving_settings = {"data_kind": fn_args.custom_config["data_kind"], "context_length": context_length}
-    train_documents, eval_documents = read_splits(fn_args)
-    data = read_rows(
-        train_documents,
-        eval_documents,
-        settings,
-        context_length=context_length,
-        end_of_text_id=vocabulary.end_of_text_id,
-    )
-    with strategy.scope():
+        # After the teacher, whose making draws numbers: the student's start does not depend on it.
+        keras.utils.set_random_seed(settings.seed)
         backbone = starting_model(fn_args.base_model, model_settings, vocabulary, dtype=settings.precision)
+    train_documents, eval_documents = read_splits(fn_args)
+    end_of_text_id = vocabulary.end_of_text_id
+    data = read_rows(
+        train_documents, eval_documents, settings, context_length=context_length, end_of_text_id=end_of_text_id
+    )
+    warm_start = fn_args.base_model is not None
+    serving_settings = {"data_kind": config["data_kind"], "context_length": context_length}
     start = training_record.measure_start(
         backbone,
         table_path,
         eval_documents,
         **serving_settings,
-        with_perplexity=fn_args.base_model is not None or model_settings.preset is not None,
+        with_perplexity=warm_start or model_settings.preset is not None,
     )
-    with strategy.scope():
-        if settings.lora:
-            lora.apply(backbone, settings.lora)
-        model = gpt2.language_model(backbone, isolate_documents=settings.isolate_documents)
-    checkpoint = checkpoint_file(
-        fn_args.custom_config.get("checkpoint_directory"),
-        model,
-        data,
-        settings,
-        facts={**model_settings.model_dump(mode="json"), "training_fingerprint": settings.fingerprint()},
-    )
-    if settings.dpo:
-        data = with_reference(data, model, settings)
-    curve = fit(model, objective, data, settings, log_dir=fn_args.model_run_dir, checkpoint=checkpoint)
+    curve, checkpoint = train(backbone, objective, data, settings, fn_args)
     if devices.is_chief(strategy):
         backbone = write_weights(backbone, settings, os.path.dirname(fn_args.serving_model_dir))
         serving.export_saved_model(backbone, table_path, fn_args.serving_model_dir, **serving_settings)
-        write_run(fn_args, start, curve, parameters=backbone.count_params())
+        write_run(fn_args, start, curve, parameters=backbone.count_params(), warm_start=warm_start)
         if checkpoint is not None:
             checkpoint.remove()
     devices.wait_for_workers(strategy)  # TFX looks for the model when this returns
@@ -130,6 +116,35 @@ def starting_model(
     return gpt2.build_backbone(settings, vocabulary_size=vocabulary.size, dtype=dtype)
 
 
+def train(
+    backbone: keras_hub.models.GPT2Backbone,
+    objective: Objective,
+    data: TrainingData,
+    settings: TrainingSettings,
+    fn_args: FnArgs,
+) -> tuple[LossCurve, CheckpointFile | None]:
+    """Trains a backbone in place, or its adapters; goes on where a run of the same training was interrupted.
+
+    Returns:
+        The course of the training, and its checkpoint, which is needed until the model is written.
+    """
+    with backbone.distribute_strategy.scope():
+        if settings.lora:
+            lora.apply(backbone, settings.lora)
+        model = gpt2.language_model(backbone, isolate_documents=settings.isolate_documents)
+    config = fn_args.custom_config
+    checkpoint = checkpoint_file(
+        config.get("checkpoint_directory"),
+        model,
+        data,
+        settings,
+        facts={**config["model"], "training_fingerprint": config["training_fingerprint"]},
+    )
+    if settings.dpo:
+        data = with_reference(data, model, settings)
+    return fit(model, objective, data, settings, log_dir=fn_args.model_run_dir, checkpoint=checkpoint), checkpoint
+
+
 def write_weights(
     backbone: keras_hub.models.GPT2Backbone, settings: TrainingSettings, model_dir: str
 ) -> keras_hub.models.GPT2Backbone:
@@ -142,13 +157,15 @@ def write_weights(
     return backbone
 
 
-def write_run(fn_args: FnArgs, start: training_record.Start, curve: LossCurve, *, parameters: int) -> None:
+def write_run(
+    fn_args: FnArgs, start: training_record.Start, curve: LossCurve, *, parameters: int, warm_start: bool
+) -> None:
     """Writes into the ModelRun artifact what was seen of the training: `training.json` and the plot."""
     record = training_record.finish_record(
         start,
         curve,
         parameters=parameters,
-        warm_start=fn_args.base_model is not None,
+        warm_start=warm_start,
         saved_model_dir=fn_args.serving_model_dir,
     )
     training_record.write_record(fn_args.model_run_dir, record)

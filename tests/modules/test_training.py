@@ -90,7 +90,7 @@ def run_trainer(
         base_model=base_model,
         custom_config={
             "data_kind": data_kind, "model": model.model_dump(), "training": settings.model_dump(),
-            "checkpoint_directory": str(folder / "checkpoints"),
+            "training_fingerprint": settings.fingerprint(), "checkpoint_directory": str(folder / "checkpoints"),
         },
     )  # fmt: skip
     run_fn(fn_args)
