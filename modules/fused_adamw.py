@@ -67,9 +67,3 @@ class FusedAdamW(keras.optimizers.AdamW):
     ) -> list[tuple[tf.Tensor, tf.Variable]]:
         """Nothing: they are sums, see the class."""
         return list(grads_and_vars)
-
-    def _clip_gradients(self, grads: list[tf.Tensor]) -> list[tf.Tensor]:
-        """As Keras clips; the global norm without an array of squares as large as each gradient."""
-        if self.global_clipnorm:
-            return tf.clip_by_global_norm(grads, self.global_clipnorm)[0]
-        return super()._clip_gradients(grads)
