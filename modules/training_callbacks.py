@@ -1,28 +1,17 @@
-"""What watches a training from within Keras' `fit`: progress, validation, and a state to go on from."""
+"""What watches a training from within Keras' `fit`: progress and validation."""
 
-import contextlib
 import math
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from modules import progress
-from modules.checkpoints import CheckpointFile, State
-from modules.devices import gather_from_workers, is_chief
-from modules.errors import InputError
-from modules.language_model_trainer import LanguageModelTrainer
+from modules.checkpoints import State
 from modules.loss_curve import NLL, LossCurve
-
-
-class TrainingInterrupted(Exception):
-    """The training was asked to end before it was done, and its state was saved."""
 
 
 class TrainingWatch(keras.callbacks.Callback):
@@ -156,157 +145,3 @@ class Validation(keras.callbacks.Callback):
 
     def _weights(self) -> list[keras.Variable]:
         return self.model.language_model.trainable_variables
-
-
-class Resumable(Protocol):
-    """A part of a training that remembers something."""
-
-    def state(self) -> State:
-        """What it remembers."""
-
-    def restore(self, state: State) -> None:
-        """Makes it remember that."""
-
-
-class ModelState:
-    """A trainer's variables: weights, seeds of the dropout, optimizer, step. The step is the data's position, too."""
-
-    def __init__(self, model: LanguageModelTrainer):
-        """Takes a compiled model whose optimizer is built."""
-        variables = [*model.language_model.variables, *model.optimizer.variables, model.step]
-        # Paths alone are not unique where layers share a name.
-        self._variables = {f"{number} {variable.path}": variable for number, variable in enumerate(variables)}
-
-    def state(self) -> State:
-        """The values."""
-        return State(arrays={name: variable.numpy() for name, variable in self._variables.items()}, facts={})
-
-    def restore(self, state: State) -> None:
-        """Assigns the values.
-
-        Raises:
-            ValueError: If they are those of another model.
-        """
-        shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
-        if shapes != {name: array.shape for name, array in state.arrays.items()}:
-            raise ValueError("it holds other variables than the model has")
-        for name, variable in self._variables.items():
-            variable.assign(state.arrays[name])
-
-
-class Checkpoints(keras.callbacks.Callback):
-    """Saves the whole training from time to time, and when it is asked to end.
-
-    Should be the last callback, so that the others have seen the step that is saved. Of several workers the chief
-    saves, all restore what it saved, and when one is asked to end, all end after the same step.
-    """
-
-    def __init__(
-        self,
-        file: CheckpointFile,
-        parts: Mapping[str, Resumable],
-        *,
-        seconds: float,
-        strategy: tf.distribute.Strategy,
-    ):
-        """Saves nothing yet.
-
-        Args:
-            file: Where to.
-            parts: What, each under a name of its own without a slash; first the one that can refuse to be restored.
-            seconds: At least so long between two checkpoints.
-            strategy: By which the workers agree.
-        """
-        super().__init__()
-        self._file = file
-        self._parts = parts
-        self._seconds = seconds
-        self._strategy = strategy
-        self._saves = is_chief(strategy)
-        self._last = time.monotonic()
-        self._signal: int | None = None  # this worker got it
-        self._agreed_signal: int | None = None  # all workers know that one of them got it
-
-    def restore(self) -> None:
-        """Goes on from the file, if there is one that fits.
-
-        Raises:
-            InputError: If several workers did not find the same.
-        """
-        self._restore_parts()
-        steps = gather_from_workers(self._strategy, int(self.model.step.numpy()))
-        if len(set(steps)) > 1:
-            raise InputError(
-                f"the workers must all go on from the same checkpoint, {self._file.path}. Received: the steps {steps}. "
-                "Name a folder that all of them share."
-            )
-
-    def _restore_parts(self) -> None:
-        saved = self._file.read()
-        if saved is None:
-            return
-        arrays: dict[str, dict[str, np.ndarray]] = {name: {} for name in self._parts}
-        for key, array in saved.arrays.items():
-            name, _, rest = key.partition("/")
-            arrays[name][rest] = array
-        try:
-            for name, part in self._parts.items():
-                part.restore(State(arrays=arrays[name], facts=saved.facts[name]))
-        except ValueError as error:
-            logging.warning("The checkpoint %s does not fit (%s): training begins anew.", self._file.path, error)
-
-    def finish(self) -> None:
-        """Saves the end of the training.
-
-        Raises:
-            TrainingInterrupted: If the training was asked to end.
-        """
-        self._agree()
-        self._save()
-
-    def _save(self) -> None:
-        """Saves all parts; a disk that is full is no reason to lose the training itself."""
-        if self._saves:
-            self._write()
-        if self._agreed_signal is not None:
-            name, step = signal.Signals(self._agreed_signal).name, int(self.model.step.numpy())
-            raise TrainingInterrupted(f"{name} ended the training after step {step}; the same command goes on with it.")
-
-    def _write(self) -> None:
-        states = {name: part.state() for name, part in self._parts.items()}
-        arrays = {f"{name}/{key}": array for name, state in states.items() for key, array in state.arrays.items()}
-        try:
-            self._file.write(State(arrays=arrays, facts={name: state.facts for name, state in states.items()}))
-        except OSError as error:
-            logging.warning("No checkpoint could be written (%s); the last one stays.", error)
-        self._last = time.monotonic()
-
-    def _agree(self) -> None:
-        self._agreed_signal = max(gather_from_workers(self._strategy, self._signal or 0)) or None
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        assert logs is not None
-        self._agree()
-        if self._agreed_signal is not None or time.monotonic() - self._last >= self._seconds:
-            self._save()
-
-    @contextlib.contextmanager
-    def ending_on_signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C end the training after the step they come in.
-
-        Signals reach the main thread alone; elsewhere nothing changes.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _: object) -> None:
-        if number == self._signal == signal.SIGINT:
-            raise KeyboardInterrupt  # the step takes too long for who asks twice
-        self._signal = number

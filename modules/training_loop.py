@@ -19,7 +19,8 @@ from modules.objectives import Objective
 from modules.optimizers import build_optimizer
 from modules.rematerialization import rematerialize
 from modules.stored_rows import StoredRows, batches_in_order, shuffled_batches
-from modules.training_callbacks import Checkpoints, ModelState, Resumable, TrainingWatch, Validation
+from modules.training_callbacks import TrainingWatch, Validation
+from modules.training_checkpoints import Checkpoints, ModelState, Resumable
 from modules.training_settings import TrainingSettings
 
 # Looks at the validation windows without `evaluate_every`.
