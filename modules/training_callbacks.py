@@ -23,32 +23,31 @@ class TrainingWatch(keras.callbacks.Callback):
         self._tokens_a_step = tokens_a_step
         self._steps = steps
         self._metric_names = metric_names
-        self._last: tuple[int, float] | None = None  # step and time of the last report
 
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._started = time.monotonic()
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._last = int(self.model.step.numpy()), time.monotonic()  # of the last report
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         assert logs is not None
-        step = int(logs["step"])
         check_numbers(logs, steps=self._steps)
-        if not self._reports:
+        step, now = int(logs["step"]), time.monotonic()
+        last_step, last_time = self._last
+        if not self._reports or (now - last_time < 1.0 and step != self._steps):
             return
-        last_step, last_time = self._last or (step - 1, self._started)
-        now = time.monotonic()
-        if now - last_time < 1.0 and step != self._steps:
-            self._last = last_step, last_time
-            return
+        self._last = step, now
         steps_per_second = (step - last_step) / (now - last_time)
-        minutes, seconds = divmod(round((self._steps - step) / steps_per_second), 60)
         facts: dict[str, Any] = {"loss": round(logs["loss"], 2)}
         for name in self._metric_names:
-            name, value = ("perplexity", math.exp(min(logs[NLL], 700))) if name == NLL else (name, logs[name])
-            facts[name] = float(f"{value:.4g}")
+            facts |= {"perplexity": math.exp(min(logs[NLL], 700))} if name == NLL else {name: logs[name]}
         facts["tokens_per_second"] = round(steps_per_second * self._tokens_a_step)
-        facts["left"] = f"{minutes}:{seconds:02d}"
+        facts["left"] = hours_minutes_seconds((self._steps - step) / steps_per_second)
         progress.report("Trainer", done=step, total=self._steps, unit="steps", **facts)
-        self._last = step, now
+
+
+def hours_minutes_seconds(seconds: float) -> str:
+    """`0:07`, `59:59`, `12:34:56`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
 def check_numbers(logs: Mapping[str, float], *, steps: int) -> None:

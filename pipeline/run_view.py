@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
+from modules import gates
 from modules.progress import EVENTS_VARIABLE
 from pipeline.config import PipelineConfig
 from pipeline.local_runner import RunRequest
@@ -140,7 +141,7 @@ def _show(watch: Watch, child: "subprocess.Popen[bytes]", console: Console) -> N
             if line:
                 console.print(line, highlight=False, soft_wrap=True)
         return
-    with Live(console=console, refresh_per_second=8, transient=True, get_renderable=lambda: _picture(watch)):
+    with Live(console=console, refresh_per_second=8, transient=True, get_renderable=lambda: picture(watch)):
         for _ in _events_until_end(watch, child):
             pass
 
@@ -167,11 +168,12 @@ def _plain_line(event: dict[str, Any], watch: Watch) -> str | None:
         if event["done"] != event["total"] and event["time"] - shown.get("printed", 0) < _SECONDS_BETWEEN_LINES:
             return None
         shown["printed"] = event["time"]
-        return f"    {node}: {describe_progress(event)}"
+        return f"    {node}: {' · '.join(filter(None, describe_progress(event)))}"
     return None
 
 
-def _picture(watch: Watch) -> Table | Spinner:
+def picture(watch: Watch) -> Table | Spinner:
+    """The nodes of a run, those that work with how far they are; before these are known, what is being done."""
     if not watch.nodes:
         return Spinner("dots", text=f"{watch.phase} …")
     table = Table.grid(padding=(0, 2))
@@ -179,40 +181,46 @@ def _picture(watch: Watch) -> Table | Spinner:
         "waiting": Text("·", style="dim"), "running": Spinner("dots"), "done": Text("✔", style="green"),
         "cached": Text("✔", style="cyan"), "failed": Text("✘", style="red"),
     }  # fmt: skip
+    name_width = max(map(len, watch.nodes))
     for name, node in watch.nodes.items():
-        detail: Any = ""
-        if node["state"] == "cached":
-            detail = Text("cached", style="cyan")
-        elif node["state"] == "done":
-            detail = Text(clock(node["seconds"]), style="dim")
-        elif node["state"] == "running":
-            detail = _running_detail(node)
-        style = "bold" if node["state"] == "running" else "dim" if node["state"] == "waiting" else ""
-        table.add_row(marks[node["state"]], Text(name, style=style), detail)
+        table.add_row(marks[node["state"]], _node_lines(name.ljust(name_width), node))
     return table
 
 
-def _running_detail(node: dict[str, Any]) -> Any:
-    elapsed = clock(time.time() - node["start"])
+def _node_lines(name: str, node: dict[str, Any]) -> RenderableType:
+    state = node["state"]
+    if state == "running":
+        return _running_lines(Text(name, style="bold"), node)
+    if state == "done":
+        return Text.assemble(name, "  ", (clock(node["seconds"]), "dim"))
+    if state == "cached":
+        return Text.assemble(name, "  ", ("cached", "cyan"))
+    return Text(name, style="dim" if state == "waiting" else "")
+
+
+def _running_lines(name: Text, node: dict[str, Any]) -> RenderableType:
+    """One line, which a bar fills up; what else is told, in a line of its own: both fit into 80 columns."""
     event = node.get("progress")
     if event is None:
-        return Text(elapsed, style="dim")
-    row = Table.grid(padding=(0, 1))
-    if event["total"]:
-        row.add_row(ProgressBar(total=event["total"], completed=event["done"], width=10), describe_progress(event))
-    else:
-        row.add_row(describe_progress(event))
-    return row
+        return Text.assemble(name, "  ", (clock(time.time() - node["start"]), "dim"))
+    far, facts = describe_progress(event)
+    if not event["total"]:
+        return Text.assemble(name, "  ", " · ".join(filter(None, (far, facts))))
+    line = Table.grid(Column(no_wrap=True), Column(ratio=1), Column(no_wrap=True), padding=(0, 1), expand=True)
+    line.add_row(Text.assemble(name, " "), ProgressBar(total=event["total"], completed=event["done"]), far)
+    return Group(line, facts) if facts else line
 
 
-def describe_progress(event: dict[str, Any]) -> str:
-    """One progress event in words: `250/1,000 steps · loss 4.21 · 6,100 tokens/s · 1:40 left`."""
+def describe_progress(event: dict[str, Any]) -> tuple[str, str]:
+    """One progress event in words, how far it is and what else: `250/1,000 steps · left 1:40`, `loss 4.21`."""
     total = f"/{event['total']:,.0f}" if event["total"] else ""
-    parts = [f"{event['done']:,.0f}{total} {event['unit']}"]
+    far = [f"{event['done']:,.0f}{total} {event['unit']}"]
+    facts: list[str] = []
     for name, value in event["facts"].items():
-        label = "tokens/s" if name == "tokens_per_second" else name.replace("_", " ")
-        parts.append(f"{value:,} {label}" if name.endswith("per_second") else f"{label} {value}")
-    return " · ".join(parts)
+        told = gates.number(value) if isinstance(value, int | float) else value
+        words = f"{told} tokens/s" if name == "tokens_per_second" else f"{name.replace('_', ' ')} {told}"
+        (far if name == "left" else facts).append(words)
+    return " · ".join(far), " · ".join(facts)
 
 
 def clock(seconds: float) -> str:

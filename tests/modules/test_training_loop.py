@@ -10,7 +10,7 @@ import tensorflow as tf
 from modules import batches, gpt2, training_loop
 from modules.objectives import LanguageModelling
 from modules.stored_rows import store_rows
-from modules.training_callbacks import check_numbers
+from modules.training_callbacks import check_numbers, hours_minutes_seconds
 from modules.training_loop import TrainingData
 from tests.modules.tiny_training import MODEL, SETTINGS, changed, counting_data, counting_windows, tiny_model, train
 
@@ -111,6 +111,11 @@ def test_progress_tells_what_a_watcher_wants_to_know(monkeypatch: pytest.MonkeyP
     assert (last["done"], last["total"], last["unit"], last["left"]) == (3, 3, "steps", "0:00")
     assert last["perplexity"] == pytest.approx(math.exp(curve.points[-1].loss), rel=1e-3)
     assert last["tokens_per_second"] > 0
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.4, "0:00"), (66, "1:06"), (3599, "59:59"), (45296, "12:34:56")])
+def test_the_time_left_in_words(seconds: float, told: str) -> None:
+    assert hours_minutes_seconds(seconds) == told
 
 
 def test_another_configuration_or_other_data_has_another_checkpoint() -> None:
