@@ -1,4 +1,4 @@
-"""The course of a training: as points, as TensorBoard's scalars, and as a picture."""
+"""The course of a training: as points, and as TensorBoard's scalars."""
 
 import dataclasses
 import math
@@ -7,7 +7,6 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,7 +18,6 @@ from modules.json_files import finite
 LOSS_POINTS = 200
 # The metric of an objective that is told as the loss, and as perplexity.
 NLL = "nll"
-PICTURE_FILE = "loss.png"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -168,41 +166,6 @@ def told_figures(logs: Mapping[str, float], metric_names: Sequence[str]) -> dict
     """The objective's figures as they are told: `loss`, which is `nll` where there is one, and the other metrics."""
     others = {name: float(logs[name]) for name in metric_names if name != NLL}
     return {"loss": float(logs[NLL if NLL in metric_names else "loss"]), **others}
-
-
-def draw_curve(curve: LossCurve, path: str | Path) -> None:
-    """Draws training and validation loss by step as a PNG, with perplexity on the right if it is a token's loss.
-
-    Args:
-        curve: With at least one point.
-        path: Of the file.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # takes a while, and is needed at the end only
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot([point.step for point in curve.points], [point.loss for point in curve.points], label="training")
-    held_out = [(point.step, point.loss) for point in curve.validation if point.loss is not None]
-    if held_out:
-        axes.plot(*zip(*held_out, strict=True), marker="o", label="validation")
-    axes.set_xlabel("step")
-    axes.set_ylabel(f"loss, {curve.loss_unit}" if curve.loss_unit else "loss")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    if curve.loss_unit:
-        _add_perplexity(axes)
-    figure.savefig(path, dpi=120, metadata={"Software": None})
-
-
-def _add_perplexity(axes: Any) -> None:
-    losses = axes.get_ylim()
-    right = axes.twinx()
-    right.set_ylim(losses)
-    ticks = [tick for tick in axes.get_yticks() if losses[0] <= tick <= losses[1]]
-    right.set_yticks(ticks, [f"{math.exp(min(tick, 700)):,.4g}" for tick in ticks])
-    right.set_ylabel("perplexity")
 
 
 def memory_mb() -> float:

@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from modules import gates, report_words
 from modules.evaluation_results import Evaluation, Figures, SliceResult
+from modules.loss_figure import draw_losses
 from modules.perplexity_gate import PERPLEXITY, REGRESSION
 from modules.report import Training
 from modules.report_text import visible
@@ -50,25 +51,11 @@ _STYLE: dict[Any, Any] = {
 
 def loss_plot(training: Training) -> str:
     """Training and validation loss by step as an `<svg>` element; empty where no step was logged."""
-    logged = [(point.step, point.loss) for point in training.loss if point.loss is not None]
-    validation = [(point.step, point.loss) for point in training.validation if point.loss is not None]
-    if not logged:
+    if all(point.loss is None for point in training.loss):
         return ""
 
     def draw(axes: Axes) -> None:
-        axes.plot(*zip(*logged, strict=True), color=_CANDIDATE, linewidth=1.2, label="training")
-        if validation:
-            axes.plot(
-                *zip(*validation, strict=True),
-                color=_LIMIT, linestyle="none", marker="o", markersize=5, label="validation",
-            )  # fmt: skip
-        axes.set_xlabel("step")
-        axes.set_ylabel(f"loss, {training.loss_unit}" if training.loss_unit else "loss")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-        axes.grid(axis="y")
-        axes.legend(loc="upper right")
+        draw_losses(axes, training, training_colour=_CANDIDATE, validation_colour=_LIMIT)
 
     title, description = "Loss by training step", report_words.loss(training)
     return _svg(draw, height=240, name="loss", title=title, description=description)

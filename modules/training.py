@@ -7,11 +7,12 @@ import keras_hub
 from absl import logging
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from modules import devices, gpt2, lora, loss_curve, serving, training_record
+from modules import devices, gpt2, lora, serving, training_record
 from modules.checkpoints import CheckpointFile
 from modules.distillation import Distillation, load_teacher
 from modules.dpo import DirectPreferenceOptimization
 from modules.loss_curve import LossCurve
+from modules.loss_figure import write_picture
 from modules.objectives import LanguageModelling, Objective
 from modules.training_data import read_rows, read_splits, with_reference
 from modules.training_loop import TrainingData, checkpoint_file, fit
@@ -20,6 +21,8 @@ from modules.vocabulary import Vocabulary, find_table
 
 # Beside `preset/` in the Model artifact.
 ADAPTERS_FILE = "adapters.safetensors"
+# In the ModelRun artifact.
+PICTURE_FILE = "loss.png"
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -169,4 +172,4 @@ def write_run(
         saved_model_dir=fn_args.serving_model_dir,
     )
     training_record.write_record(fn_args.model_run_dir, record)
-    loss_curve.draw_curve(curve, os.path.join(fn_args.model_run_dir, loss_curve.PICTURE_FILE))
+    write_picture(record, os.path.join(fn_args.model_run_dir, PICTURE_FILE))

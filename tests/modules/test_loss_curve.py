@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from modules import loss_curve
-from modules.loss_curve import LossCurve, ValidationPoint, draw_curve, told_figures
+from modules.loss_curve import LossCurve, ValidationPoint, told_figures
 
 
 def follow(curve: LossCurve, losses: list[float], *, first: int = 1) -> None:
@@ -79,18 +79,6 @@ def test_tensorboard_shows_the_points_also_those_from_before_an_interruption(tmp
     assert scalars(tmp_path / "validation") == {"loss": [(4, 2.5)]}
 
 
-def test_the_picture_is_drawn_with_and_without_validation(tmp_path: Path) -> None:
-    curve = LossCurve(steps=4, tokens_a_step=10)
-    follow(curve, [9, 7, 5, 3])
-    draw_curve(curve, tmp_path / "training.png")
-    curve.add_validation(2, {"loss": 9.0, "nll": 6.0})
-    curve.add_validation(4, {"loss": 9.0, "nll": float("inf")})
-    draw_curve(curve, tmp_path / "both.png")
-    pictures = [(tmp_path / name).read_bytes() for name in ("training.png", "both.png")]
-    assert [tf.io.decode_png(picture).shape.as_list() for picture in pictures] == [[540, 960, 4]] * 2
-    assert pictures[0] != pictures[1]
-
-
 def test_an_objective_without_nll_has_its_loss_and_metrics_and_no_perplexity(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,8 +93,6 @@ def test_an_objective_without_nll_has_its_loss_and_metrics_and_no_perplexity(
     assert (curve.points[0].loss, curve.points[0].metrics, curve.loss_unit) == (0.5, {"reward_margin": 0.5}, None)
     assert scalars(tmp_path / "train")["reward_margin"] == [(2, 0.5)]
     assert scalars(tmp_path / "validation") == {"loss": [(2, 0.5)], "reward_margin": [(2, 0.5)]}
-    draw_curve(curve, tmp_path / "loss.png")
-    assert tf.io.decode_png((tmp_path / "loss.png").read_bytes()).shape[1] == 960
 
 
 def test_the_likelihood_is_told_as_the_loss() -> None:
