@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from modules.files import flush_to_disk
+
 # Changes when what is stored changes its meaning: what older code wrote is then not gone on from.
 FORMAT = 1
 
@@ -60,7 +62,7 @@ class CheckpointFile:
             with contextlib.suppress(OSError):
                 self._new.unlink()
             raise
-        _sync_folder(self.path.parent)
+        flush_to_disk(self.path.parent)
 
     def read(self) -> State | None:
         """What is there, or None if there is nothing that can be read; the log then says why."""
@@ -84,12 +86,3 @@ class CheckpointFile:
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.parent.rmdir()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename last through a power cut, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

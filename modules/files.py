@@ -1,6 +1,7 @@
-"""What identifies a file, and what of a path is for others."""
+"""What identifies a file and makes it last, and what of a path is for others."""
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -10,6 +11,15 @@ def file_facts(path: str | Path) -> dict[str, Any]:
     """Returns `sha256` (hexadecimal) and `size_bytes` of a file."""
     with open(path, "rb") as file:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size_bytes": Path(path).stat().st_size}
+
+
+def flush_to_disk(path: str | Path) -> None:
+    """Makes what was written into a file, or a rename into a folder, last through a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def without_folders(value: Any) -> Any:

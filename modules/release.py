@@ -2,14 +2,13 @@
 
 import datetime
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modules.files import file_facts
+from modules.files import file_facts, flush_to_disk
 from modules.vocabulary import Vocabulary
 
 MANIFEST = "manifest.json"
@@ -60,7 +59,9 @@ def publish(
             "files": describe_files(aside),
         }
         (aside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        _flush_to_disk(aside)
+        # Else a power cut after the rename could leave a release with empty files.
+        for path in [*aside.rglob("*"), aside]:
+            flush_to_disk(path)
         aside.rename(release)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
@@ -95,13 +96,3 @@ def _free_version(push_directory: Path, created: datetime.datetime) -> Path:
     while (push_directory / created.strftime("%Y%m%d%H%M%S")).exists():
         created += datetime.timedelta(seconds=1)
     return push_directory / created.strftime("%Y%m%d%H%M%S")
-
-
-def _flush_to_disk(folder: Path) -> None:
-    # Without it a power cut after the rename could leave a release with empty files.
-    for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
