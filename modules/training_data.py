@@ -54,11 +54,15 @@ def read_rows(
     Raises:
         InputError: If train does not fill one batch, or validation has nothing.
     """
+    longest = context_length + 1
     if settings.dpo:
-        return read_pairs(train, validation, settings, context_length=context_length, end_of_text_id=end_of_text_id)
+        store = functools.partial(preference_pairs.store_pairs, longest=longest, end_of_text_id=end_of_text_id)
+        pairs = store(train, split="train")
+        looked_at = store(validation, split="eval", at_most=settings.validation_windows)
+        return pair_data(pairs, looked_at, settings, longest=longest)
     pack = functools.partial(
         batches.packed_windows,
-        window=context_length + 1,
+        window=longest,
         end_of_text_id=end_of_text_id,
         isolate_documents=settings.isolate_documents,
     )
@@ -86,22 +90,12 @@ def store_windows(train: tf.data.Dataset, validation: tf.data.Dataset, settings:
     return TrainingData(train=rows, validation=looked_at, to_batch=batches.to_batch, tokens_a_row=tokens - 1)
 
 
-def read_pairs(
-    train: tf.data.Dataset,
-    validation: tf.data.Dataset,
-    settings: TrainingSettings,
-    *,
-    context_length: int,
-    end_of_text_id: int,
-) -> TrainingData:
-    """Reads pairs of answers; see `preference_pairs.store_pairs`.
+def pair_data(pairs: StoredRows, looked_at: StoredRows, settings: TrainingSettings, *, longest: int) -> TrainingData:
+    """Makes data of stored pairs of at most `longest` tokens; see `preference_pairs.store_pairs`.
 
     Raises:
         InputError: If train does not fill one batch, or validation has no pair.
     """
-    longest = context_length + 1
-    store = functools.partial(preference_pairs.store_pairs, longest=longest, end_of_text_id=end_of_text_id)
-    pairs, looked_at = store(train, split="train"), store(validation, split="eval", at_most=settings.validation_windows)
     _check_filled(
         pairs,
         looked_at,

@@ -16,7 +16,7 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 from modules import gpt2
 from modules.errors import InputError
 from modules.training import run_fn, starting_model
-from modules.training_data import read_pairs, store_windows
+from modules.training_data import read_rows, store_windows
 from modules.training_settings import TrainingSettings
 from modules.vocabulary import Vocabulary
 from tests.modules.test_preprocessing import transform_rows
@@ -168,7 +168,7 @@ def test_run_fn_learns_which_answer_is_preferred(tmp_path: Path) -> None:
 def test_too_few_pairs_that_fit_are_told_with_their_cure() -> None:
     pairs = documents(*[([1, 2], [3], [4])] * 3, ([1] * 9, [2], [3]))
     with pytest.raises(InputError, match="the train split has 3 pairs that fit into 9 tokens, fewer than 4; add rows"):
-        read_pairs(pairs, pairs, SETTINGS, context_length=8, end_of_text_id=0)
+        read_rows(pairs, pairs, changed(SETTINGS, dpo={}), context_length=8, end_of_text_id=0)
 
 
 def test_perplexity_before_is_what_the_saved_model_measures(tmp_path: Path) -> None:
