@@ -45,11 +45,11 @@ class LossPoint:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ValidationPoint:
-    """Loss and metrics on the validation rows after a step, as in `LossPoint`; a loss that is no number is None."""
+    """Loss and metrics on the validation rows after a step, as in `LossPoint`; what is no number is None."""
 
     step: int
     loss: float | None
-    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    metrics: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
 
 
 class LossCurve(keras.callbacks.Callback):
@@ -138,7 +138,7 @@ class LossCurve(keras.callbacks.Callback):
             logs: Means: `loss` and the objective's metrics.
         """
         figures = told_figures(logs, self._metric_names)
-        point = ValidationPoint(step=step, loss=finite(figures.pop("loss")), metrics=figures)
+        point = ValidationPoint(step=step, loss=finite(figures.pop("loss")), metrics=finite(figures))
         self._add_validation(point)
         return point
 

@@ -68,9 +68,9 @@ def run_fn(fn_args: FnArgs) -> None:
         backbone = write_weights(backbone, settings, os.path.dirname(fn_args.serving_model_dir))
         serving.export_saved_model(backbone, table_path, fn_args.serving_model_dir, **serving_settings)
         write_run(fn_args, start, curve, parameters=backbone.count_params(), warm_start=warm_start)
-        if checkpoint is not None:
-            checkpoint.remove()
     devices.wait_for_workers(strategy)  # TFX looks for the model when this returns
+    if checkpoint is not None and devices.is_chief(strategy):
+        checkpoint.remove()  # after what can still fail
 
 
 def build_objective(settings: TrainingSettings, vocabulary: Vocabulary, *, context_length: int) -> Objective:

@@ -68,7 +68,7 @@ class TrainingSettings(Settings):
     )
     dpo: DpoSettings | None = Field(None, description="How to learn from `data.kind: preference`, and only from that.")
     distillation: DistillationSettings | None = Field(None, description="Learn from a larger model's predictions, too.")
-    seed: NonNegativeInt = Field(0, description="Of the weights, the dropout and the order of the windows.")
+    seed: NonNegativeInt = Field(0, lt=2**32, description="Of the weights, the dropout and the order of the windows.")
 
     @pydantic.model_validator(mode="after")
     def _steps_or_epochs(self) -> Self:

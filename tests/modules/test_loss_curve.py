@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from modules import loss_curve
+from modules.checkpoints import CheckpointFile
 from modules.loss_curve import LossCurve, ValidationPoint, told_figures
 
 
@@ -98,3 +99,14 @@ def test_an_objective_without_nll_has_its_loss_and_metrics_and_no_perplexity(
 def test_the_likelihood_is_told_as_the_loss() -> None:
     assert told_figures({"loss": 2, "nll": 1, "step": 7}, ["nll"]) == {"loss": 1.0}
     assert told_figures({"loss": 2, "margin": 1, "step": 7}, ["margin"]) == {"loss": 2.0, "margin": 1.0}
+
+
+def test_a_metric_that_is_no_number_is_none_and_can_be_saved(tmp_path: Path) -> None:
+    curve = LossCurve(steps=8, tokens_a_step=10, metric_names=("reward_margin",))
+    point = curve.add_validation(4, {"loss": 0.5, "reward_margin": float("nan")})
+    assert point == ValidationPoint(step=4, loss=0.5, metrics={"reward_margin": None})
+    file = CheckpointFile(tmp_path / "checkpoint.npz")
+    file.write(curve.state())
+    saved = file.read()
+    assert saved is not None
+    assert saved.facts["validation"] == [{"step": 4, "loss": 0.5, "metrics": {"reward_margin": None}}]
