@@ -105,20 +105,28 @@ class LossCurve(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         assert logs is not None
-        step = int(logs["step"])
         self._figures.append(told_figures(logs, self._metric_names))
         self._seconds += time.monotonic() - self._started
-        if step % self._steps_a_point and step != self._steps:
-            return
+        self._last_logs = logs
+        step = int(logs["step"])
+        if step % self._steps_a_point == 0 or step == self._steps:
+            self._finish_point()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Makes a last point of what is left where the training stopped early."""
+        if self._figures:
+            self._finish_point()
+
+    def _finish_point(self) -> None:
         means = {
             name: sum(figures[name] for figures in self._figures) / len(self._figures) for name in self._figures[0]
         }
         point = LossPoint(
-            step=step,
+            step=int(self._last_logs["step"]),
             loss=means.pop("loss"),
             metrics=means,
-            learning_rate=float(logs["learning_rate"]),
-            gradient_norm=finite(float(logs["gradient_norm"])),
+            learning_rate=float(self._last_logs["learning_rate"]),
+            gradient_norm=finite(float(self._last_logs["gradient_norm"])),
             tokens_per_second=round(len(self._figures) * self._tokens_a_step / self._seconds, 1),
             memory_mb=round(memory_mb(), 1),
         )

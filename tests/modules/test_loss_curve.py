@@ -110,3 +110,13 @@ def test_a_metric_that_is_no_number_is_none_and_can_be_saved(tmp_path: Path) -> 
     saved = file.read()
     assert saved is not None
     assert saved.facts["validation"] == [{"step": 4, "loss": 0.5, "metrics": {"reward_margin": None}}]
+
+
+def test_a_training_that_stops_early_loses_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss_curve, "LOSS_POINTS", 2)
+    curve = LossCurve(steps=8, tokens_a_step=10)
+    follow(curve, [9, 7, 6, 2,   5, 3])  # fmt: skip
+    curve.on_train_end()
+    assert [(point.step, point.loss) for point in curve.points] == [(4, 6.0), (6, 4.0)]
+    curve.on_train_end()
+    assert len(curve.points) == 2
