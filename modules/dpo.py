@@ -11,6 +11,8 @@ from modules import preference_pairs, progress
 from modules.objectives import Batch, Model, Sums
 from modules.stored_rows import StoredRows, batches_in_order
 from modules.token_cross_entropy import token_cross_entropy
+from modules.training_loop import TrainingData
+from modules.training_settings import TrainingSettings
 
 # The column of the pairs that the reference's log-probabilities make.
 REFERENCE = "reference_log_probabilities"
@@ -67,6 +69,16 @@ def answer_log_probabilities(model: Model, batch: Batch) -> tf.Tensor:
     logits = model({"token_ids": rows["token_ids"], "padding_mask": tf.ones_like(rows["token_ids"], tf.bool)})
     nll = tf.reduce_sum(token_cross_entropy(logits, rows["targets"]) * rows["weights"], axis=-1)
     return -tf.reshape(nll, [-1, 2])
+
+
+def with_reference(data: TrainingData, language_model: keras.Model, settings: TrainingSettings) -> TrainingData:
+    """Adds to the pairs of both splits what the model thinks of them before its training; see `add_reference`."""
+    # The first device does it alone, with as many pairs at once as each has in training.
+    pairs = settings.micro_batch_size // language_model.distribute_strategy.num_replicas_in_sync
+    train, validation = (
+        add_reference(rows, language_model, batch_size=pairs) for rows in (data.train, data.validation)
+    )
+    return dataclasses.replace(data, train=train, validation=validation)
 
 
 def add_reference(pairs: StoredRows, language_model: keras.Model, *, batch_size: int) -> StoredRows:

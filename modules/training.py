@@ -10,11 +10,11 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from modules import devices, gpt2, lora, serving, training_record
 from modules.checkpoints import CheckpointFile
 from modules.distillation import Distillation, load_teacher
-from modules.dpo import DirectPreferenceOptimization
+from modules.dpo import DirectPreferenceOptimization, with_reference
 from modules.loss_curve import LossCurve
 from modules.loss_figure import write_picture
 from modules.objectives import LanguageModelling, Objective
-from modules.training_data import read_rows, read_splits, with_reference
+from modules.training_data import read_rows, read_splits
 from modules.training_loop import TrainingData, checkpoint_file, fit
 from modules.training_settings import TrainingSettings
 from modules.vocabulary import Vocabulary, find_table

@@ -1,16 +1,13 @@
 """From the transformed examples to the rows that a training shuffles over."""
 
-import dataclasses
 import functools
 
-import keras
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx_bsl.public import tfxio
 
 from modules import batches, preference_pairs
-from modules.dpo import add_reference
 from modules.errors import InputError
 from modules.example_tokens import TOKEN_COLUMNS
 from modules.stored_rows import StoredRows, store_rows
@@ -128,12 +125,3 @@ def _check_filled(
                 f"the {split} split {has.format(rows.count)}, fewer than {at_least}; {cure}, or raise "
                 f"`data.splits.{split}`."
             )
-
-
-def with_reference(data: TrainingData, language_model: keras.Model, settings: TrainingSettings) -> TrainingData:
-    """Adds to the pairs of both splits what the model thinks of them before its training; see `dpo.add_reference`."""
-    train, validation = (
-        add_reference(rows, language_model, batch_size=settings.batch_size // settings.micro_batches)
-        for rows in (data.train, data.validation)
-    )
-    return dataclasses.replace(data, train=train, validation=validation)

@@ -77,11 +77,12 @@ def fit(
     tokens_a_step = settings.batch_size * data.tokens_a_row
     told: dict[str, Any] = {"tokens_a_step": tokens_a_step, "steps": steps, "metric_names": objective.metric_names}
     curve = LossCurve(**told, log_dir=log_dir if chief else None)
-    read = functools.partial(batches_in_order, data.validation, batch_size=settings.batch_size, to_batch=data.to_batch)
+    rows_at_once = settings.micro_batch_size
+    read = functools.partial(batches_in_order, data.validation, batch_size=rows_at_once, to_batch=data.to_batch)
     validation = Validation(
         feed(strategy, lambda share: read(share=share)),
         curve,
-        batches_a_look=-(-data.validation.count // settings.batch_size),
+        batches_a_look=-(-data.validation.count // rows_at_once),
         steps=steps,
         every=settings.evaluate_every or -(-steps // LOOKS),
         patience=settings.early_stopping,

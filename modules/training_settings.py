@@ -29,7 +29,7 @@ class TrainingSettings(Settings):
     micro_batches: PositiveInt = Field(
         1,
         description="Parts into which a batch is cut, one after the other in memory (gradient accumulation); what is "
-        "learned is the same. Divides `batch_size`.",
+        "learned is the same. Divides `batch_size`. Validation takes as many rows at once as a part has.",
     )
     learning_rate: PositiveFloat = Field(3e-4, description="Peak, reached after the warm-up.")
     schedule: LearningRateSchedule = Field(
@@ -132,6 +132,11 @@ class TrainingSettings(Settings):
             InputError: If the teacher is spelled as a folder that does not exist.
         """
         return self.distillation.fingerprint() if self.distillation else ""
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Windows or pairs that go through the model at once, on all devices together."""
+        return self.batch_size // self.micro_batches
 
     def count_steps(self, windows: int) -> int:
         """Optimizer steps over a train split of so many windows or pairs."""

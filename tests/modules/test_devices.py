@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modules import batches, devices, training_loop
+from modules import batches, devices, progress, training_loop
+from modules.dpo import REFERENCE, with_reference
 from modules.errors import InputError
 from modules.objectives import LanguageModelling
 from modules.stored_rows import StoredRows, store_rows
 from modules.training_loop import TrainingData
 from modules.training_settings import TrainingSettings
+from tests.modules.tiny_preferences import counting_preferences
 from tests.modules.tiny_training import SETTINGS, StepLog, changed, counting_windows, tiny_model
 
 # The server has imported TensorFlow when it forks, and not used it: devices and cluster can still be chosen.
@@ -44,8 +46,7 @@ def unequal_rows(count: int) -> StoredRows:
 
 def train_on_devices(folder: Path, settings: TrainingSettings, logical_devices: int, cluster: dict | None) -> None:
     """Trains; leaves weights and losses in `<number of the worker>.npz`."""
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * logical_devices)
+    use_logical_devices(logical_devices)
     worker = 0
     if cluster is not None:
         os.environ["TF_CONFIG"] = json.dumps(cluster)
@@ -65,19 +66,41 @@ def train_on_devices(folder: Path, settings: TrainingSettings, logical_devices: 
     np.savez(folder / f"{worker}.npz", *model.get_weights(), losses=losses)
 
 
+def score_pairs(folder: Path, settings: TrainingSettings, logical_devices: int, _: None) -> None:
+    """Leaves in `0.npz` what the starting model thinks of pairs, and after how many it told so."""
+    use_logical_devices(logical_devices)
+    scored: list[int] = []
+    progress.report = lambda node, *, done, **facts: scored.append(done)
+    with devices.build_strategy(settings).scope():
+        model = tiny_model()
+    data = with_reference(counting_preferences(train=8, validation=3), model, settings)
+    references = {name: rows.columns[REFERENCE] for name, rows in vars(data).items() if name in ("train", "validation")}
+    np.savez(folder / "0.npz", scored=scored, **references)
+
+
+def use_logical_devices(count: int) -> None:
+    """Makes so many devices of the CPU."""
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+
+
 @contextmanager
 def running(
-    folder: Path, settings: TrainingSettings, *, logical_devices: int = 1, workers: int = 0
+    folder: Path,
+    settings: TrainingSettings,
+    *,
+    logical_devices: int = 1,
+    workers: int = 0,
+    work: Callable[..., None] = train_on_devices,
 ) -> Iterator[list[BaseProcess]]:
-    """Processes that train, of which none outlives the block."""
+    """Processes that train, or do other work, of which none outlives the block."""
     folder.mkdir(exist_ok=True)
     addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
     clusters = [
         {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}} for index in range(workers)
     ]
     processes = [
-        FORKS.Process(target=train_on_devices, args=(folder, settings, logical_devices, cluster))
-        for cluster in clusters or [None]
+        FORKS.Process(target=work, args=(folder, settings, logical_devices, cluster)) for cluster in clusters or [None]
     ]
     for process in processes:
         process.start()
@@ -127,6 +150,22 @@ def test_a_machines_devices_learn_what_one_does(
         pass
     assert process.exitcode == 0
     assert_equal(trained(tmp_path), one_device, tolerance)
+
+
+def test_a_reference_takes_no_more_pairs_at_once_than_a_device_does_in_training(tmp_path: Path) -> None:
+    whole, parts = (
+        changed(SETTINGS, dpo={}, batch_size=8),
+        changed(SETTINGS, dpo={}, batch_size=8, devices="mirrored", micro_batches=2),
+    )
+    with running(tmp_path / "whole", whole, work=score_pairs):
+        pass
+    with running(tmp_path / "parts", parts, logical_devices=2, work=score_pairs):
+        pass
+    one, two = trained(tmp_path / "whole"), trained(tmp_path / "parts")
+    # Of 8 pairs to train on and 3 to look at: 8 a batch; 8 / (2 devices × 2 micro-batches).
+    assert one.pop("scored").tolist() == [8, 3]
+    assert two.pop("scored").tolist() == [2, 4, 6, 8, 2, 3]
+    assert_equal(one, two, TOLERANCE)
 
 
 def test_two_workers_end_together_go_on_and_learn_what_one_device_does(

@@ -4,9 +4,14 @@ import pytest
 import tensorflow as tf
 
 from modules import preference_pairs, training_loop
-from modules.dpo import REFERENCE, DirectPreferenceOptimization, add_reference, answer_log_probabilities
+from modules.dpo import (
+    REFERENCE,
+    DirectPreferenceOptimization,
+    add_reference,
+    answer_log_probabilities,
+    with_reference,
+)
 from modules.loss_curve import LossCurve
-from modules.training_data import with_reference
 from modules.training_settings import TrainingSettings
 from tests.modules.tiny_preferences import counting_pairs, counting_preferences
 from tests.modules.tiny_training import SETTINGS, changed, tiny_model

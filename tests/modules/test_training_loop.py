@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from modules import batches, gpt2, training_loop
-from modules.objectives import LanguageModelling
+from modules.objectives import Batch, LanguageModelling, Model, Sums
 from modules.stored_rows import store_rows
 from modules.training_callbacks import check_numbers, hours_minutes_seconds
 from modules.training_loop import TrainingData
@@ -82,6 +82,30 @@ def test_without_restoring_the_last_weights_stay() -> None:
     losses = [point.loss for point in curve.validation]
     assert validation_loss(model, data) == pytest.approx(losses[-1], rel=1e-5)
     assert losses[-1] > min(losses)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RowsAtOnce(LanguageModelling):
+    """Keeps how many rows went through the model at once, in steps and in looks."""
+
+    seen: list[int]
+
+    def __call__(self, model: Model, batch: Batch) -> Sums:
+        tf.numpy_function(lambda rows: self.seen.append(len(rows)), [batch["token_ids"]], [])
+        return super().__call__(model, batch)
+
+
+def test_a_look_takes_no_more_rows_at_once_than_a_micro_batch() -> None:
+    curves, rows = {}, {}
+    for micro_batches in (1, 4):
+        rows[micro_batches] = []
+        settings = changed(SETTINGS, steps=1, batch_size=8, micro_batches=micro_batches)
+        objective = RowsAtOnce(seen=rows[micro_batches])
+        curves[micro_batches] = training_loop.fit(tiny_model(), objective, counting_data(validation=9), settings)
+    # A step on 8 windows, then a look at 9.
+    assert rows == {1: [8, 8, 1], 4: [2, 2, 2, 2, 2, 2, 2, 2, 1]}
+    whole, parts = (curves[micro_batches].validation[0].loss for micro_batches in (1, 4))
+    assert parts == pytest.approx(whole, rel=1e-6)
 
 
 def test_a_loss_that_is_no_number_stops_and_names_the_step() -> None:
