@@ -24,6 +24,6 @@ class DistillationSettings(Settings):
         """Hash of the teacher's files, where it is a folder.
 
         Raises:
-            InputError: If the teacher is spelled as a folder that does not exist.
+            InputError: If the teacher is none that `preset_files.check_name` takes.
         """
         return tokenizer_files.preset_fingerprint(self.teacher, "training.distillation.teacher")

@@ -89,6 +89,6 @@ class ModelSettings(Settings):
         """Hash of the preset, with its files where it is a folder; "" without one.
 
         Raises:
-            InputError: If the preset is spelled as a folder that does not exist.
+            InputError: If the preset is none that `preset_files.check_name` takes.
         """
         return tokenizer_files.preset_fingerprint(self.preset, "model.preset") if self.preset else ""

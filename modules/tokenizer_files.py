@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modules import huggingface_gpt2
+from modules import huggingface_gpt2, preset_files
 from modules.errors import InputError
 from modules.vocabulary import END_OF_TEXT, TABLE_NAME, Vocabulary
-
-# All of keras-hub's GPT-2 presets have the vocabulary that OpenAI published.
-_GPT2_SIZE = 50257
 
 
 def load_vocabulary(tokenizer: Mapping[str, Any]) -> Vocabulary:
@@ -94,9 +91,9 @@ def preset_fingerprint(preset: str, setting: str) -> str:
         setting: That names it.
 
     Raises:
-        InputError: If it is spelled as a folder that does not exist.
+        InputError: If it is none that `preset_files.check_name` takes.
     """
-    _check_preset(preset, setting)
+    preset_files.check_name(preset, setting)
     return fingerprint({"preset": preset})
 
 
@@ -109,18 +106,19 @@ def check_fits(tokenizer: Mapping[str, Any], model_preset: str | None, setting: 
         setting: That names the preset.
 
     Raises:
-        InputError: The sizes differ, a vocabulary's files are wrong, or a folder or a file does not exist.
+        InputError: The sizes differ, a vocabulary's files are wrong, or a preset or a file is not there.
     """
     tokens = _tokenizer_size(tokenizer)
     if model_preset is not None:
-        _check_preset(model_preset, setting)
+        preset_files.check_name(model_preset, setting)
     if model_preset is None or tokens is None:
         return
-    expected = _preset_size(model_preset)
-    if expected is not None and tokens != expected:
+    sizes = preset_files.read_sizes(model_preset)
+    if sizes is not None and tokens != sizes.vocabulary_size:
         raise InputError(
-            f"the tokenizer must have the model's vocabulary. Received: {tokens:,} tokens, and {expected:,} in the "
-            f"preset {model_preset}. Use the preset's own: `tokenizer: {{preset: {model_preset}}}`."
+            "the tokenizer must have the model's vocabulary. "
+            f"Received: {tokens:,} tokens, and {sizes.vocabulary_size:,} in the preset {model_preset}. "
+            f"Use the preset's own: `tokenizer: {{preset: {model_preset}}}`."
         )
 
 
@@ -130,40 +128,19 @@ def _check_files(tokenizer: Mapping[str, Any]) -> None:
             raise InputError(f"`tokenizer.{key}` names no file. Received: {tokenizer[key]}.")
 
 
-def _check_preset(preset: str, setting: str) -> None:
-    """Makes sure that a preset spelled as a folder is one; plain names and `kaggle://…`, `hf://…` are keras-hub's."""
-    if "/" in preset and "://" not in preset and not Path(preset).is_dir():
-        raise InputError(f"`{setting}` names no folder. Received: {preset}.")
-
-
 def _tokenizer_size(tokenizer: Mapping[str, Any]) -> int | None:
     _check_files(tokenizer)
     if "vocabulary" in tokenizer:
         return Vocabulary.from_gpt2_files(tokenizer["vocabulary"], tokenizer["merges"]).size
     if "preset" not in tokenizer:
         return None  # trained or bytes: the configuration refuses these with a preset
-    _check_preset(tokenizer["preset"], "tokenizer.preset")
+    preset_files.check_name(tokenizer["preset"], "tokenizer.preset")
     if huggingface_gpt2.is_folder(tokenizer["preset"]):
         return _load_huggingface(Path(tokenizer["preset"])).size
     files = Path(tokenizer["preset"], "assets", "tokenizer")
     if files.is_dir():
         return Vocabulary.from_gpt2_files(files / "vocabulary.json", files / "merges.txt").size
-    return None if "/" in tokenizer["preset"] else _GPT2_SIZE
-
-
-def _preset_size(preset: str) -> int | None:
-    folder = Path(preset)
-    if not folder.is_dir():
-        return None if "/" in preset else _GPT2_SIZE
-    if huggingface_gpt2.is_folder(folder):
-        return huggingface_gpt2.check_folder(folder).vocab_size
-    try:
-        return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["config"]["vocabulary_size"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"the preset {preset} must hold a config.json of a keras-hub GPT-2 backbone, or of a Hugging Face GPT-2. "
-            f"Received: {error!r}."
-        ) from None
+    return None if "/" in tokenizer["preset"] else preset_files.GPT2_SIZES.vocabulary_size
 
 
 def _load_huggingface(folder: Path) -> Vocabulary:

@@ -129,7 +129,7 @@ class TrainingSettings(Settings):
         """Hash of the files that the settings name: the teacher's.
 
         Raises:
-            InputError: If the teacher is spelled as a folder that does not exist.
+            InputError: If the teacher is none that `preset_files.check_name` takes.
         """
         return self.distillation.fingerprint() if self.distillation else ""
 

@@ -104,12 +104,16 @@ def check_data(settings: PipelineConfig) -> None:
 
 def check_model(settings: PipelineConfig) -> None:
     """Makes sure that what the configuration asks for can be trained; raises InputError where it cannot."""
-    from modules import task_evaluation, tokenizer_files
+    from modules import preset_files, task_evaluation, tokenizer_files
 
     tokenizer, distillation = settings.tokenizer.settings(), settings.training.distillation
-    tokenizer_files.check_fits(tokenizer, settings.model.preset, "model.preset")
+    presets = {"model.preset": settings.model.preset}
     if distillation:
-        tokenizer_files.check_fits(tokenizer, distillation.teacher, "training.distillation.teacher")
+        presets["training.distillation.teacher"] = distillation.teacher
+    for setting, preset in presets.items():
+        tokenizer_files.check_fits(tokenizer, preset, setting)
+        if preset is not None:
+            preset_files.check_positions(preset, settings.model.context_length)
     task_evaluation.check_tasks(settings.evaluation.tasks, data_kind=settings.data.kind)
     check_slices(settings)
 

@@ -162,6 +162,15 @@ class PipelineConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _adapters_of_a_trained_model(self) -> Self:
+        if self.training.lora and self.model.preset is None and not self.model.warm_start:
+            raise ValueError(
+                "`training.lora` changes a trained model a little, and a random start has learned nothing: start from "
+                "`model.preset` or by `model.warm_start`, or take `training.lora` out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _preferences_by_dpo(self) -> Self:
         if (self.data.kind == "preference") != (self.training.dpo is not None):
             cure = "take `training.dpo` out" if self.training.dpo else "add `training.dpo`, e.g. `dpo: {beta: 0.1}`"

@@ -110,6 +110,7 @@ def run(request: RunRequest) -> None:
     from pipeline.dag import Placement, create_pipeline
 
     config = request.config
+    check_devices(request)
     progress.emit({"event": "phase", "text": "fingerprinting the text"})
     placement = Placement(
         pipeline_root=str(config.pipeline_root.absolute()),
@@ -146,6 +147,26 @@ def run(request: RunRequest) -> None:
         )
     record_start(proto, placement.metadata_connection_config, RunRecord.of(config))
     LocalDagRunner().run_with_ir(proto, options)
+
+
+def check_devices(request: RunRequest) -> None:
+    """Makes sure that the Trainer, which works in this process, will have its devices; what comes before takes long.
+
+    Raises:
+        InputError: They are not there, or are those of several machines.
+    """
+    from modules import devices
+
+    settings, first = request.config.training, request.from_node or NODES[0]
+    if request.until != "release" or NODES.index(first) > NODES.index("Trainer"):
+        return
+    if settings.devices == "multi_worker":
+        raise InputError(
+            "`training.devices: multi_worker` needs workers that run the Trainer alone, each in a process that has not "
+            "used TensorFlow, and a pipeline that runs here uses it before. Take `mirrored`, all GPUs of this machine, "
+            "or another orchestrator."
+        )
+    devices.build_strategy(settings)
 
 
 def record_start(proto: "pipeline_pb2.Pipeline", connection_config: Any, record: RunRecord) -> None:

@@ -21,7 +21,7 @@ def files(tmp_path: Path) -> dict[str, str]:
 
 def preset(folder: Path, tokens: int) -> str:
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"config": {"vocabulary_size": tokens}}))
+    (folder / "config.json").write_text(json.dumps({"config": {"vocabulary_size": tokens, "max_sequence_length": 64}}))
     return str(folder)
 
 

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from modules.errors import InputError
+from modules.vocabulary import Vocabulary
+from pipeline.config import load_config
+from pipeline.local_runner import RunRequest, check_devices
 from tests.conftest import ROOT
+from tests.huggingface_folder import write_folder
 
 RECIPE = """
 name: refused
@@ -99,6 +104,22 @@ def test_help_names_the_commands() -> None:
         assert command in result.stdout
 
 
+@pytest.mark.parametrize("setting", ["model.preset", "training.distillation.teacher"])
+def test_a_model_of_a_shorter_context(tmp_path: Path, setting: str) -> None:
+    (tmp_path / "text.txt").write_text("some text")
+    (tmp_path / "recipe.yaml").write_text(RECIPE % "text.txt")
+    write_folder(tmp_path / "gpt2", vocab_size=257)  # of 16 positions
+    Vocabulary.from_merges([]).write_folder(tmp_path)
+    start = "size: tiny, " if setting != "model.preset" else ""
+    arguments = [
+        "tokenizer={vocabulary: vocabulary.json, merges: merges.txt}",
+        f"model={{{start}context_length: 32}}",
+        f"{setting}=./gpt2",
+    ]
+    message = refuse(tmp_path, *(part for argument in arguments for part in ("--set", argument)))
+    assert "`model.context_length` must be at most 16, the positions of ./gpt2. Received: 32" in message
+
+
 @pytest.mark.parametrize(
     ("rows", "arguments", "message"),
     [
@@ -108,6 +129,11 @@ def test_help_names_the_commands() -> None:
         ('{"text": "a"}', ["tokenizer={preset: gpt2_base_en}", "model={preset: presets/tiny}"], "`model.preset` names"),
         ('{"text": "a"}', ["training.distillation.teacher=./large"], "`training.distillation.teacher` names no folder"),
         ('{"text": "a"}', ["tokenizer={kind: byte}", "model={preset: gpt2_base_en}"], "brings a vocabulary"),
+        (
+            '{"text": "a"}',
+            ["tokenizer={preset: gpt2_base_en}", "model={preset: hf://openai-community/gpt2, context_length: 64}"],
+            "Download its files and name their folder",
+        ),
     ],
 )  # fmt: skip
 def test_data_and_settings_that_do_not_go_together(
@@ -116,3 +142,33 @@ def test_data_and_settings_that_do_not_go_together(
     (tmp_path / "rows.jsonl").write_text(rows + "\n")
     (tmp_path / "recipe.yaml").write_text(RECIPE % "rows.jsonl")
     assert message in refuse(tmp_path, *(part for argument in arguments for part in ("--set", argument)))
+
+
+def test_devices_that_are_not_there_are_told_before_any_node_runs(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("some text")
+    (tmp_path / "recipe.yaml").write_text(RECIPE % "text.txt")
+
+    def check(devices: str, **changes: str) -> None:
+        config = load_config(tmp_path / "recipe.yaml", [f"training.devices={devices}"])
+        check_devices(RunRequest(config=config, run_id="1", **changes))
+
+    with pytest.raises(InputError, match=r"needs at least two GPUs of this machine. Received: .* Take `devices: auto`"):
+        check("mirrored")
+    with pytest.raises(InputError, match="needs workers that run the Trainer alone"):
+        check("multi_worker")
+    check("auto")
+    # Where nothing is trained, no device is missing.
+    check("mirrored", until="data")
+    check("mirrored", from_node="Evaluator")
+
+
+def test_a_run_that_would_miss_its_device_ends_at_its_start(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("some text")
+    (tmp_path / "recipe.yaml").write_text(RECIPE % "text.txt")
+    result = subprocess.run(
+        [sys.executable, "-m", "pipeline", "run", "--config", "recipe.yaml", "--set", "training.devices=multi_worker"],
+        cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "`training.devices: multi_worker` needs workers that run the Trainer alone" in result.stderr
+    assert not (tmp_path / "workspace/metadata.sqlite").exists()

@@ -90,6 +90,10 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
             "data={kind: preference, source: a.jsonl}",
             "go together. Received: `data.kind: preference`; add `training.dpo`",
         ),
+        (
+            "training={steps: 3, lora: {}}",
+            "a random start has learned nothing: start from `model.preset` or by `model.w",
+        ),
         ("training={steps: 3, dpo: {}}", "go together. Received: `data.kind: text`; take `training.dpo` out"),
         ("training={steps: 3, dpo: {beta: 0}}", "training.dpo.beta: .*greater than 0"),
         ("training={steps: 3, dpo: {}, label_smoothing: 0.1}", "`dpo` compares whole answers: take one of the two out"),
@@ -106,6 +110,14 @@ def test_a_warm_start_does_not_improve_on_the_preset(tmp_path):
     assert load_config(write(tmp_path, MINIMAL), preset).evaluation.min_improvement == 0.1
     with pytest.raises(InputError, match="with which a warm start does not begin: drop one of the two"):
         load_config(write(tmp_path, MINIMAL), [*preset, "model.warm_start=true"])
+
+
+def test_adapters_change_a_model_that_was_trained(tmp_path):
+    for trained in (
+        ["model={preset: gpt2_base_en}", "tokenizer={preset: gpt2_base_en}"],
+        ["model.warm_start=true"],
+    ):
+        assert load_config(write(tmp_path, MINIMAL), [*trained, "training.lora.rank=2"]).training.lora.rank == 2
 
 
 def test_all_problems_are_told_at_once(tmp_path):

@@ -1,0 +1,38 @@
+"""What a preset is, before it is loaded."""
+
+from pathlib import Path
+
+import pytest
+
+from modules import preset_files
+from modules.errors import InputError
+from tests.huggingface_folder import write_folder
+from tests.tiny_release import tiny_backbone
+
+
+def test_names_handles_and_folders_are_presets(tmp_path: Path) -> None:
+    for preset in ("gpt2_base_en", "kaggle://keras/gpt2/keras/gpt2_base_en", str(tmp_path)):
+        preset_files.check_name(preset, "model.preset")
+    with pytest.raises(InputError, match=r"`model.preset` names no folder. Received: ./gpt2\."):
+        preset_files.check_name("./gpt2", "model.preset")
+
+
+@pytest.mark.parametrize("preset", ["hf://openai-community/gpt2", "modelscope://a/gpt2", "gs://bucket/gpt2"])
+def test_files_that_nobody_has_checked_are_not_loaded(preset: str) -> None:
+    with pytest.raises(InputError, match=f"must be the name .* Received: {preset}. Download its files and name their"):
+        preset_files.check_name(preset, "model.preset")
+
+
+def test_the_sizes_of_every_kind_of_preset(tmp_path: Path) -> None:
+    assert preset_files.read_sizes("gpt2_base_en") == (50257, 1024)
+    assert preset_files.read_sizes("kaggle://keras/gpt2/keras/gpt2_base_en") is None
+    assert preset_files.read_sizes(str(write_folder(tmp_path / "huggingface", vocab_size=259))) == (259, 16)
+    tiny_backbone().save_to_preset(tmp_path / "keras_hub")
+    assert preset_files.read_sizes(str(tmp_path / "keras_hub")) == (259, 48)
+
+
+def test_a_context_longer_than_the_model_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
+    folder = str(write_folder(tmp_path, vocab_size=259))
+    preset_files.check_positions(folder, 16)
+    with pytest.raises(InputError, match=r"`model.context_length` must be at most 16, the positions of .*Received: 17"):
+        preset_files.check_positions(folder, 17)
