@@ -51,16 +51,19 @@ class Rematerialized(keras.layers.Layer):
         if not training:
             return self.block(inputs, training=training, **masks)
         # The state of the dropout is given, so that the second time the same masks are drawn, and moved on once.
-        state = [tf.identity(variable.value) for variable in self.block.non_trainable_variables]
+        variables = self.block.non_trainable_variables
+        state = [tf.identity(variable.value) for variable in variables]
+        frozen = {id(weight) for weight in self.block.non_trainable_weights}
+        seeds = [number for number, variable in enumerate(variables) if id(variable) not in frozen]
 
         def forward(inputs: tf.Tensor, *weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
             outputs, new_state = self.block.stateless_call(weights, state, inputs, training=True, **masks)
-            return outputs, *new_state
+            return outputs, *(new_state[number] for number in seeds)
 
         weights = [tf.convert_to_tensor(variable.value) for variable in self.block.trainable_variables]
-        outputs, *new_state = tf.recompute_grad(forward)(inputs, *weights)
-        for variable, value in zip(self.block.non_trainable_variables, new_state, strict=True):
-            variable.assign(value)
+        outputs, *new_seeds = tf.recompute_grad(forward)(inputs, *weights)
+        for number, value in zip(seeds, new_seeds, strict=True):
+            variables[number].assign(value)
         return outputs
 
     def compute_output_spec(self, inputs: keras.KerasTensor, *args: Any, **kwargs: Any) -> keras.KerasTensor:
