@@ -1,5 +1,6 @@
 """How to train: the settings behind `training` of a recipe and behind `modules.training`."""
 
+import math
 from typing import Annotated, Literal, Self
 
 import pydantic
@@ -139,5 +140,5 @@ class TrainingSettings(Settings):
         return self.batch_size // self.micro_batches
 
     def count_steps(self, windows: int) -> int:
-        """Optimizer steps over a train split of so many windows or pairs."""
-        return self.steps or max(1, round((self.epochs or 1) * windows / self.batch_size))
+        """Optimizer steps over a train split of so many windows or pairs; half a step counts as one."""
+        return self.steps or max(1, math.floor((self.epochs or 1) * windows / self.batch_size + 0.5))

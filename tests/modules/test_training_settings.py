@@ -31,6 +31,9 @@ def test_a_wrong_setting_is_named(settings: dict, message: str) -> None:
         TrainingSettings(**settings)
 
 
-@pytest.mark.parametrize(("length", "steps"), [({"steps": 7}, 7), ({"epochs": 1.5}, 15), ({"epochs": 0.001}, 1)])
+@pytest.mark.parametrize(
+    ("length", "steps"),
+    [({"steps": 7}, 7), ({"epochs": 1.5}, 15), ({"epochs": 0.44}, 4), ({"epochs": 0.45}, 5), ({"epochs": 0.001}, 1)],
+)
 def test_epochs_are_rounded_to_steps(length: dict, steps: int) -> None:
     assert TrainingSettings(**length, batch_size=4).count_steps(windows=40) == steps
