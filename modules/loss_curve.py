@@ -91,6 +91,13 @@ class LossCurve(keras.callbacks.Callback):
         }
         return State(arrays={}, facts=facts)
 
+    def check(self, state: State) -> None:
+        """Raises ValueError if its points have other fields than this code's."""
+        for name, kind in (("points", LossPoint), ("validation", ValidationPoint)):
+            fields = {field.name for field in dataclasses.fields(kind)}
+            if any(point.keys() != fields for point in state.facts[name]):
+                raise ValueError(f"its {name} of the loss curve have other fields")
+
     def restore(self, state: State) -> None:
         """Goes on from `state`."""
         for point in state.facts["points"]:

@@ -131,6 +131,11 @@ class Validation(keras.callbacks.Callback):
         facts = {"best_loss": self._best_loss, "looks_since": self._looks_since, "stopped": self.stopped}
         return State(arrays=arrays, facts=facts)
 
+    def check(self, state: State) -> None:
+        """Raises ValueError if it is of code that remembers something else."""
+        if state.facts.keys() != self.state().facts.keys():
+            raise ValueError("its facts of the validation are others")
+
     def restore(self, state: State) -> None:
         """Goes on from `state`."""
         self._best_loss, self._looks_since = state.facts["best_loss"], state.facts["looks_since"]

@@ -28,32 +28,39 @@ class Resumable(Protocol):
     def state(self) -> State:
         """What it remembers."""
 
+    def check(self, state: State) -> None:
+        """Raises ValueError if it cannot go on from that, e.g. because other code wrote it."""
+
     def restore(self, state: State) -> None:
-        """Makes it remember that."""
+        """Makes it remember that, which is checked."""
 
 
 class ModelState:
-    """A trainer's variables: weights, seeds of the dropout, optimizer, step. The step is the data's position, too."""
+    """What of a trainer changes: trained weights, seeds of the dropout, optimizer, step, which is the data's place too.
+
+    Frozen weights are not in it: the checkpoint's name tells which they are.
+    """
 
     def __init__(self, model: LanguageModelTrainer):
         """Takes a compiled model whose optimizer is built."""
-        variables = [*model.language_model.variables, *model.optimizer.variables, model.step]
-        # Paths alone are not unique where layers share a name.
-        self._variables = {f"{number} {variable.path}": variable for number, variable in enumerate(variables)}
+        frozen = {id(weight) for weight in model.language_model.non_trainable_weights}
+        changing = [variable for variable in model.language_model.variables if id(variable) not in frozen]
+        variables = [*changing, *model.optimizer.variables, model.step]
+        # Names alone are not unique, and paths hold numbers by which Keras counts what a process has made.
+        self._variables = {f"{number} {variable.name}": variable for number, variable in enumerate(variables)}
 
     def state(self) -> State:
         """The values."""
         return State(arrays={name: variable.numpy() for name, variable in self._variables.items()}, facts={})
 
-    def restore(self, state: State) -> None:
-        """Assigns the values.
-
-        Raises:
-            ValueError: If they are those of another model.
-        """
+    def check(self, state: State) -> None:
+        """Raises ValueError if they are those of another model."""
         shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
         if shapes != {name: array.shape for name, array in state.arrays.items()}:
             raise ValueError("it holds other variables than the model has")
+
+    def restore(self, state: State) -> None:
+        """Assigns the values."""
         for name, variable in self._variables.items():
             variable.assign(state.arrays[name])
 
@@ -77,7 +84,7 @@ class Checkpoints(keras.callbacks.Callback):
 
         Args:
             file: Where to.
-            parts: What, each under a name of its own without a slash; first the one that can refuse to be restored.
+            parts: What, each under a name of its own without a slash.
             seconds: At least so long between two checkpoints.
             strategy: By which the workers agree.
         """
@@ -112,11 +119,15 @@ class Checkpoints(keras.callbacks.Callback):
         for key, array in saved.arrays.items():
             name, _, rest = key.partition("/")
             arrays[name][rest] = array
+        states = {name: State(arrays=arrays[name], facts=saved.facts[name]) for name in self._parts}
         try:
             for name, part in self._parts.items():
-                part.restore(State(arrays=arrays[name], facts=saved.facts[name]))
+                part.check(states[name])
         except ValueError as error:
             logging.warning("The checkpoint %s does not fit (%s): training begins anew.", self._file.path, error)
+            return
+        for name, part in self._parts.items():
+            part.restore(states[name])
 
     def finish(self) -> None:
         """Saves the end of the training.

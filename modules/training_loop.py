@@ -62,8 +62,8 @@ def fit(
         settings: How.
         log_dir: Folder for TensorBoard's files; of several workers the chief alone writes them.
         checkpoint: Where the state is saved from time to time and at the end, and gone on from if it is there. On a CPU
-            the weights are then bit for bit those of a training that was not interrupted. Removing it is left to the
-            caller, who has work to do with the weights.
+            the weights are then bit for bit those of a training that was not interrupted. It is left
+            there: the weights have yet to be written and recorded.
         callbacks: More of them; what they remember is not in the checkpoint.
 
     Raises:
@@ -169,6 +169,7 @@ def checkpoint_file(
     everything = [data.train.digest, data.validation.digest, settings.model_dump(mode="json"), facts]
     digest.update(json.dumps(everything, sort_keys=True).encode())
     for variable in language_model.variables:
-        digest.update(f"{variable.path} {variable.shape} {variable.dtype}".encode())
+        # Not its path, which holds numbers by which Keras counts what a process has made.
+        digest.update(f"{variable.name} {variable.shape} {variable.dtype}".encode())
         digest.update(variable.numpy().tobytes())
     return CheckpointFile(os.path.join(folder, f"{digest.hexdigest()[:32]}.npz"))

@@ -40,9 +40,6 @@ def test_what_was_written_is_read_until_something_newer_is(tmp_path: Path) -> No
     for value in (1.0, 2.0):
         file.write(state(value))
         assert_holds(file, value)
-    file.remove()
-    assert not (tmp_path / "folder").exists()
-    file.remove()
 
 
 @pytest.mark.parametrize("size_bytes", [0, 100, 5000, 8500])
@@ -79,12 +76,32 @@ def test_a_training_outlives_a_full_disk(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_checkpoint_of_another_model_is_left_alone(tmp_path: Path) -> None:
-    file = CheckpointFile(tmp_path / "one.npz")
-    train(changed(SETTINGS, steps=2), checkpoint=file)
+def with_other_shapes(found: State) -> State:
+    return State(arrays={name: array[..., None] for name, array in found.arrays.items()}, facts=found.facts)
+
+
+def with_other_points(found: State) -> State:
+    points = [{**point, "seconds": 1.0} for point in found.facts["curve"]["points"]]
+    return State(arrays=found.arrays, facts={**found.facts, "curve": {**found.facts["curve"], "points": points}})
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (with_other_shapes, "it holds other variables than the model has"),
+        (with_other_points, "its points of the loss curve have other fields"),
+    ],
+)
+def test_a_checkpoint_of_other_code_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, change: Callable[[State], State], problem: str
+) -> None:
+    file, data, settings = CheckpointFile(tmp_path / "one.npz"), counting_data(), changed(SETTINGS, steps=2)
+    model, _ = train(settings, data=data, checkpoint=file)
     found = file.read()
     assert found is not None
-    arrays = {name: array[..., None] for name, array in found.arrays.items()}
-    file.write(State(arrays=arrays, facts=found.facts))
-    _, curve = train(changed(SETTINGS, steps=2), checkpoint=file)
+    file.write(change(found))
+    again, curve = train(settings, data=data, checkpoint=file)
+    assert f"does not fit ({problem}): training begins anew" in caplog.text
     assert [point.step for point in curve.points] == [1, 2]
+    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
