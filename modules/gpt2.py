@@ -115,19 +115,17 @@ def _hidden_states_of_documents(
 
     ```
     document_index = [0, 0, 1]
-    mask           = [[1, 0, 0], [1, 1, 0], [0, 0, 1]]   row: the token that looks, column: what it sees
+    same_document  = [[1, 1, 0], [1, 1, 0], [0, 0, 1]]   row: the token that looks, column: what it sees of the past
     positions      = [0, 1, 0]
     ```
     """
     same_document = keras.ops.equal(document_index[:, :, None], document_index[:, None, :])
-    mask = keras.ops.tril(keras.ops.cast(same_document, "int32"))
-    positions = keras.ops.sum(mask, axis=-1) - 1
+    positions = keras.ops.sum(keras.ops.tril(keras.ops.cast(same_document, "int32")), axis=-1) - 1
     tokens = backbone.token_embedding(token_ids)
     x = backbone.embeddings_add((tokens, backbone.position_embedding(tokens, positions=positions)))
     x = backbone.embeddings_dropout(x)
     for transformer_layer in backbone.transformer_layers:
-        # The mask is causal already: made once, and not in each layer.
-        x = transformer_layer(x, decoder_attention_mask=mask, use_causal_mask=False)
+        x = transformer_layer(x, decoder_attention_mask=same_document)
     return backbone.layer_norm(x)
 
 

@@ -122,7 +122,7 @@ def convert_all(
 def _run_worker(request: dict[str, Any], preset_dir: str) -> None:
     root = str(Path(__file__).resolve().parent.parent)
     python_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": python_path}
+    environment = {**os.environ, "PYTHONPATH": python_path}
     # The converter is for CPU kernels and needs no GPU, whose memory the parent may hold.
     environment["CUDA_VISIBLE_DEVICES"] = "-1"
     command = [sys.executable, "-m", "modules.tflite", json.dumps(request)]

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from modules.checkpoints import CheckpointFile
 from modules.devices import feed, is_chief
+from modules.fused_decoder import fuse
 from modules.language_model_trainer import LanguageModelTrainer
 from modules.loss_curve import LossCurve
 from modules.objectives import Objective
@@ -110,6 +111,7 @@ def build_trainer(
 ) -> LanguageModelTrainer:
     """What Keras fits, compiled, with all its variables where those of the language model are."""
     with language_model.distribute_strategy.scope():
+        language_model = fuse(language_model)
         model = LanguageModelTrainer(
             rematerialize(language_model) if settings.remat else language_model,
             objective,

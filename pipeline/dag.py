@@ -1,12 +1,9 @@
 """The DAG, from text to release: the same for LocalDagRunner and for Vertex Pipelines."""
 
 import dataclasses
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import tensorflow_data_validation as tfdv
 from tfx.components import (

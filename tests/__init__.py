@@ -1,0 +1,1 @@
+import modules  # noqa: F401  (sets TensorFlow up, before anything imports it)

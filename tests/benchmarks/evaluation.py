@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
 import numpy as np
 import rich
 import tensorflow as tf
