@@ -130,7 +130,6 @@ def test_run_fn_learns_the_answers_and_not_the_questions(tmp_path: Path) -> None
     picture = tf.io.decode_png((tmp_path / "run" / "loss.png").read_bytes())
     assert picture.shape[1] == 960
     assert list((tmp_path / "run" / "train").iterdir())  # TensorBoard's
-    assert not (tmp_path / "checkpoints").exists()  # nothing is left to go on with
     for sample in record["samples"]:
         assert sample["prompt"] in prompts
         assert "yes!" not in sample["before"]
@@ -210,6 +209,16 @@ def test_with_lora_the_adapters_are_kept_beside_the_merged_model(tmp_path: Path)
     assert query.kernel.dtype == "float32"
     assert not query.lora_enabled
     assert "generate" in tf.saved_model.load(fn_args.serving_model_dir).signatures
+
+
+def test_a_training_whose_model_was_never_recorded_is_not_done_again(tmp_path: Path) -> None:
+    rows = [{"text": [b"the cat sat on the mat. " * 3]}] * 40
+    fn_args = run_trainer(tmp_path, rows, "text", MODEL, changed(SETTINGS, steps=4))
+    assert len(list((tmp_path / "checkpoints").glob("*.npz"))) == 1
+    record = json.loads((tmp_path / "run" / "training.json").read_text())
+    # Killed before TFX records the model, the next run calls this again, and takes no step: speeds would differ.
+    run_fn(fn_args)
+    assert json.loads((tmp_path / "run" / "training.json").read_text()) == record
 
 
 def saved_perplexity(fn_args: FnArgs, rows: list[dict[str, list[bytes]]]) -> float:
