@@ -13,7 +13,7 @@ from tfx.components.util.tfxio_utils import get_tf_dataset_factory_from_artifact
 from tfx.types import standard_artifacts
 from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
-from modules import gpt2
+from modules import gpt2, lora
 from modules.errors import InputError
 from modules.training import run_fn, starting_model
 from modules.training_data import read_rows, store_windows
@@ -208,6 +208,12 @@ def test_with_lora_the_adapters_are_kept_beside_the_merged_model(tmp_path: Path)
     query = merged.transformer_layers[0]._self_attention_layer._query_dense
     assert query.kernel.dtype == "float32"
     assert not query.lora_enabled
+    # On the base that it began with, the file gives what was released.
+    keras.utils.set_random_seed(settings.seed)
+    base = gpt2.build_backbone(MODEL, vocabulary_size=257, dtype="float32")
+    lora.load_adapters(base, tmp_path / "model" / "adapters.safetensors")
+    for one, other in zip(lora.merge(base).get_weights(), merged.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
     assert "generate" in tf.saved_model.load(fn_args.serving_model_dir).signatures
 
 
