@@ -79,10 +79,3 @@ class CheckpointFile:
             logging.warning("The checkpoint %s is of another version: training begins anew.", self.path)
             return None
         return State(arrays=arrays, facts=facts)
-
-    def remove(self) -> None:
-        """Removes what is there, if anything is, and the folder if nothing else is in it."""
-        for path in (self.path, self._new):
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.path.parent.rmdir()

@@ -1,6 +1,8 @@
 """One step of training, as Keras' `fit` calls it: accumulated, normalised by what counts, and clipped."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -58,7 +60,8 @@ class LanguageModelTrainer(keras.Model):
         # With float16 the gradients of a sum over thousands of targets would overflow: they are taken of about a mean,
         # and brought to the mean afterwards.
         size = tf.cast(tf.size(rows), tf.float32)
-        gradients, sums = self._accumulate(data, 1 / size)
+        with self._dropout_of_its_own():
+            gradients, sums = self._accumulate(data, 1 / size)
         gradients, sums = _sum_over_replicas(gradients), _sum_over_replicas(sums)
         to_mean = size / sums.weight
 
@@ -90,6 +93,25 @@ class LanguageModelTrainer(keras.Model):
 
     def _maybe_symbolic_build(self, iterator: object = None, data_batch: object = None) -> None:
         """Nothing: it is built. Under a strategy Keras would average a batch over the replicas for it, masks too."""
+
+    @contextlib.contextmanager
+    def _dropout_of_its_own(self) -> Iterator[None]:
+        """Seeds the dropout of each replica by its number; the states are the same in all replicas before and after.
+
+        Keras gives all replicas the same masks.
+        """
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync == 1:
+            yield
+            return
+        weights = {id(weight) for weight in self.language_model.weights}
+        seeds = [variable for variable in self.language_model.variables if id(variable) not in weights]
+        # A state is a seed and a count of what was drawn.
+        for state in seeds:
+            state.assign_add(tf.cast([context.replica_id_in_sync_group, 0], state.dtype))
+        yield
+        for state in seeds:
+            state.assign_sub(tf.cast([context.replica_id_in_sync_group, 0], state.dtype))
 
     def _accumulate(self, batch: Batch, factor: tf.Tensor) -> tuple[list[tf.Tensor], Sums]:
         """Sums over the micro-batches: gradients of `factor` times the loss, times the loss scale, and the sums."""

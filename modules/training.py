@@ -8,7 +8,6 @@ from absl import logging
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from modules import devices, gpt2, lora, serving, training_record
-from modules.checkpoints import CheckpointFile
 from modules.distillation import Distillation, load_teacher
 from modules.dpo import DirectPreferenceOptimization, with_reference
 from modules.loss_curve import LossCurve
@@ -35,7 +34,8 @@ def run_fn(fn_args: FnArgs) -> None:
         fn_args: `custom_config` holds `model` (ModelSettings), `training` (TrainingSettings), `training_fingerprint`
             (`TrainingSettings.fingerprint`) and `data_kind`, one of `example_tokens.DATA_KINDS`; and
             `checkpoint_directory`, a folder that outlives the run's artifacts, if a run that was interrupted is to be
-            gone on with. `base_model` is the SavedModel of the model that a warm start begins with, if there is one.
+            gone on with; whoever records the model removes the folder then. `base_model` is the SavedModel of the model
+            that a warm start begins with, if there is one.
     """
     config = fn_args.custom_config
     model_settings = gpt2.ModelSettings(**config["model"])
@@ -63,14 +63,12 @@ def run_fn(fn_args: FnArgs) -> None:
         **serving_settings,
         with_perplexity=warm_start or model_settings.preset is not None,
     )
-    curve, checkpoint = train(backbone, objective, data, settings, fn_args)
+    curve = train(backbone, objective, data, settings, fn_args)
     if devices.is_chief(strategy):
         backbone = write_weights(backbone, settings, os.path.dirname(fn_args.serving_model_dir))
         serving.export_saved_model(backbone, table_path, fn_args.serving_model_dir, **serving_settings)
         write_run(fn_args, start, curve, parameters=backbone.count_params(), warm_start=warm_start)
     devices.wait_for_workers(strategy)  # TFX looks for the model when this returns
-    if checkpoint is not None and devices.is_chief(strategy):
-        checkpoint.remove()  # after what can still fail
 
 
 def build_objective(settings: TrainingSettings, vocabulary: Vocabulary, *, context_length: int) -> Objective:
@@ -125,12 +123,8 @@ def train(
     data: TrainingData,
     settings: TrainingSettings,
     fn_args: FnArgs,
-) -> tuple[LossCurve, CheckpointFile | None]:
-    """Trains a backbone in place, or its adapters; goes on where a run of the same training was interrupted.
-
-    Returns:
-        The course of the training, and its checkpoint, which is needed until the model is written.
-    """
+) -> LossCurve:
+    """Trains a backbone in place, or its adapters; goes on where a run of the same training was interrupted."""
     with backbone.distribute_strategy.scope():
         if settings.lora:
             lora.apply(backbone, settings.lora)
@@ -145,7 +139,7 @@ def train(
     )
     if settings.dpo:
         data = with_reference(data, model, settings)
-    return fit(model, objective, data, settings, log_dir=fn_args.model_run_dir, checkpoint=checkpoint), checkpoint
+    return fit(model, objective, data, settings, log_dir=fn_args.model_run_dir, checkpoint=checkpoint)
 
 
 def write_weights(

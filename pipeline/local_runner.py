@@ -7,11 +7,12 @@ it is closed, nobody watches the run any more, and it ends as on SIGTERM. Logs g
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -112,11 +113,12 @@ def run(request: RunRequest) -> None:
     config = request.config
     check_devices(request)
     progress.emit({"event": "phase", "text": "fingerprinting the text"})
+    checkpoint_directory = str((config.workspace / config.name / "checkpoints").absolute())
     placement = Placement(
         pipeline_root=str(config.pipeline_root.absolute()),
         push_directory=str(config.push_directory.absolute()),
         data_directory=str((config.workspace / "tfds").absolute()),
-        checkpoint_directory=str((config.workspace / config.name / "checkpoints").absolute()),
+        checkpoint_directory=checkpoint_directory,
         data_fingerprint=text_sources.fingerprint(config.data.to_source()),
         preset_fingerprint=config.model.fingerprint(),
         training_fingerprint=config.training.fingerprint(),
@@ -133,7 +135,9 @@ def run(request: RunRequest) -> None:
     progress.emit({"event": "plan", "nodes": nodes})
     # By absl's own call: TFT changes the verbosity for a while and restores what absl knows.
     absl.logging.set_verbosity(absl.logging.INFO)
-    logging.getLogger("absl").addHandler(NodeEvents())
+    # Not before TFX has recorded the model: until then it would have to be trained again.
+    after = {"Trainer": lambda: shutil.rmtree(checkpoint_directory, ignore_errors=True)}
+    logging.getLogger("absl").addHandler(NodeEvents(after))
     options = None
     if request.from_node:
         base = pipeline_pb2.SnapshotSettings.BasePipelineRunStrategy(
@@ -222,20 +226,31 @@ def base_run(config: PipelineConfig, from_node: str, nodes: Sequence[str]) -> st
 
 
 class NodeEvents(logging.Handler):
-    """Turns TFX's log messages about nodes into progress events."""
+    """Turns TFX's log messages about nodes into progress events, and does what follows a node."""
 
-    def __init__(self) -> None:
+    def __init__(self, after: Mapping[str, Callable[[], None]]):
+        """Waits for messages.
+
+        Args:
+            after: What to do, by node, once the node has worked and ML Metadata knows its outputs; not where they
+                were cached.
+        """
         super().__init__(logging.INFO)
+        self._after = after
         self._node = ""
+        self._cached = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Emits `started`, `cached` and `finished`."""
         if record.msg == NODE_STARTED and record.args:
-            self._node = str(record.args[0])  # type: ignore[index]
+            self._node, self._cached = str(record.args[0]), False  # type: ignore[index]
             progress.emit({"event": "started", "node": self._node})
         elif record.msg == NODE_CACHED:
+            self._cached = True
             progress.emit({"event": "cached", "node": self._node})
         elif record.msg == NODE_FINISHED:
+            if self._node in self._after and not self._cached:
+                self._after[self._node]()
             progress.emit({"event": "finished_node", "node": self._node})
 
 

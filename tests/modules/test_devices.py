@@ -1,5 +1,6 @@
 """Trainings on several devices and by several workers, for real, which must learn what one device does."""
 
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -17,7 +18,7 @@ import tensorflow as tf
 from modules import batches, devices, progress, training_loop
 from modules.dpo import REFERENCE, with_reference
 from modules.errors import InputError
-from modules.objectives import LanguageModelling
+from modules.objectives import Batch, LanguageModelling, Model, Sums
 from modules.stored_rows import StoredRows, store_rows
 from modules.training_loop import TrainingData
 from modules.training_settings import TrainingSettings
@@ -76,6 +77,37 @@ def score_pairs(folder: Path, settings: TrainingSettings, logical_devices: int, 
     data = with_reference(counting_preferences(train=8, validation=3), model, settings)
     references = {name: rows.columns[REFERENCE] for name, rows in vars(data).items() if name in ("train", "validation")}
     np.savez(folder / "0.npz", scored=scored, **references)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossesOfReplicas(LanguageModelling):
+    """Keeps the loss of each part of a batch."""
+
+    seen: list[float]
+
+    def __call__(self, model: Model, batch: Batch) -> Sums:
+        sums = super().__call__(model, batch)
+        tf.numpy_function(lambda loss: self.seen.append(float(loss)), [sums.loss], [])
+        return sums
+
+
+def drop_out(folder: Path, settings: TrainingSettings, logical_devices: int, _: None) -> None:
+    """Takes steps on rows that are all the same; leaves each replica's losses, and its states of the dropout."""
+    use_logical_devices(logical_devices)
+    strategy = devices.build_strategy(settings)
+    rows = store_rows(counting_windows(1).repeat(40))
+    data = TrainingData(train=rows, validation=rows, to_batch=batches.to_batch, tokens_a_row=8)
+    with strategy.scope():
+        model = tiny_model(dropout=0.5)
+    objective = LossesOfReplicas(seen=[])
+    training_loop.fit(model, objective, data, settings)
+    weights = {id(weight) for weight in model.weights}
+    states = [
+        [copy.numpy() for copy in strategy.experimental_local_results(variable.value)]
+        for variable in model.variables
+        if id(variable) not in weights
+    ]
+    np.savez(folder / "0.npz", losses=objective.seen[: 2 * 3], states=states)
 
 
 def use_logical_devices(count: int) -> None:
@@ -166,6 +198,19 @@ def test_a_reference_takes_no_more_pairs_at_once_than_a_device_does_in_training(
     assert one.pop("scored").tolist() == [8, 3]
     assert two.pop("scored").tolist() == [2, 4, 6, 8, 2, 3]
     assert_equal(one, two, TOLERANCE)
+
+
+def test_each_device_has_a_dropout_of_its_own(tmp_path: Path) -> None:
+    settings = changed(SETTINGS, steps=3, batch_size=2, devices="mirrored", evaluate_every=3)
+    with running(tmp_path, settings, logical_devices=2, work=drop_out):
+        pass
+    found = trained(tmp_path)
+    one, other = found["losses"].reshape(3, 2).T
+    assert (one != other).all()  # with the same masks the same rows would give the same
+    # What a checkpoint holds is true of both: a seed, and a mask drawn in each of three steps.
+    one, other = found["states"].transpose(1, 0, 2)
+    np.testing.assert_array_equal(one, other)
+    assert one[:, 1].tolist() == [3, 3, 3, 3]
 
 
 def test_two_workers_end_together_go_on_and_learn_what_one_device_does(

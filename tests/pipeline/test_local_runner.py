@@ -1,0 +1,24 @@
+"""What the runner makes of TFX's messages; that TFX writes them is seen in `test_run`."""
+
+import logging
+
+import pytest
+
+from pipeline.local_runner import NODE_CACHED, NODE_FINISHED, NODE_STARTED, NodeEvents
+
+
+def test_what_follows_a_node_waits_for_its_end_and_not_for_a_cached_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+    monkeypatch.setattr("modules.progress.emit", lambda event: happened.append(f"{event['event']} {event['node']}"))
+    logger = logging.Logger("tfx")
+    logger.addHandler(NodeEvents({"Trainer": lambda: happened.append("removed")}))
+    for node, cached in (("Transform", False), ("Trainer", False), ("Trainer", True)):
+        logger.info(NODE_STARTED, node)
+        if cached:
+            logger.info(NODE_CACHED, 7)
+        logger.info(NODE_FINISHED, node)
+    assert happened == [
+        "started Transform", "finished_node Transform",
+        "started Trainer", "removed", "finished_node Trainer",
+        "started Trainer", "cached Trainer", "finished_node Trainer",
+    ]  # fmt: skip
