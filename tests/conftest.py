@@ -10,6 +10,8 @@ from pathlib import Path
 from pydoc_data import topics
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from pipeline.metadata import MetadataReader, Run
 
@@ -93,6 +95,39 @@ def copy_project(folder: Path, recipe: str) -> Path:
     (folder / "recipe.yaml").write_text(recipe)
     (folder / "texts").mkdir()
     return folder
+
+
+# Tests run in two processes (pytest-xdist), each file in one of them; these share one `first_run`, so all in the same.
+SHARE_THE_RUN = (
+    "tests/pipeline/test_compare.py",
+    "tests/pipeline/test_metadata.py",
+    "tests/pipeline/test_release.py",
+    "tests/pipeline/test_run.py",
+    "tests/test_notebooks.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that no process is left with it at the end."""
+    strangers = [item.nodeid for item in items if "first_run" in item.fixturenames and not shares_the_run(item.nodeid)]
+    assert not strangers, f"files with `first_run` must stand in SHARE_THE_RUN: {strangers}"
+    items.sort(key=lambda item: (not shares_the_run(item.nodeid), not item.nodeid.startswith("tests/pipeline/")))
+
+
+def shares_the_run(nodeid: str) -> bool:
+    return nodeid.startswith(SHARE_THE_RUN)
+
+
+class Scheduling(LoadFileScheduling):
+    """By file, with SHARE_THE_RUN as if it were one file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "first_run" if shares_the_run(nodeid) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

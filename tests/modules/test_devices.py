@@ -32,7 +32,7 @@ TRAINING = changed(SETTINGS, steps=12, batch_size=8, micro_batches=2, evaluate_e
 # The same float32 sums in another order: an ulp of a weight near 1 is 1e-7, a step moves one by up to 1e-2, and Adam
 # divides by small numbers. Measured after 12 steps: 8e-7 and 1.2e-6.
 TOLERANCE = 1e-5
-PATIENCE_S = 120
+PATIENCE_S = 600  # ends a test that hangs, on a busy machine too
 
 
 def unequal_rows(count: int) -> StoredRows:

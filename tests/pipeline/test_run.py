@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from modules import gates
-from modules.evaluation_results import Evaluation
 from pipeline.compare import changes
 from pipeline.local_runner import NODES
 from tests.conftest import RESOLVERS, Checkout, FinishedRun
@@ -243,28 +242,3 @@ def test_data_that_breaks_the_contract_stops_the_pipeline_in_words(first_run, ch
     assert "train: `language`: Column dropped" in stopped.output
     assert stopped.executed - {"Contract"} == {"ExampleValidator"}
     assert "Transform" not in {execution.node for execution in stopped.run.executions}
-
-
-def test_a_better_model_ships_and_raises_the_bar(first_run, checkout: Checkout) -> None:
-    """In a pipeline of its own, whose latest blessed model is known."""
-    no_worse = ("--set", "name=story", "--set", "evaluation.max_regression=0", "--set", "evaluation.max_perplexity=500")
-    short = (*no_worse, "--set", "training.steps=60")
-    first = checkout.run(*short)
-    assert first.status == 0, first.output
-    assert first.run.baseline_perplexity is None
-
-    better = checkout.run(*no_worse)
-    assert better.status == 0, better.output
-    assert better.run.baseline_perplexity == pytest.approx(first.run.perplexity, rel=1e-6)
-    change = Evaluation.read(better.run.output("Evaluator", "evaluation").uri).overall.change
-    assert change.perplexity == pytest.approx(better.run.perplexity / first.run.perplexity - 1, rel=1e-6)
-    assert change.perplexity_interval[1] < 0, "better beyond doubt"
-
-    # The first model, which needs no training again, is now the worse one.
-    again = checkout.run(*short)
-    assert again.status == 3, again.output
-    assert "Trainer" not in again.executed
-    assert again.run.baseline_perplexity == pytest.approx(better.run.perplexity, rel=1e-6)
-    assert "Refused: rise in perplexity over the latest blessed model" in again.output
-    releases = (checkout.folder / "workspace/story/releases").glob("[0-9]*")
-    assert sorted(releases) == sorted([first.run.release, better.run.release])
