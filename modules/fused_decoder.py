@@ -50,11 +50,14 @@ class FusedDecoder(BlockWrapper):
         mask = _merged_mask(decoder_padding_mask, decoder_attention_mask)
         residual = tf.cast(inputs, dtype)
         x = layer_norm(residual, *_scale_and_offset(block._self_attention_layer_norm))
-        x = _attend(block._self_attention_layer, x, mask)
-        x, bias = _multiply(x, block._self_attention_layer.output_dense)
+        with tf.name_scope("self_attention"):
+            x = _attend(block._self_attention_layer, x, mask)
+            x, bias = _multiply(x, block._self_attention_layer.output_dense)
         residual, x = add_and_norm(residual, x, bias, *_scale_and_offset(block._feedforward_layer_norm))
-        x = bias_gelu(*_multiply(x, block._feedforward_intermediate_dense))
-        return residual + add_bias(*_multiply(x, block._feedforward_output_dense))
+        with tf.name_scope("feedforward"):
+            x = bias_gelu(*_multiply(x, block._feedforward_intermediate_dense))
+            x = add_bias(*_multiply(x, block._feedforward_output_dense))
+        return residual + x
 
 
 def _merged_mask(padding_mask: tf.Tensor | None, attention_mask: tf.Tensor | None) -> tf.Tensor | None:

@@ -24,18 +24,28 @@ from tests.benchmarks.peers import turns
 
 WARM_UP_STEPS = 3
 PROFILED_STEPS = 5
-# Where an operation belongs by a part of its name; the first that fits counts.
+# Where an operation belongs by a part of its name, or of that of the function that XLA compiled; the first that fits
+# counts.
+ATTENTION, FEEDFORWARD, CROSS_ENTROPY = "attention", "feed-forward", "cross-entropy over the vocabulary"
+CLIPPING, REST = "gradient norm and clipping", "layer norms, residuals and the rest"
 GROUPS = {
     "IteratorGetNextOp::DoCompute": "input pipeline, waited for",
-    "CpuExecutable::ExecuteAsyncOnStream": "cross-entropy over the vocabulary",
+    "inference__losses": CROSS_ENTROPY,
+    "inference__gradient": CROSS_ENTROPY,
+    "inference__gelu": FEEDFORWARD,
+    "inference__masked": ATTENTION,
+    "inference__row_sums": ATTENTION,
+    "inference__scores_gradient": ATTENTION,
+    "inference__": REST,
     "fused_adam_w": "optimizer",
-    "StatefulPartitionedCall/global_norm": "gradient norm and clipping",
-    "StatefulPartitionedCall/mul": "gradient norm and clipping",
+    "StatefulPartitionedCall/global_norm": CLIPPING,
+    "StatefulPartitionedCall/mul": CLIPPING,
     "token_embedding": "embedding, and its product that gives the logits",
-    "layer_norm": "layer norms, residuals and the rest",
-    "self_attention": "attention",
-    "feedforward": "feed-forward",
-    "StatefulPartitionedCall/": "layer norms, residuals and the rest",
+    "layer_norm": REST,
+    "self_attention": ATTENTION,
+    "BatchMatMul": ATTENTION,
+    "feedforward": FEEDFORWARD,
+    "StatefulPartitionedCall/": REST,
 }
 
 
@@ -124,6 +134,9 @@ def profile(shape: turns.Shape, precision: str) -> dict[str, float]:
     for plane in space.planes:
         for event in (event for line in plane.lines for event in line.events):
             name = plane.event_metadata[event.metadata_id].name
+            for stat in event.stats:
+                if plane.stat_metadata[stat.metadata_id].name == "hlo_module":
+                    name = plane.stat_metadata[stat.ref_value].name or stat.str_value
             group = next((GROUPS[part] for part in GROUPS if part in name), None)
             if group is not None:
                 milliseconds[group] += event.duration_ps / 1e9 / PROFILED_STEPS
