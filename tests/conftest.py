@@ -10,12 +10,17 @@ from pathlib import Path
 from pydoc_data import topics
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 from pipeline.metadata import MetadataReader, Run
 
 ROOT = Path(__file__).parents[1]
+
+# How long an example takes is up to the machine, which may have other work.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # Small enough to run in a minute, large enough that training visibly helps.
 RECIPE = """

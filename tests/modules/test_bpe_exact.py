@@ -101,13 +101,13 @@ def test_100_000_random_texts(count_mismatches: CountMismatches) -> None:
 _TEXTS = st.text() | st.text(" \n\t\xa0\u3000\x85'smrelvtd1!aé中\u200d\x00") | st.text("a'ls ") | st.text("the in\n")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(_TEXTS, max_size=30))
 def test_any_text(count_mismatches: CountMismatches, texts: list[str]) -> None:
     assert count_mismatches(texts) == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.binary(max_size=60), max_size=30))
 def test_any_bytes_are_read_as_python_reads_them(
     vocabulary: Vocabulary, count_mismatches: CountMismatches, texts: list[bytes]

@@ -107,13 +107,13 @@ def test_malformed_utf8_becomes_replacement_characters(encode: Encode, text: byt
     assert encode([text]) == encode([replaced.encode()])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text() | st.text(" \n\t\xa0'smré1!a中\u200d"), max_size=20))
 def test_any_text(encode: Encode, reference, texts: list[str]) -> None:
     assert encode([text.encode() for text in texts]) == [reference.encode(text).ids for text in texts]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.binary(max_size=40), max_size=20))
 def test_any_bytes(encode: Encode, reference, texts: list[bytes]) -> None:
     assert encode(texts) == [reference_ids(reference, text) for text in texts]

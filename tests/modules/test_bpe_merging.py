@@ -73,7 +73,7 @@ _PERIODIC = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(_PERIODIC | st.text("ab", max_size=100), max_size=8))
 def test_short_pieces_give_the_same_tokens(encode_in_short_pieces: Encode, texts: list[str]) -> None:
     reference = reference_tokenizer(TANGLED)

@@ -80,7 +80,7 @@ def test_corpus_merges_equal_the_reference() -> None:
     assert ours == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.dictionaries(
         st.text("abc", min_size=1, max_size=12).map(str.encode), st.integers(1, 9), min_size=1, max_size=12
