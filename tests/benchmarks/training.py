@@ -35,6 +35,9 @@ from tests.benchmarks.peers.turns import SHAPES, Shape, Turn
 ROOT = Path(__file__).parents[2]
 PEERS_PYTHON = ROOT / ".peers" / "bin" / "python"
 TURNS = 5
+# Of a shape in one precision; then two turns do.
+LONGEST_SECONDS = 300
+LEAST_TURNS = 2
 PRODUCTS = 20
 STEPS_A_TURN = {"small": 6, "large": 2}
 PRECISIONS = ("float32", "bfloat16")
@@ -53,7 +56,7 @@ class Trainer:
         )
 
     def turn(self, steps: int) -> Turn:
-        """Trains so many steps.
+        """Trains so many steps, or fewer if they take long.
 
         Raises:
             RuntimeError: If the process ended; the message is what it said last.
@@ -114,8 +117,11 @@ def measure(shape_name: str, precision: str) -> tuple[dict[str, list[Turn]], Spe
     ):
         trainers = {OURS: ours, CACHED: cached, HF: peer}
         measured: dict[str, list[Turn]] = {name: [] for name in trainers}
-        flops = []
+        flops: list[Speed] = []
+        start = time.monotonic()
         for number in range(TURNS + 1):
+            if number > LEAST_TURNS and time.monotonic() - start > LONGEST_SECONDS:
+                break
             flops.append(multiply())
             for name, trainer in trainers.items():
                 turn = trainer.turn(steps)
@@ -134,11 +140,11 @@ def profile(shape_name: str, precision: str) -> dict[str, float]:
 
 def best_speeds(shape_name: str, measured: dict[str, list[Turn]]) -> dict[str, Speed]:
     """The best turn's tokens a second of each trainer."""
-    tokens = STEPS_A_TURN[shape_name] * SHAPES[shape_name].tokens
+    tokens = SHAPES[shape_name].tokens
     return {
         name: Speed(
-            by_clock=tokens / min(turn.seconds for turn in turns),
-            by_cores=tokens / min(turn.cpu_seconds for turn in turns),
+            by_clock=max(turn.steps * tokens / turn.seconds for turn in turns),
+            by_cores=max(turn.steps * tokens / turn.cpu_seconds for turn in turns),
         )
         for name, turns in measured.items()
     }
@@ -153,8 +159,9 @@ def ceiling_share(shape: Shape, speed: Speed, ceiling: Speed) -> Speed:
 def print_turns(shape_name: str, precision: str, measured: dict[str, list[Turn]], ceiling: Speed) -> None:
     """Prints a row a trainer: best and median turn by the clock, and the best by core seconds."""
     best = best_speeds(shape_name, measured)
-    median = {name: statistics.median(turn.seconds for turn in turns) for name, turns in measured.items()}
-    tokens = STEPS_A_TURN[shape_name] * SHAPES[shape_name].tokens
+    tokens = SHAPES[shape_name].tokens
+    speeds = {name: [turn.steps * tokens / turn.seconds for turn in turns] for name, turns in measured.items()}
+    median = {name: statistics.median(by_turn) for name, by_turn in speeds.items()}
     title = f"{shape_name}, {precision}; ceiling {ceiling.by_clock / 1e9:,.0f} GFLOP/s"
     table = Table("trainer", "tokens/s", "× HF", "ceiling", "median", "× HF", title=title)
     for column in ("tokens/core s", "× HF", "ceiling", "peak MB"):
@@ -166,8 +173,8 @@ def print_turns(shape_name: str, precision: str, measured: dict[str, list[Turn]]
             f"{best[name].by_clock:,.0f}",
             f"{best[name].by_clock / best[HF].by_clock:.2f}",
             f"{share.by_clock:.0%}",
-            f"{tokens / median[name]:,.0f}",
-            f"{median[HF] / median[name]:.2f}",
+            f"{median[name]:,.0f}",
+            f"{median[name] / median[HF]:.2f}",
             f"{best[name].by_cores:,.0f}",
             f"{best[name].by_cores / best[HF].by_cores:.2f}",
             f"{share.by_cores:.0%}",
@@ -182,6 +189,12 @@ def print_profile(shape_name: str, precision: str, milliseconds: dict[str, float
     for group, taken in milliseconds.items():
         table.add_row(group, f"{taken:,.1f}", f"{taken / sum(milliseconds.values()):.0%}")
     CONSOLE.print(table)
+
+
+def processor_features() -> list[str]:
+    """What decides how fast matrices are multiplied, of the processors of x86, as Linux names it."""
+    flags = Path("/proc/cpuinfo").read_text().split()
+    return [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if name in flags]
 
 
 def use_threads(threads: int) -> None:
@@ -200,7 +213,8 @@ def main(arguments: list[str] | None = None) -> None:
     if threads:
         use_threads(threads)
     load = os.getloadavg()[0]
-    CONSOLE.print(f"{os.cpu_count()} cores, {threads or 'all'} used; load average {load:.1f}; {TURNS} turns each.")
+    cores = f"{os.cpu_count()} cores ({', '.join(processor_features())}), {threads or 'all'} used"
+    CONSOLE.print(f"{cores}; load average {load:.1f}; {TURNS} turns each.")
     if load > QUIET_LOAD:
         CONSOLE.print(
             "Other programs are running. That slows PyTorch's OpenMP threads, which wait for one another, more than "

@@ -40,6 +40,8 @@ WEIGHT_DECAY = 0.1
 BETA_2 = 0.95
 CLIP_NORM = 1.0
 MAX_STEPS = 100_000
+# After which a turn ends with its step: PyTorch takes minutes for a bfloat16 step where the processor has no such type.
+TURN_SECONDS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +49,13 @@ class Turn:
     """What a worker measured of some steps.
 
     Attributes:
+        steps: Taken; fewer than asked for where they took long.
         seconds: By the clock.
         cpu_seconds: Of all threads; unlike the clock, hardly longer where other programs share the cores.
         peak_mb: Largest resident size of the process so far.
     """
 
+    steps: int
     seconds: float
     cpu_seconds: float
     peak_mb: float
@@ -67,7 +71,7 @@ class Worker:
         # The results go where the standard output went, and what libraries print to the standard error.
         self._results = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
-        self._left = 0
+        self._left = self._done = 0
         self._start = (0.0, 0.0)
 
     def begin_step(self) -> None:
@@ -75,14 +79,17 @@ class Worker:
             line = sys.stdin.readline()
             if not line:
                 os._exit(0)  # from inside a training loop, whose clean end nobody waits for
-            self._left = int(line)
+            self._left, self._done = int(line), 0
             self._start = (time.perf_counter(), time.process_time())
 
     def end_step(self) -> None:
-        self._left -= 1
-        if self._left == 0:
+        self._left, self._done = self._left - 1, self._done + 1
+        seconds = time.perf_counter() - self._start[0]
+        if self._left == 0 or seconds > TURN_SECONDS:
+            self._left = 0
             turn = Turn(
-                seconds=time.perf_counter() - self._start[0],
+                steps=self._done,
+                seconds=seconds,
                 cpu_seconds=time.process_time() - self._start[1],
                 peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             )
