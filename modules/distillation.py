@@ -11,6 +11,7 @@ import tensorflow as tf
 from modules import gpt2, tokenizer_files
 from modules.distillation_settings import DistillationSettings
 from modules.errors import InputError
+from modules.fused_decoder import fuse
 from modules.objectives import Batch, LanguageModelling, Model, Sums, model_inputs
 from modules.token_divergence import token_divergence
 from modules.vocabulary import Vocabulary
@@ -95,4 +96,4 @@ def load_teacher(
             "tokenizer."
         )
     backbone.trainable = False
-    return gpt2.language_model(backbone, isolate_documents=isolate_documents)
+    return fuse(gpt2.language_model(backbone, isolate_documents=isolate_documents))
