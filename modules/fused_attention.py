@@ -26,8 +26,7 @@ def causal_attention(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, *, mask
            c c c c c c
     ```
 
-    The gradient keeps the probabilities P of the products O = P V, and needs with D = row sums of (O · O's gradient)
-    one pass for that of the scores, P · (P's gradient - D) (Dao et al. 2022, arXiv:2205.14135, algorithm 4).
+    Of each part the probabilities P alone are kept for the gradient, and masked scores are never in memory.
 
     Args:
         query: Floating point `[batch, heads, time, head_dim]`, divided by the square root of `head_dim`; the time must
@@ -48,17 +47,16 @@ def causal_attention(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, *, mask
         probabilities = []
         for first, end in spans:
             scores = tf.matmul(query[:, :, first:end], key[:, :, :end], transpose_b=True)
-            probabilities.append(tf.nn.softmax(_masked(scores, first, _of_span(mask, first, end))))
+            probabilities.append(_probabilities(scores, first, _of_span(mask, first, end)))
         parts = [tf.matmul(p, value[:, :, :end]) for p, (_, end) in zip(probabilities, spans, strict=True)]
         outputs = tf.concat(parts, axis=2)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             query_parts, key_parts, value_parts = [], [], []
-            row_sums = _row_sums(outputs, upstream)
             for p, (first, end) in zip(probabilities, spans, strict=True):
                 here = upstream[:, :, first:end]
                 p_gradient = tf.matmul(here, value[:, :, :end], transpose_b=True)
-                scores_gradient = _scores_gradient(p, p_gradient, row_sums[:, :, first:end])
+                scores_gradient = _scores_gradient(p, p_gradient)
                 query_parts.append(tf.matmul(scores_gradient, key[:, :, :end]))
                 key_parts.append(tf.matmul(scores_gradient, query[:, :, first:end], transpose_a=True))
                 value_parts.append(tf.matmul(p, here, transpose_a=True))
@@ -82,25 +80,21 @@ def _sum_at_start(parts: list[tf.Tensor], time: int) -> tf.Tensor:
 
 
 @compiled
-def _masked(scores: tf.Tensor, first_query: int, mask: tf.Tensor | None) -> tf.Tensor:
-    """Scores of queries from the number `first_query` on, the lowest there can be where a key is hidden.
+def _probabilities(scores: tf.Tensor, first_query: int, mask: tf.Tensor | None) -> tf.Tensor:
+    """The softmax of the scores of queries from the number `first_query` on, over the keys they see.
 
-    Not infinite: a token that may look at nothing, as padding may, would get NaN.
+    It is computed in float32. What is hidden has the lowest score there can be, not minus infinity: a token that may
+    look at nothing, as padding may, would get NaN.
     """
     queries, keys = (tf.range(size) for size in scores.shape[2:])
     seen = first_query + queries[:, None] >= keys
     if mask is not None:
         seen = tf.logical_and(seen, mask)
-    return tf.where(seen, scores, tf.constant(scores.dtype.min, scores.dtype))
+    masked = tf.where(seen, tf.cast(scores, tf.float32), tf.float32.min)
+    return tf.cast(tf.nn.softmax(masked), scores.dtype)
 
 
 @compiled
-def _row_sums(outputs: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
-    products = tf.cast(outputs, tf.float32) * tf.cast(upstream, tf.float32)
-    return tf.reduce_sum(products, axis=-1, keepdims=True)
-
-
-@compiled
-def _scores_gradient(probabilities: tf.Tensor, upstream: tf.Tensor, row_sums: tf.Tensor) -> tf.Tensor:
-    gradient = tf.cast(probabilities, tf.float32) * (tf.cast(upstream, tf.float32) - row_sums)
-    return tf.cast(gradient, probabilities.dtype)
+def _scores_gradient(probabilities: tf.Tensor, upstream: tf.Tensor) -> tf.Tensor:
+    p, upstream = (tf.cast(part, tf.float32) for part in (probabilities, upstream))
+    return tf.cast(p * (upstream - tf.reduce_sum(p * upstream, axis=-1, keepdims=True)), probabilities.dtype)

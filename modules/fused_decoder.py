@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from modules.fused_attention import causal_attention
-from modules.fused_operations import add_and_norm, add_bias, bias_gelu, layer_norm
+from modules.fused_operations import EPSILON, add_and_norm, add_bias, bias_gelu, layer_norm
 from modules.transformer_blocks import BlockWrapper, replace_blocks
 
 
@@ -20,8 +20,9 @@ def fuse(model: keras.Model) -> keras.Model:
 
 
 def _can_be_fused(block: keras.layers.Layer) -> bool:
+    settings = (block.normalize_first, block.layer_norm_epsilon, block.activation.__name__, block.dropout)
     quantized = any(getattr(layer, "quantization_mode", None) for layer in block._flatten_layers())
-    return block.dropout == 0 and not quantized
+    return settings == (True, EPSILON, "gelu_approximate", 0) and not quantized
 
 
 class FusedDecoder(BlockWrapper):
@@ -96,7 +97,7 @@ def _multiply(x: tf.Tensor, layer: keras.layers.Layer) -> tuple[tf.Tensor, tf.Te
 
 def _matrix(layer: keras.layers.Layer, inputs: int) -> tuple[tf.Tensor, tf.Tensor]:
     """`[inputs, outputs]`, with the change of LoRA if there is one, and `[outputs]`; float32."""
-    kernel, bias = (tf.convert_to_tensor(part) for part in (layer.kernel, layer.bias))
+    kernel, bias = (tf.cast(tf.convert_to_tensor(part), tf.float32) for part in (layer.kernel, layer.bias))
     return tf.reshape(kernel, [inputs, -1]), tf.reshape(bias, [-1])
 
 

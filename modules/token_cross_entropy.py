@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from modules.fused_operations import compiled
+
 
 def token_cross_entropy(logits: tf.Tensor, targets: tf.Tensor, *, label_smoothing: float = 0.0) -> tf.Tensor:
     """The negative log-likelihood of each target in nats, of smoothed targets if asked for.
@@ -40,7 +42,7 @@ def token_cross_entropy(logits: tf.Tensor, targets: tf.Tensor, *, label_smoothin
     return losses_of(logits)
 
 
-@tf.function(autograph=False, jit_compile=True, reduce_retracing=True)
+@compiled
 def _losses(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float) -> tuple[tf.Tensor, tf.Tensor]:
     logits = tf.cast(logits, tf.float32)
     log_normaliser = tf.reduce_logsumexp(logits, axis=-1)
@@ -51,7 +53,7 @@ def _losses(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float) -> tu
     return losses, log_normaliser
 
 
-@tf.function(autograph=False, jit_compile=True, reduce_retracing=True)
+@compiled
 def _gradient(
     logits: tf.Tensor, targets: tf.Tensor, log_normaliser: tf.Tensor, upstream: tf.Tensor, label_smoothing: float
 ) -> tf.Tensor:

@@ -37,17 +37,26 @@ def batch(*, isolated: bool = False) -> dict[str, tf.Tensor]:
     }
 
 
-@tf.function(autograph=False)
-def loss_and_gradients(model: keras.Model, data: dict[str, tf.Tensor]) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    with tf.GradientTape() as tape:
-        loss = LanguageModelling()(functools.partial(model, training=True), data).loss / 400
-    return loss, tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+def loss_and_gradients(
+    model: keras.Model, data: dict[str, tf.Tensor], *, jit_compile: bool = False
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    @tf.function(autograph=False, jit_compile=jit_compile)
+    def compute() -> tuple[tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            loss = LanguageModelling()(functools.partial(model, training=True), data).loss / 400
+        return loss, tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+
+    return compute()
 
 
-def assert_same(plain: keras.Model, fused: keras.Model, data: dict[str, tf.Tensor], *, tolerance: float) -> None:
+def assert_same(
+    plain: keras.Model, fused: keras.Model, data: dict[str, tf.Tensor], *, tolerance: float, **options
+) -> None:
     """Compares losses, and gradients by the norm of their difference."""
     assert [id(variable) for variable in plain.variables] == [id(variable) for variable in fused.variables]
-    (loss, gradients), (fused_loss, fused_gradients) = (loss_and_gradients(model, data) for model in (plain, fused))
+    (loss, gradients), (fused_loss, fused_gradients) = (
+        loss_and_gradients(model, data, **options) for model in (plain, fused)
+    )
     np.testing.assert_allclose(fused_loss, loss, rtol=tolerance)
     for variable, expected, gradient in zip(plain.trainable_variables, gradients, fused_gradients, strict=True):
         expected, gradient = tf.convert_to_tensor(expected), tf.convert_to_tensor(gradient)
@@ -65,30 +74,34 @@ def test_loss_and_gradients_are_those_of_keras_blocks(isolated) -> None:
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_gradients_are_rounded_no_more_than_those_of_keras_blocks(dtype) -> None:
-    exact = gradient_vector(gpt2.language_model(backbone()))
+    """Of the matrices: gradients of biases are sums, in which TensorFlow's own loses more."""
     plain = gpt2.language_model(backbone(dtype=dtype))
-    error, fused_error = (np.linalg.norm(gradient_vector(model) - exact) for model in (plain, fuse(plain)))
-    assert 0 < fused_error <= 1.1 * error < 0.05 * np.linalg.norm(exact)
+    models = (gpt2.language_model(backbone()), plain, fuse(plain))
+    exact, keras_own, ours = (matrix_gradients(model) for model in models)
+    error = np.linalg.norm(keras_own - exact)
+    assert 0 < np.linalg.norm(ours - exact) <= 1.1 * error <= 0.05 * np.linalg.norm(exact)
 
 
-def gradient_vector(model: keras.Model) -> np.ndarray:
-    gradients = loss_and_gradients(model, batch())[1]
-    return np.concatenate([tf.reshape(tf.convert_to_tensor(gradient), [-1]) for gradient in gradients])
+def matrix_gradients(model: keras.Model) -> np.ndarray:
+    pairs = zip(model.trainable_variables, loss_and_gradients(model, batch())[1], strict=True)
+    return np.concatenate([tf.reshape(gradient, [-1]) for variable, gradient in pairs if variable.name == "kernel"])
 
 
-def test_blocks_may_keep_their_inputs_alone() -> None:
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_blocks_may_keep_their_inputs_alone(jit_compile) -> None:
     fused = fuse(gpt2.language_model(backbone()))
-    assert_same(fused, rematerialize(fused), batch(), tolerance=1e-6)
+    assert_same(fused, rematerialize(fused), batch(), tolerance=3e-6, jit_compile=jit_compile)
 
 
-def test_adapters_train_alike() -> None:
-    model = backbone()
-    lora.apply(model, LoraSettings(rank=2, targets=["query", "value", "attention_output", "feedforward_output"]))
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 0.1)])
+def test_adapters_train_alike(dtype, tolerance) -> None:
+    model = backbone(dtype=dtype)
+    lora.apply(model, LoraSettings(rank=2, targets=["query", "value", "feedforward_output"]))
     for variable in model.trainable_variables:
         variable.assign(variable + 0.1)  # B starts as 0, and A would have no gradient
     plain = gpt2.language_model(model)
-    assert len(plain.trainable_variables) == 2 * 4 * 2
-    assert_same(plain, fuse(plain), batch(), tolerance=1e-5)
+    assert len(plain.trainable_variables) == 2 * 3 * 2
+    assert_same(plain, fuse(plain), batch(), tolerance=tolerance)
 
 
 def test_dropout_and_quantized_matrices_stay_with_keras() -> None:
@@ -112,3 +125,10 @@ def test_a_query_that_may_look_at_nothing_gets_a_number() -> None:
     outputs = causal_attention(ones, ones, ones, mask=mask)
     assert np.isfinite(outputs).all()
     assert outputs[0, 0, 2].numpy().tolist() == [1, 1]
+
+
+def test_probabilities_are_computed_in_float32() -> None:
+    query, key = (tf.cast(tf.random.stateless_normal([1, 2, 1000, 16], [seed, 0]), tf.bfloat16) for seed in (1, 2))
+    sums = causal_attention(query, key, tf.ones_like(key), mask=None)
+    # Rounded to bfloat16 each, and their sum again: by at most 2^-9. In bfloat16 throughout they miss 1 by 0.008.
+    np.testing.assert_allclose(tf.cast(sums, tf.float32), 1.0, atol=2**-8)

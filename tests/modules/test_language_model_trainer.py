@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from modules import optimizers
+from modules.fused_decoder import fuse
 from modules.language_model_trainer import LanguageModelTrainer
 from modules.objectives import LanguageModelling
 from tests.modules.tiny_training import SETTINGS, changed, tiny_model
@@ -34,7 +35,7 @@ def taught(steps: int = 3, *, jit_compile: bool = False, clip: float = 1.0, **ch
     language_model = tiny_model(dtype=settings.precision)
     objective = LanguageModelling(label_smoothing=settings.label_smoothing)
     model = LanguageModelTrainer(
-        language_model, objective, micro_batches=settings.micro_batches, gradient_clip_norm=clip
+        fuse(language_model), objective, micro_batches=settings.micro_batches, gradient_clip_norm=clip
     )
     model.compile(optimizers.build_optimizer(settings, 30), jit_compile=jit_compile)
     return language_model, {name: values[-1] for name, values in fit(model, steps).items()}

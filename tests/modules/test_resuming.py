@@ -39,10 +39,12 @@ class Kept(keras.callbacks.Callback):
         self.loss_scales.append(logs["loss_scale"])
 
 
-def train(file: CheckpointFile, data: TrainingData, settings: TrainingSettings) -> tuple[keras.Model, LossCurve, Kept]:
-    """Trains a tiny model with dropout, or its adapters, from the file if it is there."""
+def train(
+    file: CheckpointFile, data: TrainingData, settings: TrainingSettings, *, dropout: float = 0.1
+) -> tuple[keras.Model, LossCurve, Kept]:
+    """Trains a tiny model, or its adapters, from the file if it is there; fused without dropout."""
     keras.utils.set_random_seed(0)
-    model_settings = gpt2.ModelSettings(**{**vars(MODEL), "dropout": 0.1})
+    model_settings = gpt2.ModelSettings(**{**vars(MODEL), "dropout": dropout})
     backbone = gpt2.build_backbone(model_settings, vocabulary_size=10, dtype=settings.precision)
     if settings.lora:
         lora.apply(backbone, settings.lora)
@@ -62,23 +64,27 @@ def assert_same(one: tuple[keras.Model, LossCurve, Kept], other: tuple[keras.Mod
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("dropout", "changes"),
     [
-        {"precision": "mixed_float16"},
-        {"remat": True, "micro_batches": 2},
-        {"lora": {"rank": 2}, "remat": True},
-        {"lora": {"rank": 2, "quantization": "int8"}},
-        {"lora": {"rank": 2, "quantization": "int4"}, "precision": "mixed_bfloat16"},
+        (0.1, {"precision": "mixed_float16"}),
+        (0.1, {"remat": True, "micro_batches": 2}),
+        (0.1, {"lora": {"rank": 2}, "remat": True}),
+        (0.1, {"lora": {"rank": 2, "quantization": "int8"}}),
+        (0.1, {"lora": {"rank": 2, "quantization": "int4"}, "precision": "mixed_bfloat16"}),
+        (0.0, {"precision": "mixed_float16", "remat": True}),
+        (0.0, {"lora": {"rank": 2}, "precision": "mixed_bfloat16"}),
     ],
     ids=str,
 )
-def test_an_interruption_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict) -> None:
+def test_an_interruption_changes_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dropout: float, changes: dict
+) -> None:
     # Doubles the scale every three steps and not every 2,000, from one that is far from overflowing.
     scaled = functools.partial(keras.optimizers.LossScaleOptimizer, initial_scale=2.0**10, dynamic_growth_steps=3)
     monkeypatch.setattr(keras.optimizers, "LossScaleOptimizer", scaled)
     settings, data = changed(RESUMED, **changes), counting_data()
-    whole = train(CheckpointFile(tmp_path / "whole.npz"), data, settings)
-    resumed = train(CheckpointFile(tmp_path / "whole 7.npz"), data, settings)
+    whole = train(CheckpointFile(tmp_path / "whole.npz"), data, settings, dropout=dropout)
+    resumed = train(CheckpointFile(tmp_path / "whole 7.npz"), data, settings, dropout=dropout)
     assert_same(resumed, whole)
     assert (whole[2].steps, resumed[2].steps) == (list(range(1, 13)), [8, 9, 10, 11, 12])
     assert resumed[2].loss_scales == whole[2].loss_scales[7:]
