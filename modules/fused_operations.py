@@ -88,8 +88,8 @@ def add_and_norm(
 def _sum_rows(x: tf.Tensor) -> tf.Tensor:
     """The sum of `[…, width]` over all but the last axis.
 
-    A matrix product is faster on a CPU than TensorFlow's sum, and adds up in float32: in bfloat16 the gradient of
-    `tf.nn.bias_add` gives 256 for 8,192 ones.
+    A matrix product is faster on a CPU than TensorFlow's sum, and adds up in float32: in bfloat16 the gradient that
+    `tf.nn.bias_add` makes of 8,192 ones stops at a few hundred.
     """
     rows = tf.reshape(x, [-1, x.shape[-1]])
     return tf.matmul(tf.ones([1, tf.shape(rows)[0]], rows.dtype), rows)[0]
