@@ -56,6 +56,8 @@ NODES = (
 NODE_STARTED = "Component %s is running."
 NODE_FINISHED = "Component %s is finished."
 NODE_CACHED = "A cached execution %d is used."
+# Of those that work; a launcher may also return without having worked, and the node's end is told all the same.
+NODE_SUCCEEDED = "Execution %d succeeded."
 
 
 class RunRequest(pydantic.BaseModel):
@@ -233,23 +235,24 @@ class NodeEvents(logging.Handler):
 
         Args:
             after: What to do, by node, once the node has worked and ML Metadata knows its outputs; not where they
-                were cached.
+                were cached, or there was nothing to work on.
         """
         super().__init__(logging.INFO)
         self._after = after
         self._node = ""
-        self._cached = False
+        self._succeeded = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Emits `started`, `cached` and `finished`."""
         if record.msg == NODE_STARTED and record.args:
-            self._node, self._cached = str(record.args[0]), False  # type: ignore[index]
+            self._node, self._succeeded = str(record.args[0]), False  # type: ignore[index]
             progress.emit({"event": "started", "node": self._node})
         elif record.msg == NODE_CACHED:
-            self._cached = True
             progress.emit({"event": "cached", "node": self._node})
+        elif record.msg == NODE_SUCCEEDED:
+            self._succeeded = True
         elif record.msg == NODE_FINISHED:
-            if self._node in self._after and not self._cached:
+            if self._node in self._after and self._succeeded:
                 self._after[self._node]()
             progress.emit({"event": "finished_node", "node": self._node})
 
