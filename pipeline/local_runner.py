@@ -138,7 +138,7 @@ def run(request: RunRequest) -> None:
     # By absl's own call: TFT changes the verbosity for a while and restores what absl knows.
     absl.logging.set_verbosity(absl.logging.INFO)
     # Not before TFX has recorded the model: until then it would have to be trained again.
-    after = {"Trainer": lambda: shutil.rmtree(checkpoint_directory, ignore_errors=True)}
+    after = {"Trainer": lambda: remove_checkpoints(Path(checkpoint_directory))}
     logging.getLogger("absl").addHandler(NodeEvents(after))
     options = None
     if request.from_node:
@@ -173,6 +173,16 @@ def check_devices(request: RunRequest) -> None:
             "or another orchestrator."
         )
     devices.build_strategy(settings)
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes the folder of a training that is recorded; logs how many others' checkpoints went with its own."""
+    others = len(list(folder.glob("*.npz"))) - 1
+    shutil.rmtree(folder, ignore_errors=True)
+    if others > 0:
+        logging.getLogger("absl").warning(
+            "Removed %s, with %d checkpoints of interrupted trainings of other data or settings.", folder, others
+        )
 
 
 def record_start(proto: "pipeline_pb2.Pipeline", connection_config: Any, record: RunRecord) -> None:
