@@ -25,8 +25,8 @@ GPT2_SIZES = PresetSizes(vocabulary_size=50257, positions=1024)
 def check_name(preset: str, setting: str) -> None:
     """Makes sure that a preset is a plain name or a handle `kaggle://keras/…`, keras-hub's, or a folder that is there.
 
-    Other handles, `hf://…` and `kaggle://anyone/…` among them, lead to files that nobody has held against the plain GPT-2 (see
-    `huggingface_gpt2`), and that can change without a run's noticing.
+    Other handles, `hf://…` and `kaggle://anyone/…` among them, lead to files that nobody has held against the plain
+    GPT-2 (see `huggingface_gpt2`), and that can change without a run's noticing.
 
     Args:
         preset: Name, handle or folder.

@@ -28,7 +28,9 @@ def test_names_handles_and_folders_are_presets(tmp_path: Path) -> None:
     ],
 )
 def test_files_that_nobody_has_checked_are_not_loaded(preset: str) -> None:
-    with pytest.raises(InputError, match=f"a handle kaggle://keras/…, or .* Received: {preset}. Download its files and name their"):
+    with pytest.raises(
+        InputError, match=f"a handle kaggle://keras/…, or .* Received: {preset}. Download its files and name their"
+    ):
         preset_files.check_name(preset, "model.preset")
 
 
