@@ -172,7 +172,14 @@ def check_devices(request: RunRequest) -> None:
             "used TensorFlow, and a pipeline that runs here uses it before. Take `mirrored`, all GPUs of this machine, "
             "or another orchestrator."
         )
-    devices.build_strategy(settings)
+    try:
+        devices.build_strategy(settings)
+    except InputError as error:
+        # Whether the Trainer would be cached is known when it is reached, not before.
+        after = NODES[NODES.index("Trainer") + 1]
+        raise InputError(
+            f"{error} Where the last run trained what is to be looked at, go on after it: `--from-node {after}`."
+        ) from None
 
 
 def remove_checkpoints(folder: Path) -> None:
