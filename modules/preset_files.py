@@ -7,7 +7,8 @@ from typing import NamedTuple
 from modules import huggingface_gpt2
 from modules.errors import InputError
 
-_HANDLE = "kaggle://"
+# Kaggle's folders of keras-hub's makers; those of others hold what others put there.
+_HANDLE = "kaggle://keras/"
 
 
 class PresetSizes(NamedTuple):
@@ -22,10 +23,10 @@ GPT2_SIZES = PresetSizes(vocabulary_size=50257, positions=1024)
 
 
 def check_name(preset: str, setting: str) -> None:
-    """Makes sure that a preset is a plain name or a Kaggle handle, which are keras-hub's, or a folder that is there.
+    """Makes sure that a preset is a plain name or a handle `kaggle://keras/…`, keras-hub's, or a folder that is there.
 
-    Other handles, `hf://…` among them, lead to files that nobody has held against the plain GPT-2 (see
-    `huggingface_gpt2`), and that can change without a run's noticing.
+    Other handles, `hf://…` and `kaggle://anyone/…` among them, lead to files that nobody has held against the plain
+    GPT-2 (see `huggingface_gpt2`), and that can change without a run's noticing.
 
     Args:
         preset: Name, handle or folder.

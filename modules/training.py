@@ -10,6 +10,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from modules import devices, gpt2, lora, serving, training_record
 from modules.distillation import Distillation, load_teacher
 from modules.dpo import DirectPreferenceOptimization, with_reference
+from modules.errors import InputError
 from modules.loss_curve import LossCurve
 from modules.loss_figure import write_picture
 from modules.objectives import LanguageModelling, Objective
@@ -48,7 +49,13 @@ def run_fn(fn_args: FnArgs) -> None:
         objective = build_objective(settings, vocabulary, context_length=context_length)
         # After the teacher, whose making draws numbers: the student's start does not depend on it.
         keras.utils.set_random_seed(settings.seed)
-        backbone = starting_model(fn_args.base_model, model_settings, vocabulary, dtype=settings.precision)
+        backbone = starting_model(
+            fn_args.base_model,
+            model_settings,
+            vocabulary,
+            dtype=settings.precision,
+            adapters=settings.lora is not None,
+        )
     train_documents, eval_documents = read_splits(fn_args)
     end_of_text_id = vocabulary.end_of_text_id
     data = read_rows(
@@ -95,7 +102,7 @@ def build_objective(settings: TrainingSettings, vocabulary: Vocabulary, *, conte
 
 
 def starting_model(
-    base_model: str | None, settings: gpt2.ModelSettings, vocabulary: Vocabulary, *, dtype: str
+    base_model: str | None, settings: gpt2.ModelSettings, vocabulary: Vocabulary, *, dtype: str, adapters: bool
 ) -> keras_hub.models.GPT2Backbone:
     """The model before its training.
 
@@ -104,14 +111,21 @@ def starting_model(
         settings: What to build without it.
         vocabulary: This run's.
         dtype: Keras precision policy.
+        adapters: Whether adapters alone are to be trained on it, by LoRA.
 
     Raises:
-        InputError: A model cannot be loaded, or does not fit.
+        InputError: A model cannot be loaded, or does not fit; or adapters would be trained on random weights.
     """
     if base_model is not None:
         model_dir = os.path.dirname(base_model)
         logging.info("Warm start: the training begins with the weights of %s.", model_dir)
         return gpt2.load_trained(model_dir, settings, vocabulary, dtype=dtype)
+    if adapters and settings.preset is None:
+        raise InputError(
+            "`training.lora` must start from a trained model. Received: no `model.preset`, and no model that is "
+            "blessed yet for `model.warm_start`. Run without `training.lora` until one is blessed, or name a "
+            "`model.preset`."
+        )
     if settings.warm_start:
         logging.info("No model is blessed yet to start from: the training begins as without `model.warm_start`.")
     return gpt2.build_backbone(settings, vocabulary_size=vocabulary.size, dtype=dtype)

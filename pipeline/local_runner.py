@@ -56,6 +56,8 @@ NODES = (
 NODE_STARTED = "Component %s is running."
 NODE_FINISHED = "Component %s is finished."
 NODE_CACHED = "A cached execution %d is used."
+# Of those that work; a launcher may also return without having worked, and the node's end is told all the same.
+NODE_SUCCEEDED = "Execution %d succeeded."
 
 
 class RunRequest(pydantic.BaseModel):
@@ -136,7 +138,7 @@ def run(request: RunRequest) -> None:
     # By absl's own call: TFT changes the verbosity for a while and restores what absl knows.
     absl.logging.set_verbosity(absl.logging.INFO)
     # Not before TFX has recorded the model: until then it would have to be trained again.
-    after = {"Trainer": lambda: shutil.rmtree(checkpoint_directory, ignore_errors=True)}
+    after = {"Trainer": lambda: remove_checkpoints(Path(checkpoint_directory))}
     logging.getLogger("absl").addHandler(NodeEvents(after))
     options = None
     if request.from_node:
@@ -170,7 +172,24 @@ def check_devices(request: RunRequest) -> None:
             "used TensorFlow, and a pipeline that runs here uses it before. Take `mirrored`, all GPUs of this machine, "
             "or another orchestrator."
         )
-    devices.build_strategy(settings)
+    try:
+        devices.build_strategy(settings)
+    except InputError as error:
+        # Whether the Trainer would be cached is known when it is reached, not before.
+        after = NODES[NODES.index("Trainer") + 1]
+        raise InputError(
+            f"{error} Where the last run trained what is to be looked at, go on after it: `--from-node {after}`."
+        ) from None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes the folder of a training that is recorded; logs how many others' checkpoints went with its own."""
+    others = len(list(folder.glob("*.npz"))) - 1
+    shutil.rmtree(folder, ignore_errors=True)
+    if others > 0:
+        logging.getLogger("absl").warning(
+            "Removed %s, with %d checkpoints of interrupted trainings of other data or settings.", folder, others
+        )
 
 
 def record_start(proto: "pipeline_pb2.Pipeline", connection_config: Any, record: RunRecord) -> None:
@@ -233,23 +252,24 @@ class NodeEvents(logging.Handler):
 
         Args:
             after: What to do, by node, once the node has worked and ML Metadata knows its outputs; not where they
-                were cached.
+                were cached, or there was nothing to work on.
         """
         super().__init__(logging.INFO)
         self._after = after
         self._node = ""
-        self._cached = False
+        self._succeeded = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Emits `started`, `cached` and `finished`."""
         if record.msg == NODE_STARTED and record.args:
-            self._node, self._cached = str(record.args[0]), False  # type: ignore[index]
+            self._node, self._succeeded = str(record.args[0]), False  # type: ignore[index]
             progress.emit({"event": "started", "node": self._node})
         elif record.msg == NODE_CACHED:
-            self._cached = True
             progress.emit({"event": "cached", "node": self._node})
+        elif record.msg == NODE_SUCCEEDED:
+            self._succeeded = True
         elif record.msg == NODE_FINISHED:
-            if self._node in self._after and not self._cached:
+            if self._node in self._after and self._succeeded:
                 self._after[self._node]()
             progress.emit({"event": "finished_node", "node": self._node})
 

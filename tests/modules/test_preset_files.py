@@ -17,9 +17,20 @@ def test_names_handles_and_folders_are_presets(tmp_path: Path) -> None:
         preset_files.check_name("./gpt2", "model.preset")
 
 
-@pytest.mark.parametrize("preset", ["hf://openai-community/gpt2", "modelscope://a/gpt2", "gs://bucket/gpt2"])
+@pytest.mark.parametrize(
+    "preset",
+    [
+        "hf://openai-community/gpt2",
+        "modelscope://a/gpt2",
+        "gs://bucket/gpt2",
+        "kaggle://anyone/gpt2/keras/gpt2_base_en",
+        "kaggle://keras-anyone/gpt2/keras/gpt2_base_en",
+    ],
+)
 def test_files_that_nobody_has_checked_are_not_loaded(preset: str) -> None:
-    with pytest.raises(InputError, match=f"must be the name .* Received: {preset}. Download its files and name their"):
+    with pytest.raises(
+        InputError, match=f"a handle kaggle://keras/…, or .* Received: {preset}. Download its files and name their"
+    ):
         preset_files.check_name(preset, "model.preset")
 
 

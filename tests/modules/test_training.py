@@ -97,6 +97,12 @@ def run_trainer(
     return fn_args
 
 
+def saved_preset(folder: Path, backbone: keras_hub.models.GPT2Backbone) -> gpt2.ModelSettings:
+    """The settings of a start from a backbone, whose files are put into the folder."""
+    backbone.save_to_preset(str(folder))
+    return gpt2.ModelSettings(preset=str(folder), context_length=backbone.max_sequence_length)
+
+
 def serialized(row: dict[str, list[bytes]]) -> bytes:
     features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=texts)) for name, texts in row.items()}
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
@@ -147,7 +153,9 @@ def test_run_fn_learns_which_answer_is_preferred(tmp_path: Path) -> None:
         dpo={"beta": 1.0},
         lora={"rank": 4, "targets": ["value", "feedforward_output"]},
     )
-    model = MODEL.model_copy(update={"context_length": 16})
+    sizes = MODEL.model_copy(update={"context_length": 16})
+    keras.utils.set_random_seed(settings.seed)
+    model = saved_preset(tmp_path / "preset", gpt2.build_backbone(sizes, vocabulary_size=257, dtype="float32"))
     fn_args = run_trainer(tmp_path, rows, "preference", model, settings)
 
     record = json.loads((tmp_path / "run" / "training.json").read_text())
@@ -180,11 +188,7 @@ def test_perplexity_before_is_what_the_saved_model_measures(tmp_path: Path) -> N
     )
     for weight in backbone.weights:  # far from uniform
         weight.assign(weight + 0.3 * np.random.default_rng(7).standard_normal(weight.shape))
-    backbone.save_to_preset(str(tmp_path / "preset"))
-    model = gpt2.ModelSettings(
-        preset=str(tmp_path / "preset"), num_layers=None, num_heads=None, hidden_dim=None, intermediate_dim=None,
-        context_length=16, dropout=0.0,
-    )  # fmt: skip
+    model = saved_preset(tmp_path / "preset", backbone)
     # With a rate of (almost) zero the model stays.
     settings = changed(SETTINGS, steps=1, learning_rate=1e-30, precision="mixed_bfloat16")
     fn_args = run_trainer(tmp_path, rows, "text", model, settings)
@@ -202,15 +206,14 @@ def test_perplexity_before_is_what_the_saved_model_measures(tmp_path: Path) -> N
 def test_with_lora_the_adapters_are_kept_beside_the_merged_model(tmp_path: Path) -> None:
     rows = [{"text": [b"the cat sat on the mat. " * 3]}] * 40
     settings = changed(SETTINGS, steps=4, lora={"rank": 2, "targets": ["query"], "quantization": "int8"})
-    fn_args = run_trainer(tmp_path, rows, "text", MODEL, settings)
+    base = gpt2.build_backbone(MODEL, vocabulary_size=257, dtype="float32")
+    fn_args = run_trainer(tmp_path, rows, "text", saved_preset(tmp_path / "preset", base), settings)
     assert (tmp_path / "model" / "adapters.safetensors").stat().st_size < 100_000
     merged = keras_hub.models.GPT2Backbone.from_preset(str(tmp_path / "model" / "preset"))
     query = merged.transformer_layers[0]._self_attention_layer._query_dense
     assert query.kernel.dtype == "float32"
     assert not query.lora_enabled
     # On the base that it began with, the file gives what was released.
-    keras.utils.set_random_seed(settings.seed)
-    base = gpt2.build_backbone(MODEL, vocabulary_size=257, dtype="float32")
     lora.load_adapters(base, tmp_path / "model" / "adapters.safetensors")
     for one, other in zip(lora.merge(base).get_weights(), merged.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -260,14 +263,20 @@ def test_a_warm_start_begins_with_the_trained_model(tmp_path: Path) -> None:
 
 def test_with_nothing_blessed_a_warm_start_is_a_start_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
     keras.utils.set_random_seed(0)
-    plain = starting_model(None, MODEL, Vocabulary.from_merges([]), dtype="float32")
+    plain = starting_model(None, MODEL, Vocabulary.from_merges([]), dtype="float32", adapters=False)
     keras.utils.set_random_seed(0)
     settings = MODEL.model_copy(update={"warm_start": True})
     with caplog.at_level("INFO", logger="absl"):
-        warm = starting_model(None, settings, Vocabulary.from_merges([]), dtype="float32")
+        warm = starting_model(None, settings, Vocabulary.from_merges([]), dtype="float32", adapters=False)
     for one, other in zip(plain.get_weights(), warm.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     assert "No model is blessed yet to start from" in caplog.text
+
+
+def test_with_nothing_blessed_there_is_nothing_for_adapters_to_change() -> None:
+    settings = MODEL.model_copy(update={"warm_start": True})
+    with pytest.raises(InputError, match=r"`training.lora` must start from a trained model. Received: no `model.prese"):
+        starting_model(None, settings, Vocabulary.from_merges([]), dtype="float32", adapters=True)
 
 
 def test_run_fn_teaches_what_the_teacher_says_and_not_the_text(tmp_path: Path) -> None:

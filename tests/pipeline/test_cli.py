@@ -152,14 +152,17 @@ def test_devices_that_are_not_there_are_told_before_any_node_runs(tmp_path: Path
         config = load_config(tmp_path / "recipe.yaml", [f"training.devices={devices}"])
         check_devices(RunRequest(config=config, run_id="1", **changes))
 
-    with pytest.raises(InputError, match=r"needs at least two GPUs of this machine. Received: .* Take `devices: auto`"):
+    with pytest.raises(
+        InputError, match=r"needs at least two GPUs of this machine. Received: .* Take `devices: auto`"
+    ) as refused:
         check("mirrored")
+    assert "go on after it: `--from-node LatestBlessedModel`." in str(refused.value)
     with pytest.raises(InputError, match="needs workers that run the Trainer alone"):
         check("multi_worker")
     check("auto")
     # Where nothing is trained, no device is missing.
     check("mirrored", until="data")
-    check("mirrored", from_node="Evaluator")
+    check("mirrored", from_node="LatestBlessedModel")
 
 
 def test_a_run_that_would_miss_its_device_ends_at_its_start(tmp_path: Path) -> None:
