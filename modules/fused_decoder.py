@@ -14,7 +14,7 @@ from modules.transformer_blocks import BlockWrapper, replace_blocks
 def fuse(model: keras.Model) -> keras.Model:
     """The same language model, with the same weights, whose blocks are `FusedDecoder`s where that can be.
 
-    Blocks with dropout and with quantized matrices stay what they are.
+    Blocks with dropout, with quantized matrices, and others than GPT-2's stay what they are.
     """
     return replace_blocks(model, lambda block: FusedDecoder(block) if _can_be_fused(block) else block)
 

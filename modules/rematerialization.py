@@ -15,19 +15,13 @@ def rematerialize(model: keras.Model) -> keras.Model:
 
     Costs one more forward pass (Chen et al. 2016, arXiv:1604.06174).
     """
-
     return replace_blocks(model, Rematerialized)
 
 
 class Rematerialized(BlockWrapper):
     """Calls a transformer block, and keeps in training nothing between its input and its output."""
 
-    def call(
-        self,
-        inputs: tf.Tensor,
-        training: bool | None = None,
-        **masks: tf.Tensor,
-    ) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool | None = None, **masks: tf.Tensor) -> tf.Tensor:
         """What the block gives for the inputs and the masks."""
         if not training:
             return self.block(inputs, training=training, **masks)
