@@ -8,7 +8,7 @@ from tfx.dsl.components.common import resolver
 from tfx.dsl.input_resolution.strategies import latest_blessed_model_strategy
 from tfx.types import artifact
 
-from modules.mlmd_values import CONTRACT, STATISTICS_ID
+from components.mlmd_properties import CONTRACT, STATISTICS_ID
 
 CANDIDATE_KEY = "candidate"
 

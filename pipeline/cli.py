@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from modules.errors import InputError
+from modules.common.errors import InputError
 from pipeline.config import DEFAULT_RECIPE, PipelineConfig, load_config
 
 if TYPE_CHECKING:
-    from pipeline.local_runner import RunRequest
-    from pipeline.metadata import Run
+    from pipeline.metadata.reader import Run
+    from pipeline.runners.local import RunRequest
 
 app = typer.Typer(
     help="Fine-tunes GPT-2 on your own text and ships it through gates.",
@@ -62,9 +62,9 @@ def run(
 
     Exit status: 0 pushed, 3 the gate said no, 2 bad configuration or input, 1 anything else.
     """
-    from pipeline import run_view
-    from pipeline.local_runner import NODES, RunRequest
-    from pipeline.summary import print_summary
+    from pipeline.console import run_view
+    from pipeline.console.summary import print_summary
+    from pipeline.runners.local import NODES, RunRequest
 
     settings = load_config(config, set_)
     check_data(settings)
@@ -83,9 +83,9 @@ def validate(config: ConfigOption = DEFAULT_RECIPE, set_: SetOption = None) -> N
 
     Exit status: 0 the data is good, 2 bad configuration or input, 1 anything else.
     """
-    from pipeline import run_view
-    from pipeline.local_runner import RunRequest
-    from pipeline.summary import print_data
+    from pipeline.console import run_view
+    from pipeline.console.summary import print_data
+    from pipeline.runners.local import RunRequest
 
     settings = load_config(config, set_)
     check_data(settings)
@@ -97,14 +97,16 @@ def validate(config: ConfigOption = DEFAULT_RECIPE, set_: SetOption = None) -> N
 
 def check_data(settings: PipelineConfig) -> None:
     """Reads as much of the data as two seconds allow; raises InputError for what cannot be used."""
-    from modules import text_sources
+    from modules.data import corpus
 
-    text_sources.check_source(settings.data.to_source(), data_directory=str(settings.workspace / "tfds"))
+    corpus.check_source(settings.data.to_source(), data_directory=str(settings.workspace / "tfds"))
 
 
 def check_model(settings: PipelineConfig) -> None:
     """Makes sure that what the configuration asks for can be trained; raises InputError where it cannot."""
-    from modules import preset_files, task_evaluation, tokenizer_files
+    from modules.evaluation import tasks
+    from modules.model.presets import check_positions
+    from modules.tokenization import tokenizer_files
 
     tokenizer, distillation = settings.tokenizer.settings(), settings.training.distillation
     presets = {"model.preset": settings.model.preset}
@@ -113,8 +115,8 @@ def check_model(settings: PipelineConfig) -> None:
     for setting, preset in presets.items():
         tokenizer_files.check_fits(tokenizer, preset, setting)
         if preset is not None:
-            preset_files.check_positions(preset, settings.model.context_length)
-    task_evaluation.check_tasks(settings.evaluation.tasks, data_kind=settings.data.kind)
+            check_positions(preset, settings.model.context_length)
+    tasks.check_tasks(settings.evaluation.tasks, data_kind=settings.data.kind)
     check_slices(settings)
 
 
@@ -136,8 +138,8 @@ def check_slices(settings: PipelineConfig) -> None:
 
 def run_to_end(request: "RunRequest") -> "Run":
     """Runs the request in a child and shows it; exits where it failed, and returns the run where it did not."""
-    from pipeline import run_view
-    from pipeline.metadata import MetadataReader
+    from pipeline.console import run_view
+    from pipeline.metadata.reader import MetadataReader
 
     log_path = run_view.log_path(request.config, request.run_id)
     console.print(f"[dim]logs: {escape(str(log_path))}[/]", highlight=False, soft_wrap=True)
@@ -177,7 +179,7 @@ def generate(
     workspace: Annotated[Path, typer.Option()] = Path("workspace"),
 ) -> None:
     """Continues a prompt with a released model."""
-    from pipeline.generate import continue_prompt, discard_stderr, find_release, prompt_template
+    from modules.serving.continuation import continue_prompt, discard_stderr, find_release, prompt_template
 
     release = release or find_release(workspace)
     text = continue_prompt(
@@ -201,7 +203,7 @@ def runs(
     limit: Annotated[int, typer.Option(min=1, help="Show the latest so many.")] = 20,
 ) -> None:
     """Lists past runs, their verdicts and perplexities, from ML Metadata."""
-    from pipeline.metadata import MetadataReader
+    from pipeline.metadata.reader import MetadataReader
 
     # Fits 80 columns.
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
@@ -228,8 +230,8 @@ def compare(
     workspace: Annotated[Path, typer.Option(help="Folder that holds metadata.sqlite.")] = Path("workspace"),
 ) -> None:
     """Prints two runs side by side: what changed in data, settings, code and results."""
-    from pipeline.compare import comparison
-    from pipeline.metadata import MetadataReader
+    from pipeline.console.comparison import comparison
+    from pipeline.metadata.reader import MetadataReader
 
     reader = MetadataReader(workspace / "metadata.sqlite")
     console.print(comparison(reader.find_run(one), reader.find_run(other)), highlight=False)
@@ -247,7 +249,7 @@ def compile(
     set_: SetOption = None,
 ) -> None:
     """Compiles the same DAG for another orchestrator; nothing runs."""
-    from pipeline.vertex import compile_pipeline
+    from pipeline.runners.vertex import compile_pipeline
 
     settings = load_config(config, set_)
     check_model(settings)

@@ -19,7 +19,7 @@ def code_fingerprint(entry_modules: Iterable[str], data_files: Iterable[Path] = 
     """SHA-256 over the lock, the modules with all that they import of the project, and data files.
 
     Args:
-        entry_modules: Dotted names, e.g. `["modules.training"]`.
+        entry_modules: Dotted names, e.g. `["modules.training.run_fn"]`.
         data_files: Other files that the result depends on, e.g. a schema.
         root: The checkout.
     """

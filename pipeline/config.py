@@ -10,18 +10,18 @@ import pydantic
 import yaml
 from pydantic import Field, PositiveInt, model_validator
 
-from modules.cleaning import CleaningSettings
-from modules.errors import InputError
-from modules.memorisation import MemorisationSettings
-from modules.model_settings import ModelSettings
-from modules.perplexity_gate import PerplexityGateSettings
-from modules.prompt_templates import TemplateName
-from modules.records import Kind
-from modules.settings import Settings
-from modules.task_evaluation import Tasks, TaskSettings
-from modules.text_sources import TFDS_PREFIX, DataSource
-from modules.tflite_gate import TFLiteGateSettings
-from modules.training_settings import TrainingSettings
+from modules.cleaning.filters import CleaningSettings
+from modules.common.errors import InputError
+from modules.common.settings import Settings
+from modules.data.corpus import TFDS_PREFIX, DataSource
+from modules.data.prompt_templates import TemplateName
+from modules.data.records import Kind
+from modules.evaluation.memorisation import MemorisationSettings
+from modules.evaluation.perplexity_gate import PerplexityGateSettings
+from modules.evaluation.tasks import Tasks, TaskSettings
+from modules.evaluation.tflite_gate import TFLiteGateSettings
+from modules.model.settings import ModelSettings
+from modules.training.settings import TrainingSettings
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = RECIPES / "documentation.yaml"
@@ -101,7 +101,7 @@ class TokenizerConfig(Settings):
         return self
 
     def settings(self) -> dict[str, Any]:
-        """The one way that was chosen, as `modules.tokenizer_files` takes it."""
+        """The one way that was chosen, as `modules.tokenization.tokenizer_files` takes it."""
         if self.kind == "byte":
             return {"kind": "byte"}
         return self.model_dump(mode="json", exclude_none=True, exclude={"kind"})

@@ -36,7 +36,8 @@ from components.text_transform.component import TextTransform
 from components.text_validator.component import TextValidator
 from components.tflite_converter.component import TFLiteConverter
 from components.tflite_evaluator.component import TFLiteEvaluator
-from modules import evaluation, report_rendering
+from modules.evaluation import model_analysis
+from modules.report import rendering
 from pipeline.code_fingerprint import ROOT, code_fingerprint
 from pipeline.config import PipelineConfig, Stage
 
@@ -198,7 +199,7 @@ def _token_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> _
     transform = TextTransform(
         examples=data.examples,
         schema=data.schema,
-        preprocessing_fn="modules.preprocessing.preprocessing_fn",
+        preprocessing_fn="modules.tokenization.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "eval", "test"]),
         custom_config={
             "tokenizer": config.tokenizer.settings(),
@@ -221,7 +222,7 @@ def _token_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> _
         ids=("TokenContract", "LatestBlessedTokens", "TokenValidator", "TokenGate"),
     )
     fingerprint_code(statistics_gen)
-    fingerprint_code(transform, modules=["modules.preprocessing"])
+    fingerprint_code(transform, modules=["modules.tokenization.preprocessing"])
     return _Tokens(nodes=[transform, statistics_gen, *checks, gate], transform=transform, gate=gate)
 
 
@@ -230,7 +231,7 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, toke
     # Only if asked for: the input changes with every blessing, and the Trainer works again whenever it does.
     start = [_warm_start()] if config.model.warm_start else []
     trainer = Trainer(
-        run_fn="modules.training.run_fn",
+        run_fn="modules.training.run_fn.run_fn",
         examples=tokens.transform.outputs["transformed_examples"],
         transform_graph=tokens.transform.outputs["transform_graph"],
         base_model=start[0].outputs["model"] if start else None,
@@ -246,7 +247,7 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, toke
         },
     )
     trainer.add_upstream_node(tokens.gate)
-    fingerprint_code(trainer, modules=["modules.training"])
+    fingerprint_code(trainer, modules=["modules.training.run_fn"])
     *evaluating, evaluator = _evaluating_nodes(config, placement, data, trainer)
     return [
         *start,
@@ -290,7 +291,7 @@ def _evaluating_nodes(
         task_evaluation=tasks.outputs["task_evaluation"],
         baseline_model=baseline.outputs["model"],
         baseline_blessing=baseline.outputs["model_blessing"],
-        eval_config=evaluation.eval_config(strided=config.evaluation.strided, slices=config.evaluation.sliced_by),
+        eval_config=model_analysis.eval_config(strided=config.evaluation.strided, slices=config.evaluation.sliced_by),
         gate=config.evaluation.gate.model_dump_json(),
         window=config.model.context_length,
         strided=config.evaluation.strided,
@@ -343,7 +344,7 @@ def _releasing_nodes(
         transform_graph=tokens.transform.outputs["transform_graph"],
     ).with_id("Pusher")
     fingerprint_code(converter, tflite_evaluator, pusher)
-    fingerprint_code(report, data_files=report_rendering.TEMPLATES)
+    fingerprint_code(report, data_files=rendering.TEMPLATES)
     return [converter, tflite_evaluator, report, pusher]
 
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from pipeline.metadata import MetadataReader, Run
+from pipeline.metadata.reader import MetadataReader, Run
 
 ROOT = Path(__file__).parents[1]
 
@@ -104,8 +104,8 @@ def copy_project(folder: Path, recipe: str) -> Path:
 
 # Tests run in two processes (pytest-xdist), each file in one of them; these share one `first_run`, so all in the same.
 SHARE_THE_RUN = (
-    "tests/pipeline/test_compare.py",
-    "tests/pipeline/test_metadata.py",
+    "tests/pipeline/console/test_comparison.py",
+    "tests/pipeline/metadata/test_reader.py",
     "tests/pipeline/test_release.py",
     "tests/pipeline/test_run.py",
     "tests/test_notebooks.py",

@@ -10,8 +10,8 @@ from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact, artifact_utils
 
-from modules.errors import InputError
-from modules.mlmd_values import CONTRACT, STATISTICS_ID
+from components.mlmd_properties import CONTRACT, STATISTICS_ID
+from modules.common.errors import InputError
 
 _DRIFT_TYPES = (
     anomalies_pb2.AnomalyInfo.COMPARATOR_L_INFTY_HIGH,

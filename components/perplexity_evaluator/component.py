@@ -1,4 +1,4 @@
-"""PerplexityEvaluator: TFX's Evaluator, decided by `modules.gates` and with its figures in ML Metadata."""
+"""PerplexityEvaluator: TFX's Evaluator, decided by `modules.evaluation.gates` and with its figures in ML Metadata."""
 
 from typing import Any
 
@@ -35,8 +35,9 @@ class PerplexityEvaluatorSpec(component_spec.ComponentSpec):
 class PerplexityEvaluator(base_beam_component.BaseBeamComponent):
     """Measures as TFX's Evaluator does, with TFMA, and blesses a model that passed every check.
 
-    `evaluation` holds TFMA's results, `metrics.json` (`modules.evaluation_results`) and `checks.json`
-    (`modules.gates`); the principal figures are its custom properties. `blessing` is as TFX's Evaluator writes it.
+    `evaluation` holds TFMA's results, `metrics.json` (`modules.evaluation.results`) and `checks.json`
+    (`modules.evaluation.gates`); the principal figures are its custom properties. `blessing` is as TFX's Evaluator
+    writes it.
     """
 
     SPEC_CLASS = PerplexityEvaluatorSpec

@@ -9,14 +9,14 @@ from tfx.components.evaluator import executor as evaluator_executor
 from tfx.types import artifact, artifact_utils
 from tfx.utils import io_utils, path_utils
 
-from modules import evaluation, gates
-from modules.errors import InputError
-from modules.evaluation_results import Evaluation
-from modules.json_files import read_json
-from modules.mlmd_values import set_finite
-from modules.perplexity_gate import PerplexityGateSettings
-from modules.stored_examples import split_files
-from modules.vocabulary import TABLE_NAME
+from components.mlmd_properties import set_finite
+from modules.common.errors import InputError
+from modules.common.json_files import read_json
+from modules.data.examples import split_files
+from modules.evaluation import gates, model_analysis
+from modules.evaluation.perplexity_gate import PerplexityGateSettings
+from modules.evaluation.results import Evaluation
+from modules.tokenization.vocabulary import TABLE_NAME
 
 EVAL_FINGERPRINT = "eval_fingerprint"
 PROMPT_TEMPLATE = "prompt_template"
@@ -38,7 +38,7 @@ class Executor(evaluator_executor.Executor):
         template = input_dict["examples"][0].get_string_custom_property(PROMPT_TEMPLATE)
         if input_dict.get("baseline_model"):
             _check_template(template, input_dict.get("baseline_blessing"))
-            evaluation.check_baseline(_saved_model(input_dict["baseline_model"]), files, strided=strided)
+            model_analysis.check_baseline(_saved_model(input_dict["baseline_model"]), files, strided=strided)
         super().Do(input_dict, output_dict, exec_properties)
 
         evaluated = artifact_utils.get_single_instance(output_dict["evaluation"])
@@ -88,12 +88,12 @@ def _measured(
     return Evaluation(
         window=window,
         stride=-(-window // 2) if exec_properties["strided"] else window,
-        eval_fingerprint=evaluation.examples_fingerprint(files),
+        eval_fingerprint=model_analysis.examples_fingerprint(files),
         baseline_eval_fingerprint=(earlier[0].get_string_custom_property(EVAL_FINGERPRINT) or None)
         if earlier
         else None,
         same_tokenizer=same_tokenizer,
-        slices=evaluation.read_slices(evaluation_dir),
+        slices=model_analysis.read_slices(evaluation_dir),
     )
 
 

@@ -30,7 +30,7 @@ class ReleasePusherSpec(component_spec.ComponentSpec):
 
 
 class ReleasePusher(base_component.BaseComponent):
-    """Pushes what was blessed, and only that; see `modules.release` for the folder.
+    """Pushes what was blessed, and only that; see `modules.release.publishing` for the folder.
 
     The Evaluator blesses the model. TFLiteEvaluator tells by its `files.json` which TFLite files come along, and by its
     `blessed` whether anything may ship.

@@ -9,11 +9,13 @@ from tfx.components.pusher import executor as pusher_executor
 from tfx.components.util.model_utils import is_model_blessed
 from tfx.types import artifact, artifact_utils
 
-from modules import gates, release, tflite, tflite_gate
-from modules.files import file_facts, without_folders
-from modules.mlmd_values import plain_values
-from modules.tflite_files import TFLITE_FILES, Precision
-from modules.vocabulary import Vocabulary, find_table
+from components.mlmd_properties import plain_values
+from modules.common.files import file_facts, without_folders
+from modules.evaluation import gates, tflite_gate
+from modules.export import tflite_conversion
+from modules.export.tflite_files import TFLITE_FILES, Precision
+from modules.release import publishing
+from modules.tokenization.vocabulary import Vocabulary, find_table
 
 REPORT_FILES = {"report.html": "report.html", "MODEL_CARD.md": "model_card.md"}
 
@@ -37,7 +39,7 @@ class Executor(pusher_executor.Executor):
             self._MarkNotPushed(pushed_model)
             return
         report = Path(artifact_utils.get_single_uri(input_dict["report"]))
-        published = release.publish(
+        published = publishing.publish(
             Path(exec_properties["push_directory"]),
             saved_model_dir=Path(self.GetModelPath(input_dict)),
             tflite_files={
@@ -84,7 +86,7 @@ def _as_measured(models: list[artifact.Artifact], sha256: str) -> Path:
     Raises:
         RuntimeError: It is not the file that was measured.
     """
-    path = tflite.model_file(artifact_utils.get_single_uri(models))
+    path = tflite_conversion.model_file(artifact_utils.get_single_uri(models))
     if file_facts(path)["sha256"] != sha256:
         raise RuntimeError(f"{path} is not the file that TFLiteEvaluator measured: it has changed since. Run again.")
     return Path(path)

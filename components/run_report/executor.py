@@ -7,9 +7,9 @@ from typing import Any
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact, artifact_utils
 
-from modules import report_rendering, report_sources
-from modules.mlmd_values import plain_values
-from modules.report_sources import SourceArtifact
+from components.mlmd_properties import plain_values
+from modules.report import gathering, rendering
+from modules.report.gathering import SourceArtifact
 
 PAGE = "report.html"
 CARD = "model_card.md"
@@ -30,7 +30,7 @@ class Executor(base_executor.BaseExecutor):
             OSError: A node did not write what the report tells of.
         """
         output = artifact_utils.get_single_instance(output_dict["report"])
-        report = report_sources.gather(
+        report = gathering.gather(
             # The resolver of the baseline gives an empty list where nothing was blessed yet.
             {name: _source(artifacts[0]) for name, artifacts in input_dict.items() if artifacts},
             pipeline=self._context.pipeline_info.id,
@@ -39,8 +39,8 @@ class Executor(base_executor.BaseExecutor):
         )
         folder = Path(output.uri)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / PAGE).write_text(report_rendering.render_html(report), encoding="utf-8")
-        (folder / CARD).write_text(report_rendering.render_markdown(report), encoding="utf-8")
+        (folder / PAGE).write_text(rendering.render_html(report), encoding="utf-8")
+        (folder / CARD).write_text(rendering.render_markdown(report), encoding="utf-8")
         output.set_string_custom_property("verdict", report.verdict.sentence)
         output.set_int_custom_property("blessed", int(report.verdict.blessed))
 

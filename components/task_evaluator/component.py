@@ -21,7 +21,7 @@ class TaskEvaluatorSpec(component_spec.ComponentSpec):
 
 
 class TaskEvaluator(base_component.BaseComponent):
-    """Writes `checks.json` and `tasks.json` of `modules.task_evaluation` into its output.
+    """Writes `checks.json` and `tasks.json` of `modules.evaluation.tasks` into its output.
 
     The output's custom properties tell `memorised_share`, `accuracy_<name>`, `rouge_l` and `bleu`, those that were
     asked for and could be measured.

@@ -6,10 +6,11 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact, artifact_utils
 from tfx.utils import path_utils
 
-from modules import progress, task_evaluation
-from modules.prompt_templates import TEMPLATES
-from modules.stored_examples import split_files
-from modules.task_evaluation import Corpus, TaskSettings
+from modules.common import progress
+from modules.data.examples import split_files
+from modules.data.prompt_templates import TEMPLATES
+from modules.evaluation import tasks
+from modules.evaluation.tasks import Corpus, TaskSettings
 
 NODE = "TaskEvaluator"
 
@@ -30,7 +31,7 @@ class Executor(base_executor.BaseExecutor):
         """
         model = artifact_utils.get_single_instance(input_dict["model"])
         output = artifact_utils.get_single_instance(output_dict["task_evaluation"])
-        results = task_evaluation.evaluate(
+        results = tasks.evaluate(
             TaskSettings.model_validate_json(exec_properties["settings"]),
             path_utils.serving_model_path(model.uri),
             _corpus(artifact_utils.get_single_instance(input_dict["examples"])),

@@ -7,9 +7,9 @@ from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.text_example_gen import executor
-from modules.bucketed_documents import checked_weights
-from modules.cleaning import CleaningSettings
-from modules.text_sources import DataSource
+from modules.cleaning.buckets import checked_weights
+from modules.cleaning.filters import CleaningSettings
+from modules.data.corpus import DataSource
 
 
 class TextExampleGenSpec(component_spec.ComponentSpec):

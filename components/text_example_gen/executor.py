@@ -16,18 +16,20 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
-from modules import bucketed_documents, cleaning, corpus_cleaning, progress, text_sources, work_pieces
-from modules.bucketed_documents import TRAIN, BucketCounts, StoredDocument
-from modules.cleaning import CleaningSettings
-from modules.document_filters import keep_documents
-from modules.documents import Document, ReadCounts
-from modules.errors import InputError
-from modules.text_sources import DataSource
-from modules.work_pieces import WorkPiece
+from modules.cleaning import buckets, corpus_cleaning, filters
+from modules.cleaning.buckets import TRAIN, BucketCounts, StoredDocument
+from modules.cleaning.document_filters import keep_documents
+from modules.cleaning.filters import CleaningSettings
+from modules.common import progress
+from modules.common.errors import InputError
+from modules.data import corpus, work_pieces
+from modules.data.corpus import DataSource
+from modules.data.documents import Document, ReadCounts
+from modules.data.work_pieces import WorkPiece
 
 NODE = "TextExampleGen"
 COUNTS_FILE = "counts.json"
-REASONS = ("empty", *cleaning.REASONS, "exact_duplicate", "near_duplicate", "leaked")
+REASONS = ("empty", *filters.REASONS, "exact_duplicate", "near_duplicate", "leaked")
 _REPORT_INTERVAL_S = 0.5
 
 
@@ -49,26 +51,26 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         source = DataSource.model_validate_json(exec_properties["source"])
         settings = CleaningSettings.model_validate_json(exec_properties["cleaning"])
-        weights = bucketed_documents.checked_weights(json.loads(exec_properties["splits"]))
+        weights = buckets.checked_weights(json.loads(exec_properties["splits"]))
         directory = os.path.join(self._get_tmp_dir(), "buckets")
         try:
             pieces = work_pieces.plan(source, exec_properties["data_directory"])
             job = _Job(
                 directory=directory,
-                buckets=bucketed_documents.number_of_buckets(sum(piece.size_bytes for piece in pieces)),
+                buckets=buckets.number_of_buckets(sum(piece.size_bytes for piece in pieces)),
                 weights=weights,
                 settings=settings,
                 folders={split: os.path.join(examples.uri, f"Split-{split}") for split in weights},
             )
             reading = self._scatter(pieces, job)
             if reading.documents == 0:
-                raise text_sources.empty_corpus(source, reading)
+                raise corpus.empty_corpus(source, reading)
             kept = self._gather(job)
         finally:
             if tf.io.gfile.exists(directory):
                 tf.io.gfile.rmtree(directory)
         kept.dropped = dict.fromkeys(REASONS, 0) | reading.dropped | kept.dropped
-        bucketed_documents.check_splits(kept, weights)
+        buckets.check_splits(kept, weights)
         _describe(examples, list(weights), exec_properties["input_fingerprint"])
         examples.set_string_custom_property("data_kind", source.kind)
         if source.kind != "text":
@@ -154,9 +156,7 @@ class ScatterPiece(beam.DoFn):
         counts = ReadCounts()
         documents = keep_documents(work_pieces.read(piece, counts), self._job.settings, counts)
         try:
-            bucketed_documents.scatter(
-                self._metered(documents), self._job.directory, writer=piece.name, buckets=self._job.buckets
-            )
+            buckets.scatter(self._metered(documents), self._job.directory, writer=piece.name, buckets=self._job.buckets)
         except InputError as error:
             # Beam would wrap it in a traceback; as a result it reaches the user in its own words.
             yield json.dumps({"input_error": str(error)})
@@ -218,9 +218,9 @@ class WriteBucket(beam.DoFn):
 
         name = f"data_tfrecord-{bucket:05d}-of-{self._job.buckets:05d}.gz"
         counts = BucketCounts.zero()
-        written = bucketed_documents.write_bucket(
+        written = buckets.write_bucket(
             # Copies are counted once, with the train split.
-            bucketed_documents.unique_documents(self._job.directory, bucket, counts if TRAIN in self._splits else None),
+            buckets.unique_documents(self._job.directory, bucket, counts if TRAIN in self._splits else None),
             weights=self._job.weights,
             splits=self._splits,
             shard_path=lambda split: os.path.join(self._job.folders[split], name),

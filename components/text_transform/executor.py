@@ -8,7 +8,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact, artifact_utils, standard_component_specs
 from tfx.utils import json_utils
 
-from modules import packing, token_counts
+from modules.tokenization import packing_efficiency, token_counts
 
 
 class Executor(transform_executor.Executor):
@@ -35,6 +35,8 @@ class Executor(transform_executor.Executor):
             if custom_config["data_kind"] != "text":
                 examples.set_int_custom_property(f"loss_tokens_{split}", counts.loss_tokens)
             if split == "train" and custom_config["data_kind"] != "preference":
-                examples.set_float_custom_property("packed_useful_share", packing.packed_useful_share(counts.lengths))
-                with fileio.open(f"{examples.uri}/{packing.LENGTHS_FILE}", "w") as file:
+                examples.set_float_custom_property(
+                    "packed_useful_share", packing_efficiency.packed_useful_share(counts.lengths)
+                )
+                with fileio.open(f"{examples.uri}/{packing_efficiency.LENGTHS_FILE}", "w") as file:
                     file.write(json.dumps(counts.lengths))

@@ -7,7 +7,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
 from components.tflite_converter import executor
-from modules import tflite
+from modules.export import tflite_conversion
 
 
 class TFLiteConverterSpec(component_spec.ComponentSpec):
@@ -37,7 +37,7 @@ class TFLiteConverter(base_component.BaseComponent):
         self,
         model: channel.BaseChannel,
         context_length: int,
-        prefill_lengths: Sequence[int] = tflite.DEFAULT_PREFILL_LENGTHS,
+        prefill_lengths: Sequence[int] = tflite_conversion.DEFAULT_PREFILL_LENGTHS,
     ):
         """Wires the component.
 

@@ -9,11 +9,12 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact, artifact_utils
 from tfx.utils import path_utils
 
-from modules import progress, tflite
-from modules.files import file_facts
-from modules.tflite_files import TFLITE_FILES
-from modules.tflite_metadata import ModelCard
-from modules.vocabulary import TABLE_NAME, Vocabulary
+from modules.common import progress
+from modules.common.files import file_facts
+from modules.export import tflite_conversion
+from modules.export.tflite_files import TFLITE_FILES
+from modules.export.tflite_metadata import ModelCard
+from modules.tokenization.vocabulary import TABLE_NAME, Vocabulary
 
 
 class Executor(base_executor.BaseExecutor):
@@ -32,12 +33,12 @@ class Executor(base_executor.BaseExecutor):
         """
         model = artifact_utils.get_single_instance(input_dict["model"])
         outputs = {file.precision: artifact_utils.get_single_instance(output_dict[file.key]) for file in TFLITE_FILES}
-        paths = {precision: tflite.model_file(output.uri) for precision, output in outputs.items()}
+        paths = {precision: tflite_conversion.model_file(output.uri) for precision, output in outputs.items()}
         progress.report("TFLiteConverter", done=0, total=len(paths), unit="files")
         with tempfile.TemporaryDirectory() as folder:
             table = os.path.join(path_utils.serving_model_path(model.uri), "assets", TABLE_NAME)
             Vocabulary.from_table(table).write_folder(folder)
-            conversion = tflite.convert_all(
+            conversion = tflite_conversion.convert_all(
                 os.path.join(model.uri, "preset"),
                 paths,
                 context_length=exec_properties["context_length"],

@@ -24,7 +24,7 @@ class TFLiteEvaluatorSpec(component_spec.ComponentSpec):
 
 
 class TFLiteEvaluator(base_component.BaseComponent):
-    """Writes `checks.json` and `files.json`, see `modules.gates` and `modules.tflite_gate`.
+    """Writes `checks.json` and `files.json`, see `modules.evaluation.gates` and `modules.evaluation.tflite_gate`.
 
     The output's custom properties tell `blessed` (1 or 0: whether anything may ship), the number of `tokens`, the
     `perplexity_float`, and `perplexity_<precision>`, `rise_<precision>`, `passed_<precision>` (1 or 0); a figure that
@@ -52,8 +52,8 @@ class TFLiteEvaluator(base_component.BaseComponent):
             model: The Trainer's, with the SavedModel in `Format-Serving/`.
             model_fp16: Of TFLiteConverter.
             model_int8: Of TFLiteConverter.
-            settings: JSON of `modules.tflite_gate.TFLiteGateSettings`.
-            data_kind: What the examples are, one of `modules.example_tokens.DATA_KINDS`.
+            settings: JSON of `modules.evaluation.tflite_gate.TFLiteGateSettings`.
+            data_kind: What the examples are, one of `modules.tokenization.example_tokens.DATA_KINDS`.
             sequence_length: Tokens in a window, that of the SavedModel's `evaluate`.
         """
         super().__init__(

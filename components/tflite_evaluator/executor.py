@@ -9,11 +9,13 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact, artifact_utils
 from tfx.utils import path_utils
 
-from modules import gates, progress, tflite, tflite_gate
-from modules.files import file_facts
-from modules.mlmd_values import set_finite
-from modules.tflite_files import TFLITE_FILES, Precision
-from modules.tflite_measuring import TFLiteMeasurer
+from components.mlmd_properties import set_finite
+from modules.common import progress
+from modules.common.files import file_facts
+from modules.evaluation import gates, tflite_gate
+from modules.evaluation.tflite_measurer import TFLiteMeasurer
+from modules.export import tflite_conversion
+from modules.export.tflite_files import TFLITE_FILES, Precision
 
 _SPLIT = "eval"
 _REPORT_EVERY = 16
@@ -41,7 +43,9 @@ class Executor(base_executor.BaseExecutor):
             on_documents=_report,
         )
         figures = {
-            file.precision: _measure(measurer, tflite.model_file(artifact_utils.get_single_uri(input_dict[file.key])))
+            file.precision: _measure(
+                measurer, tflite_conversion.model_file(artifact_utils.get_single_uri(input_dict[file.key]))
+            )
             for file in TFLITE_FILES
         }
         checks = {precision: tflite_gate.rise_check(precision, one, settings) for precision, one in figures.items()}

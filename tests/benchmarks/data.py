@@ -22,7 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.local_runner import NODE_FINISHED, NODE_STARTED
+from pipeline.runners.local import NODE_FINISHED, NODE_STARTED
 
 WORDS_A_DOCUMENT = 150
 REPLACED = 0.2
@@ -109,7 +109,7 @@ class NodePeaks(logging.Handler):
 
 def measure(megabytes: int) -> dict[str, Any]:
     """Seconds and peak memory of each node and of the whole process, for one size."""
-    from pipeline.metadata import MetadataReader
+    from pipeline.metadata.reader import MetadataReader
 
     folder = Path(tempfile.mkdtemp(prefix="bench_data_"))
     try:

@@ -20,13 +20,14 @@ import tensorflow as tf
 from rich.table import Table
 from tfx.types import standard_artifacts
 
-from modules import gpt2, serving
-from modules.bpe_training import train_merges
-from modules.cached_gpt2 import CachedGPT2
-from modules.vocabulary import Vocabulary
+from modules.export import text_model
+from modules.model import gpt2
+from modules.model.cached_gpt2 import CachedGPT2
+from modules.tokenization.bpe_training import train_merges
+from modules.tokenization.vocabulary import Vocabulary
 from pipeline.config import load_config
 from tests.components.test_perplexity_evaluator import Evaluated, write_examples
-from tests.modules.tokenizer_reference import corpus, corpus_word_counts, reference_tokenizer
+from tests.toys.tokenizer_reference import corpus, corpus_word_counts, reference_tokenizer
 
 DOCUMENTS = 1000
 TOKENS_A_DOCUMENT = 256
@@ -56,7 +57,7 @@ class Subject:
         self.context_length = config.model.context_length
         table = folder / "vocabulary.tsv"
         vocabulary.write_table(table)
-        serving.export_saved_model(
+        text_model.export_saved_model(
             self.backbone, str(table), str(folder / "model" / "Format-Serving"), context_length=self.context_length
         )
         self.model = standard_artifacts.Model()

@@ -35,11 +35,11 @@ from rich.table import Table
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.public import tfxio
 
-from modules.bpe_graph import BytePairTokenizer
-from modules.preprocessing import preprocessing_fn
-from modules.vocabulary import Vocabulary
+from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer
+from modules.tokenization.preprocessing import preprocessing_fn
+from modules.tokenization.vocabulary import Vocabulary
 from pipeline.dag import BEAM_ARGS
-from tests.modules.tokenizer_reference import (
+from tests.toys.tokenizer_reference import (
     SHARED_DATA,
     corpus,
     corpus_vocabulary,

@@ -70,8 +70,8 @@ def train_in_transform(folder: Path) -> None:
     from tensorflow_metadata.proto.v0 import schema_pb2
     from tfx_bsl.public import tfxio
 
-    from modules.preprocessing import preprocessing_fn
-    from modules.vocabulary import Vocabulary, find_table
+    from modules.tokenization.preprocessing import preprocessing_fn
+    from modules.tokenization.vocabulary import Vocabulary, find_table
     from pipeline.dag import BEAM_ARGS
     from tests.benchmarks.tokenizer import SCHEMA, serialized_example
 

@@ -13,14 +13,15 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import standard_artifacts
 
 from components.perplexity_evaluator.executor import Executor
-from modules import evaluation, gates, serving
-from modules.errors import InputError
-from modules.evaluation_results import Evaluation
-from modules.gates import Check
-from modules.vocabulary import Vocabulary
+from modules.common.errors import InputError
+from modules.evaluation import gates, model_analysis
+from modules.evaluation.gates import Check
+from modules.evaluation.results import Evaluation
+from modules.export import text_model
+from modules.tokenization.vocabulary import Vocabulary
 from pipeline.dag import BEAM_ARGS
-from tests.modules.test_document_scorer import oracle
-from tests.tiny_release import saved_release, tiny_backbone, tiny_vocabulary
+from tests.modules.export.test_document_scorer import oracle
+from tests.toys.release import saved_release, tiny_backbone, tiny_vocabulary
 
 DOCUMENTS = [("the cat", "a"), ("the the the " * 9, "a"), ("x", "b"), ("other", "b"), ("", "c")]
 
@@ -103,7 +104,7 @@ class Evaluated:
             inputs,
             {"evaluation": [self.evaluation], "blessing": [self.blessing]},
             {
-                "eval_config": json_format.MessageToJson(evaluation.eval_config(strided=strided, slices=slices)),
+                "eval_config": json_format.MessageToJson(model_analysis.eval_config(strided=strided, slices=slices)),
                 "gate": json.dumps(gate or {"max_perplexity": 1e6}),
                 "window": 16,
                 "strided": int(strided),
@@ -199,7 +200,7 @@ def test_a_task_that_failed_keeps_back_a_model_that_is_as_good_as_the_last(tmp_p
 def export(folder: Path, **settings) -> standard_artifacts.Model:
     """Exports the tiny model once more, with another tokenizer or kind of data."""
     table = settings.pop("table", saved_release().table)
-    serving.export_saved_model(
+    text_model.export_saved_model(
         tiny_backbone(), table, str(folder / "Format-Serving"), context_length=32, sequence_length=16, **settings
     )
     artifact = standard_artifacts.Model()
@@ -251,7 +252,7 @@ def test_a_baseline_of_an_earlier_version_is_refused_in_words(tmp_path: Path) ->
     earlier = Earlier()
     tf.saved_model.save(earlier, str(tmp_path / "model"), signatures={"evaluate": earlier.evaluate})
     with pytest.raises(InputError, match=r"a model of an earlier version.*new `name`"):
-        evaluation.check_baseline(str(tmp_path / "model"), [], strided=False)
+        model_analysis.check_baseline(str(tmp_path / "model"), [], strided=False)
 
 
 def test_a_model_of_nan_is_measured_told_and_not_blessed(tmp_path: Path) -> None:

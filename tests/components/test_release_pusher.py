@@ -11,9 +11,10 @@ from tfx.types import standard_artifacts
 
 from components.artifact_types import Report
 from components.release_pusher import executor
-from modules import gates, tflite
-from modules.gates import Check
-from tests.tiny_release import saved_release
+from modules.evaluation import gates
+from modules.evaluation.gates import Check
+from modules.export import tflite_conversion
+from tests.toys.release import saved_release
 
 # A file of these tests holds the name of its artifact's key.
 SHA256 = {"float16": hashlib.sha256(b"model_fp16").hexdigest(), "int8": hashlib.sha256(b"model_int8").hexdigest()}
@@ -48,7 +49,10 @@ def _inputs(
         artifact.uri = str(folder / name)
     inputs["model"].uri = str(Path(saved_release().saved_model).parent)
     for key in ("model_fp16", "model_int8"):
-        for path in (tflite.model_file(inputs[key].uri), tflite.scoring_file(tflite.model_file(inputs[key].uri))):
+        for path in (
+            tflite_conversion.model_file(inputs[key].uri),
+            tflite_conversion.scoring_file(tflite_conversion.model_file(inputs[key].uri)),
+        ):
             _write(path, key)
     assets = folder / "transform_graph" / "transform_fn" / "assets"
     _write(assets / "vocabulary.tsv", Path(saved_release().table).read_text())

@@ -9,7 +9,7 @@ from tfx.types import artifact, channel, standard_artifacts
 from components.artifact_types import Report
 from components.run_report import executor
 from components.run_report.component import RunReport
-from tests.report_example import CONFIGURATION, PROPERTIES, REFUSED, TYPES, write_artifacts
+from tests.toys.report import CONFIGURATION, PROPERTIES, REFUSED, TYPES, write_artifacts
 
 CLASSES = {kind.TYPE_NAME: kind for kind in (
     standard_artifacts.Examples, standard_artifacts.Model, standard_artifacts.ModelRun,

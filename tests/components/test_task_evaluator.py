@@ -10,12 +10,12 @@ from tfx.types import artifact_utils, channel, standard_artifacts
 
 from components.task_evaluator import executor
 from components.task_evaluator.component import TaskEvaluator
-from modules import progress
-from modules.errors import InputError
-from modules.gates import read_checks
-from modules.task_evaluation import TaskSettings
-from tests.modules.test_stored_examples import write
-from tests.tiny_release import saved_release
+from modules.common import progress
+from modules.common.errors import InputError
+from modules.evaluation.gates import read_checks
+from modules.evaluation.tasks import TaskSettings
+from tests.modules.data.test_examples import write
+from tests.toys.release import saved_release
 
 TEXT = "once upon a time there was a king who had a daughter and she had a ball of gold "
 

@@ -11,13 +11,13 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 from tfx.orchestration import metadata
 
+from components.mlmd_properties import plain_values
 from components.text_example_gen.component import TextExampleGen
 from components.text_example_gen.executor import REASONS
-from modules import text_sources
-from modules.cleaning import CleaningSettings
-from modules.errors import InputError
-from modules.mlmd_values import plain_values
-from modules.text_sources import DataSource
+from modules.cleaning.filters import CleaningSettings
+from modules.common.errors import InputError
+from modules.data import corpus
+from modules.data.corpus import DataSource
 from pipeline.dag import BEAM_ARGS
 
 SPLITS = '{"train": 2, "eval": 1, "test": 1}'
@@ -35,7 +35,7 @@ class Workspace:
             source=source.model_dump_json(),
             cleaning=CleaningSettings.model_validate(cleaning).model_dump_json(),
             splits=splits,
-            input_fingerprint=text_sources.fingerprint(source),
+            input_fingerprint=corpus.fingerprint(source),
             data_directory=str(self.folder / "tfds"),
         )
         components = [example_gen]
@@ -109,7 +109,7 @@ def test_a_pipeline_reads_what_it_writes(workspace, tmp_path):
         "control_characters_removed": 1,
         "secrets_found": 0,
         "data_kind": "text",
-        "input_fingerprint": text_sources.fingerprint(source),
+        "input_fingerprint": corpus.fingerprint(source),
         "payload_format": "FORMAT_TF_EXAMPLE",
         "file_format": "tfrecords_gzip",
     }

@@ -7,10 +7,10 @@ from tfx.types import channel, standard_artifacts
 
 from components.tflite_converter import executor
 from components.tflite_converter.component import TFLiteConverter
-from modules import tflite_metadata
-from modules.files import file_facts
-from modules.generation import LiteRTGenerator
-from tests.tiny_release import reference_greedy, saved_release
+from modules.common.files import file_facts
+from modules.export import tflite_metadata
+from modules.serving.text_generators import LiteRTGenerator
+from tests.toys.release import reference_greedy, saved_release
 
 
 def test_both_files_come_with_their_facts(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from modules.evaluation_results import Evaluation
+from modules.evaluation.results import Evaluation
 from tests.conftest import Checkout
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import InputError
-from modules.vocabulary import Vocabulary
+from modules.common.errors import InputError
+from modules.tokenization.vocabulary import Vocabulary
 from pipeline.config import load_config
-from pipeline.local_runner import RunRequest, check_devices
+from pipeline.runners.local import RunRequest, check_devices
 from tests.conftest import ROOT
-from tests.huggingface_folder import write_folder
+from tests.toys.huggingface_folder import write_folder
 
 RECIPE = """
 name: refused
@@ -89,7 +89,8 @@ def test_bad_configuration(tmp_path: Path, override: str, message: str) -> None:
 
 def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     program = (
-        "import sys\nimport pipeline.cli, pipeline.run_view, pipeline.summary, pipeline.compare, modules.text_sources\n"
+        "import sys\nimport pipeline.cli, pipeline.console.run_view, pipeline.console.summary\n"
+        "import pipeline.console.comparison, modules.data.corpus\n"
         "print(sorted({'tensorflow', 'tfx', 'keras', 'apache_beam', 'tensorflow_datasets'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import InputError
+from modules.common.errors import InputError
 from pipeline.config import RECIPES, load_config
 
 

@@ -12,7 +12,7 @@ from tfx.proto.orchestration.pipeline_pb2 import PipelineNode
 
 from pipeline.config import PipelineConfig, load_config
 from pipeline.dag import Placement, create_pipeline
-from pipeline.vertex import compile_pipeline
+from pipeline.runners.vertex import compile_pipeline
 from tests.conftest import RECIPE
 
 PLACEMENT = Placement(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from modules import gates
-from pipeline.compare import changes
-from pipeline.local_runner import NODES
+from modules.evaluation import gates
+from pipeline.console.comparison import changes
+from pipeline.runners.local import NODES
 from tests.conftest import RESOLVERS, Checkout, FinishedRun
 
 ALL = {
@@ -99,9 +99,9 @@ def test_an_identical_run_is_all_cached(first_run: FinishedRun, checkout: Checko
 @pytest.mark.parametrize(
     ("file", "affected"),
     [
-        ("modules/generation.py", set()),
-        ("modules/release.py", {"Pusher"}),
-        ("modules/report_templates/report.css", {"Report", "Pusher"}),
+        ("modules/serving/text_generators.py", set()),
+        ("modules/release/publishing.py", {"Pusher"}),
+        ("modules/report/templates/report.css", {"Report", "Pusher"}),
         ("components/perplexity_evaluator/executor.py", {"Evaluator", "Report", "Pusher"}),
     ],
 )
@@ -224,7 +224,9 @@ def test_from_node_takes_what_came_before_from_the_last_run(first_run, checkout:
     assert partial.status == 0, partial.output
     assert partial.executed == {"Pusher"}
     assert partial.run.perplexity == first_run.run.perplexity
-    assert changes(first_run.run.record.code, partial.run.record.code).differing.keys() == {"modules/release.py"}
+    assert changes(first_run.run.record.code, partial.run.record.code).differing.keys() == {
+        "modules/release/publishing.py"
+    }
 
 
 def test_an_unknown_node_is_named(first_run, checkout: Checkout) -> None:

@@ -14,12 +14,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from modules import batches, gpt2
-from modules.language_model_trainer import LanguageModelTrainer
-from modules.objectives import LanguageModelling
-from modules.stored_rows import shuffled_batches, store_rows
-from modules.training_loop import build_trainer
-from modules.training_settings import TrainingSettings
+from modules.model import gpt2
+from modules.objectives.objective import LanguageModelling
+from modules.training import packing
+from modules.training.language_model_trainer import LanguageModelTrainer
+from modules.training.loop import build_trainer
+from modules.training.settings import TrainingSettings
+from modules.training.stored_rows import shuffled_batches, store_rows
 from tests.benchmarks.peers import turns
 
 WARM_UP_STEPS = 3
@@ -90,7 +91,7 @@ def build_data(shape: turns.Shape, source: str) -> tf.data.Dataset:
     """Batches: `"documents"` reads them as training does, `"cached"` repeats one of them from memory."""
     generator = np.random.default_rng(0)
     documents = [generator.integers(shape.vocabulary_size, size=size) for size in generator.integers(20, 600, 512)]
-    windows = batches.packed_windows(
+    windows = packing.packed_windows(
         tf.data.Dataset.from_tensors({"token_ids": tf.ragged.constant(documents, dtype=tf.int64)}),
         window=shape.length + 1,
         end_of_text_id=0,
@@ -101,7 +102,7 @@ def build_data(shape: turns.Shape, source: str) -> tf.data.Dataset:
         seed=0,
         first=0,
         end=turns.MAX_STEPS,
-        to_batch=batches.to_batch,
+        to_batch=packing.to_batch,
     )
     return pipeline if source == "documents" else pipeline.take(1).cache().repeat()
 

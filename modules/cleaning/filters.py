@@ -1,0 +1,148 @@
+"""Which documents a corpus drops, and for which reason.
+
+`reject_reason` judges one document by itself; near duplicates and leaks, which need the whole corpus, are found by
+`modules.cleaning.near_duplicates` and `modules.cleaning.leakage`. All their settings stand here.
+"""
+
+import difflib
+import functools
+import re
+from typing import TYPE_CHECKING, Literal, Self
+
+import pydantic
+from pydantic import Field
+
+from modules.cleaning import secrets
+from modules.common.settings import Settings
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier
+
+# In the order of checking, the cheap ones first.
+REASONS = ("too_short", "too_long", "charset", "secret", "language")
+
+_REPLACEMENT_CHARACTER = "\ufffd"
+_LETTER = re.compile(r"[^\W\d_]")
+# The language of a document shows in its beginning, and reading on costs time: half a millisecond so far.
+_LANGUAGE_CHARACTERS = 1000
+# ISO 639's code for text without a language: numbers, tables, code.
+_NO_LANGUAGE = "zxx"
+
+
+class CleaningSettings(Settings):
+    """What makes a document unfit; None switches a check off."""
+
+    min_characters: int = Field(1, ge=1, description="Documents of fewer characters are dropped.")
+    max_characters: int | None = Field(None, ge=1, description="Documents of more characters are dropped.")
+    languages: tuple[str, ...] | None = Field(
+        None,
+        description="ISO 639 codes of the languages that stay, for example [en, de]. Documents that are clearly in "
+        "another language are dropped; texts too short to tell stay.",
+    )
+    min_language_probability: float = Field(
+        0.5, gt=0, le=1, description="How sure the recognition of another language must be to drop a document."
+    )
+    max_replacement_share: float | None = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="The largest share of replacement characters (U+FFFD), which stand where text was decoded wrongly.",
+    )
+    min_alphabetic_words: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="The smallest share of words that hold a letter. 0.8 is the rule of Gopher (arXiv:2112.11446, "
+        "A.1.1) for web pages; it also drops tables and most code.",
+    )
+    near_duplicates: float | None = Field(
+        0.8,
+        ge=0.5,
+        le=1,
+        description="The Jaccard similarity of word 5-grams from which a document is a near duplicate and dropped.",
+    )
+    leakage: float | None = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="The share of an eval or test document's word 13-grams found in train from which it is dropped.",
+    )
+    secrets: Literal["warn", "drop", "off"] = Field(
+        "warn", description="What becomes of documents with e-mail addresses or key-like strings."
+    )
+
+    @pydantic.field_validator("languages")
+    @classmethod
+    def _check_languages(cls, languages: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if languages is None:
+            return None
+        if not languages:
+            raise ValueError("`languages` must name at least one language. Received: none. Leave it out to keep all.")
+        known = _identifier().labels
+        for code in languages:
+            if code not in known:
+                near = difflib.get_close_matches(code, known, n=5, cutoff=0.5) or sorted(known)
+                raise ValueError(
+                    f"`languages` must be ISO 639 codes that can be recognised. Received: {code!r}. "
+                    f"Did you mean one of {', '.join(near)}?"
+                )
+        return languages
+
+    @pydantic.model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        if self.max_characters is not None and self.max_characters < self.min_characters:
+            raise ValueError(
+                f"`max_characters` must be at least `min_characters`. Received: {self.max_characters} and "
+                f"{self.min_characters}. Every document would be dropped."
+            )
+        return self
+
+
+def reject_reason(text: str, settings: CleaningSettings) -> str | None:
+    """Returns the first of `REASONS` for which the document is dropped, or None if it stays.
+
+    too_short, too_long: by `min_characters` and `max_characters`.
+    charset: too many replacement characters, or too few words with letters.
+    secret: something that `modules.cleaning.secrets` finds, where `secrets` is "drop".
+    language: surely in a language that is not among `languages`.
+    """
+    if len(text) < settings.min_characters:
+        return "too_short"
+    if settings.max_characters is not None and len(text) > settings.max_characters:
+        return "too_long"
+    if _is_garbled(text, settings):
+        return "charset"
+    if settings.secrets == "drop" and any(secrets.find_secrets(text)):
+        return "secret"
+    if settings.languages is not None and _is_foreign(text, settings):
+        return "language"
+    return None
+
+
+def _is_garbled(text: str, settings: CleaningSettings) -> bool:
+    limit = settings.max_replacement_share
+    if limit is not None and text.count(_REPLACEMENT_CHARACTER) > limit * len(text):
+        return True
+    if settings.min_alphabetic_words is None:
+        return False
+    words = text.split()
+    alphabetic = sum(1 for word in words if _LETTER.search(word))
+    return alphabetic < settings.min_alphabetic_words * len(words)
+
+
+def _is_foreign(text: str, settings: CleaningSettings) -> bool:
+    """Whether one language that is not wanted is recognised with the probability that is asked for.
+
+    All languages compete, whatever is wanted: among two, every text looks like one of them.
+    """
+    language, probability = _identifier().classify(text[:_LANGUAGE_CHARACTERS])
+    wanted = (*(settings.languages or ()), _NO_LANGUAGE)
+    return language not in wanted and probability >= settings.min_language_probability
+
+
+@functools.cache
+def _identifier() -> "LanguageIdentifier":
+    # Loading the model takes most of a second, for those who want a language only.
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -1,0 +1,101 @@
+"""Which files can be read, and their lines as text: strict UTF-8, plain or gzip, in bounded memory.
+
+What cannot be read is named by file, line and byte.
+"""
+
+import contextlib
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from typing import IO
+
+from modules.common.errors import InputError
+
+TEXT_KINDS = (".txt", ".md")
+ROW_KINDS = (".jsonl", ".json", ".csv", ".parquet")
+FILE_KINDS = (*TEXT_KINDS, *ROW_KINDS)
+
+# One document is held in memory whole, and tokenizing it takes some 30 times its size; a corpus never is.
+MAX_DOCUMENT_BYTES = 16 * 2**20
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def file_kind(path: str) -> str:
+    """Returns the file's kind, `.txt` for `a.txt` and `a.txt.gz`.
+
+    Raises:
+        InputError: The name ends in none of the kinds that are understood.
+    """
+    name = os.path.basename(path).lower()
+    kind = os.path.splitext(name.removesuffix(".gz"))[1]
+    if kind not in FILE_KINDS or (kind == ".parquet" and name.endswith(".gz")):
+        raise InputError(
+            f"A data file must end in one of {', '.join(FILE_KINDS)}, or the same with .gz (Parquet "
+            f"compresses itself). Received: {path}. Narrow the glob or convert the file."
+        )
+    return kind
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[IO[bytes]]:
+    """Opens a plain or gzip file for reading.
+
+    Raises:
+        InputError: Here or while reading: the file is missing, unreadable or damaged.
+    """
+    try:
+        with gzip.open(path, "rb") if path.lower().endswith(".gz") else open(path, "rb") as handle:
+            yield handle  # type: ignore[misc]
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(
+            f"{path} is not a whole gzip file ({error}). Test it with `gzip -t`, then copy it again."
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def decoded_lines(handle: IO[bytes], path: str) -> Iterator[tuple[int, str]]:
+    """Yields (line number from 1, line with its `\\n`) without byte order mark and `\\r` before `\\n`.
+
+    Raises:
+        InputError: A line is not UTF-8, or longer than a document may be.
+    """
+    offset = 0
+    number = 0
+    while raw := handle.readline(MAX_DOCUMENT_BYTES + 1):
+        number += 1
+        if len(raw) > MAX_DOCUMENT_BYTES:
+            raise too_long(f"{path}, line {number}")
+        body = raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw
+        try:
+            text = body.decode("utf-8")
+        except UnicodeDecodeError as error:
+            position = offset + len(raw) - len(body) + error.start
+            raise InputError(
+                f"{path} is not UTF-8: line {number}, byte {position}. "
+                f"Received: 0x{body[error.start]:02x} ({error.reason}). "
+                f"Convert it, for example `iconv -f ISO-8859-1 -t UTF-8`."
+            ) from error
+        offset += len(raw)
+        yield number, text[:-2] + "\n" if text.endswith("\r\n") else text
+
+
+def check_size(text: str, place: str) -> None:
+    """Makes sure that a document is not too long to hold.
+
+    Raises:
+        InputError: It is.
+    """
+    # A character takes at most 4 bytes: short texts need no encoding to be measured.
+    if 4 * len(text) > MAX_DOCUMENT_BYTES and len(text.encode("utf-8")) > MAX_DOCUMENT_BYTES:
+        raise too_long(place)
+
+
+def too_long(place: str) -> InputError:
+    """The error about a document that is too long to hold."""
+    return InputError(
+        f"{place}: a document must be at most {MAX_DOCUMENT_BYTES // 2**20} MiB. "
+        f'For .txt and .md files set `document_separator` ("blank_line" or a literal string).'
+    )

@@ -1,0 +1,165 @@
+"""From a row of a file to the features of an example: plain text, instructions, or preferences."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from modules.common.errors import InputError
+from modules.data.prompt_templates import Message, PromptTemplate
+
+Kind = Literal["text", "instruction", "preference"]
+# The columns that rows of instructions and preferences may have; others are ignored.
+INSTRUCTION_COLUMNS = ("messages", "instruction", "input", "output", "prompt", "completion")
+PREFERENCE_COLUMNS = ("instruction", "input", "prompt", "chosen", "rejected")
+_ROLES = ("system", "user", "assistant")
+
+
+class Record(NamedTuple):
+    """An example as it stands in a row.
+
+    Attributes:
+        features: Of the tf.Example, by name.
+        content: What the row itself says, without the template and the system's messages.
+    """
+
+    features: dict[str, list[str]]
+    content: list[str]
+
+
+def text_record(row: Mapping[str, Any], column: str, place: str) -> Record:
+    """`{"text": […]}` of one column.
+
+    Raises:
+        InputError: The column is missing or holds no text.
+    """
+    text = text_of(row, column, place)
+    return Record({"text": [text]}, [text])
+
+
+def instruction_record(row: Mapping[str, Any], template: PromptTemplate, place: str) -> Record:
+    """`{"prompt": […], "completion": […]}`, a pair a turn, of one of three shapes of rows.
+
+    ```
+    {"instruction": "…", "input": "…", "output": "…"}          `input` may be missing or empty
+    {"prompt": "…", "completion": "…"}
+    {"messages": [{"role": "user", "content": "…"}, …]}        roles: system, user, assistant
+    ```
+
+    Raises:
+        InputError: The row has none of the shapes.
+    """
+    if "messages" in row:
+        messages = _messages(row["messages"], place)
+        prompts, completions = template.turns(messages)
+        content = [message.content for message in messages if message.role != "system"]
+    elif "instruction" in row:
+        prompt, content = _instruction_prompt(row, template, place)
+        prompts, completions = [prompt], [text_of(row, "output", place)]
+        content += completions
+    elif "prompt" in row:
+        content = [text_of(row, "prompt", place), text_of(row, "completion", place)]
+        prompts, completions = [template.prompt(content[0])], content[1:]
+    else:
+        raise InputError(
+            f"{place}: a row of instructions has `instruction` and `output` (and `input`), or `prompt` and "
+            f"`completion`, or `messages`. Received: {_names(row)}. Rename the columns, or use `kind: text`."
+        )
+    return Record({"prompt": prompts, "completion": completions}, content)
+
+
+def preference_record(row: Mapping[str, Any], template: PromptTemplate, place: str) -> Record:
+    """`{"prompt": […], "chosen": […], "rejected": […]}`, one value each.
+
+    The prompt is the row's `prompt`, or its `instruction` and `input`, in the template.
+
+    Raises:
+        InputError: A column is missing.
+    """
+    if "instruction" in row:
+        prompt, content = _instruction_prompt(row, template, place)
+    else:
+        content = [text_of(row, "prompt", place)]
+        prompt = template.prompt(content[0])
+    answers = [text_of(row, column, place) for column in ("chosen", "rejected")]
+    return Record({"prompt": [prompt], "chosen": answers[:1], "rejected": answers[1:]}, content + answers)
+
+
+def check_answers(features: Mapping[str, Sequence[str]], place: str) -> None:
+    """Makes sure that there is something to learn: an empty completion has no loss.
+
+    Args:
+        features: After `documents.tidy`, which may leave nothing of a text.
+        place: Of the row.
+
+    Raises:
+        InputError: A completion, `chosen` or `rejected` is empty, or a conversation has no reply.
+    """
+    for name in ("completion", "chosen", "rejected"):
+        answers = features.get(name, ["not asked for"])
+        empty = [number for number, answer in enumerate(answers, start=1) if not answer.strip()]
+        if empty or not answers:
+            what = f"{name} {empty[0]} is empty" if answers else "no message of the assistant"
+            raise InputError(
+                f"{place}: every prompt needs an answer to learn. Received: {what}. Complete or remove the row."
+            )
+
+
+def text_of(row: Mapping[str, Any], column: str, place: str) -> str:
+    """A column's text.
+
+    Raises:
+        InputError: There is no such column, or it holds something else than text that UTF-8 can hold.
+    """
+    if column not in row:
+        raise missing_column(row, column, place)
+    value = row[column]
+    if not isinstance(value, str):
+        raise InputError(
+            f"{place}: {column!r} must be a string. Received: {json.dumps(value, default=str)[:80]}. "
+            f"Remove the row or name another column."
+        )
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        found = ord(value[error.start])
+        raise InputError(
+            f"{place}: {column!r} must be text that UTF-8 can hold. "
+            f"Received: a lone surrogate \\u{found:04x}. Remove it."
+        ) from None
+    return value
+
+
+def missing_column(columns: Mapping[str, Any], column: str, place: str) -> InputError:
+    """The error that says which columns there are instead."""
+    cure = " Set `text_column` to one of them." if column not in (*INSTRUCTION_COLUMNS, *PREFERENCE_COLUMNS) else ""
+    return InputError(f"{place}: there is no column {column!r}. It has: {_names(columns)}.{cure}")
+
+
+def _instruction_prompt(row: Mapping[str, Any], template: PromptTemplate, place: str) -> tuple[str, list[str]]:
+    """The prompt, and what the row itself says of it."""
+    instruction = text_of(row, "instruction", place)
+    if row.get("input") is None:
+        return template.prompt(instruction), [instruction]
+    text = text_of(row, "input", place)
+    return template.prompt(instruction, text), [instruction, text]
+
+
+def _messages(value: object, place: str) -> list[Message]:
+    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
+        raise InputError(
+            f"{place}: `messages` must be a list of objects with `role` and `content`. "
+            f"Received: {json.dumps(value, default=str)[:80]}."
+        )
+    messages = []
+    for number, turn in enumerate(value, start=1):
+        role = text_of(turn, "role", f"{place}, message {number}")
+        if role not in _ROLES:
+            raise InputError(
+                f"{place}, message {number}: `role` must be one of {', '.join(_ROLES)}. Received: {role!r}."
+            )
+        messages.append(Message(role, text_of(turn, "content", f"{place}, message {number}")))
+    return messages
+
+
+def _names(columns: Mapping[str, Any]) -> str:
+    return ", ".join(map(repr, columns)) or "none"

@@ -1,0 +1,86 @@
+"""Documents out of plain text and Markdown files, in bounded memory."""
+
+from collections.abc import Iterator
+
+from modules.data import data_files
+from modules.data.data_files import decoded_lines, opened, too_long
+
+BLANK_LINE = "blank_line"
+
+_PIECE_CHARACTERS = 2**20
+
+
+def read_texts(path: str, document_separator: str | None) -> Iterator[tuple[str, str]]:
+    """Streams (place, text) of one file as it stands there.
+
+    Args:
+        path: A file of one of `TEXT_KINDS`, also with `.gz`.
+        document_separator: None (a document a file), `"blank_line"` or any literal.
+
+    Raises:
+        InputError: The file is missing, damaged, not UTF-8, or a document is too long.
+    """
+    with opened(path) as handle:
+        for line, text in _split(decoded_lines(handle, path), path, document_separator):
+            yield f"{path}, line {line}", text
+
+
+def _split(lines: Iterator[tuple[int, str]], path: str, separator: str | None) -> Iterator[tuple[int, str]]:
+    """Yields the documents of a text file, whole or what stands between separators, with their first lines."""
+    if separator is None:
+        return _split_at_blank_lines(lines, path, is_boundary=False)
+    if separator == BLANK_LINE:
+        return _split_at_blank_lines(lines, path, is_boundary=True)
+    return _split_at_literal(lines, path, separator)
+
+
+def _split_at_blank_lines(
+    lines: Iterator[tuple[int, str]], path: str, *, is_boundary: bool
+) -> Iterator[tuple[int, str]]:
+    document: list[str] = []
+    characters = 0
+    start = 1
+    for number, line in lines:
+        if is_boundary and line.isspace():
+            if document:
+                yield start, "".join(document).removesuffix("\n")
+            document, characters = [], 0
+            continue
+        if not document:
+            start = number
+        document.append(line)
+        characters += len(line)
+        if characters > data_files.MAX_DOCUMENT_BYTES:
+            raise too_long(f"{path}, line {number}")
+    text = "".join(document)
+    # An empty file is one empty document, so that it is counted; a trailing blank line is none.
+    if document or not is_boundary:
+        yield start, text.removesuffix("\n") if is_boundary else text
+
+
+def _split_at_literal(lines: Iterator[tuple[int, str]], path: str, separator: str) -> Iterator[tuple[int, str]]:
+    rest = ""
+    start = 1
+    for number, piece in _pieces(lines):
+        *documents, rest = (rest + piece).split(separator)
+        for document in documents:
+            yield start, document
+            start += document.count("\n") + separator.count("\n")
+        if len(rest) > data_files.MAX_DOCUMENT_BYTES:
+            raise too_long(f"{path}, line {number}")
+    if rest and not rest.isspace():
+        yield start, rest
+
+
+def _pieces(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Joins lines to pieces of about a million characters, so that searching costs little for each line."""
+    piece: list[str] = []
+    characters = number = 0
+    for number, line in lines:
+        piece.append(line)
+        characters += len(line)
+        if characters >= _PIECE_CHARACTERS:
+            yield number, "".join(piece)
+            piece, characters = [], 0
+    if piece:
+        yield number, "".join(piece)

@@ -1,0 +1,188 @@
+"""Documents out of a TFDS dataset: found by name, prepared on disk, read back in bounded memory."""
+
+import difflib
+import math
+import os
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+
+import tensorflow_datasets as tfds
+
+from modules.common.errors import InputError
+from modules.data.corpus import DataSource, is_python_documentation
+from modules.data.data_files import check_size
+from modules.data.documents import Document, ReadCounts, tidy
+from modules.data.python_documentation import EnvironmentConfig, PythonDocumentation
+
+EXAMPLES_PER_SLICE = 50_000
+_BATCH_SIZE = 256
+# The dataset's own feature for where a text came from; without it the split's name stands in.
+_SOURCE_FEATURE = "source"
+# What TFDS and the libraries below it raise for lost networks, moved files and manual downloads.
+_PREPARATION_ERRORS = (
+    OSError,
+    ImportError,
+    AssertionError,
+    tfds.download.DownloadError,
+    tfds.download.download_manager.NonMatchingChecksumError,
+)
+
+
+def open_builder(source: DataSource, data_directory: str) -> tfds.core.DatasetBuilder:
+    """Finds the dataset's builder; reads and writes below `data_directory` only.
+
+    Raises:
+        InputError: TFDS knows no such dataset, configuration or version.
+    """
+    if is_python_documentation(source):
+        return PythonDocumentation(config=EnvironmentConfig.of(), data_dir=data_directory)
+    try:
+        return tfds.builder(str(source.tfds), data_dir=data_directory)
+    except tfds.core.registered.DatasetNotFoundError as error:
+        name = str(source.tfds).split("/")[0].split(":")[0]
+        near = difflib.get_close_matches(name, set(tfds.list_builders(with_community_datasets=False)), n=3)
+        hint = f"Did you mean {' or '.join(near)}?" if near else "See https://www.tensorflow.org/datasets/catalog."
+        raise InputError(f"TFDS knows no dataset of this name. Received: {source.tfds!r}. {hint}") from error
+    except (ValueError, AssertionError, OSError, RuntimeError) as error:
+        raise InputError(
+            f"TFDS cannot build the dataset {source.tfds!r}: {_first_line(error)} "
+            f"Check the configuration and version in its name."
+        ) from error
+
+
+def check(source: DataSource, data_directory: str) -> None:
+    """Finds out in about a second, without importing TensorFlow, what would make `prepare` fail at once.
+
+    Raises:
+        InputError: TFDS knows no such dataset, or it is not prepared and no host to download from is found.
+    """
+    builder = open_builder(source, data_directory)
+    hosts = _hosts(builder)
+    # Behind a proxy only the proxy can resolve names.
+    if os.path.isdir(builder.data_path) or not hosts or urllib.request.getproxies():
+        return
+    for host in hosts:
+        try:
+            socket.getaddrinfo(host, None)
+            return
+        except OSError as error:
+            failure = error
+    raise _not_prepared(source, data_directory, builder, failure)
+
+
+def _hosts(builder: tfds.core.DatasetBuilder) -> list[str]:
+    """Returns the hosts that the dataset is downloaded from, as far as TFDS's checksums name them."""
+    return sorted({urllib.parse.urlsplit(url).hostname or "" for url in builder.url_infos or ()} - {""})
+
+
+def _not_prepared(
+    source: DataSource, data_directory: str, builder: tfds.core.DatasetBuilder, error: Exception
+) -> InputError:
+    hosts = _hosts(builder)
+    return InputError(
+        f"The dataset {source.tfds!r} could not be downloaded and prepared: {_first_line(error)} "
+        f"Check the network connection{' to ' + ', '.join(hosts) if hosts else ''}, or prepare it elsewhere and "
+        f"copy it to {os.path.join(data_directory, builder.name)}."
+    )
+
+
+def prepare(source: DataSource, data_directory: str) -> tfds.core.DatasetBuilder:
+    """Downloads and prepares the dataset below `data_directory`, unless it lies there already.
+
+    Raises:
+        InputError: It cannot be downloaded, or has no such split or text feature.
+    """
+    check(source, data_directory)  # TFDS itself would retry for minutes.
+    builder = open_builder(source, data_directory)
+    tfds.disable_progress_bar()  # Bars on standard error would spoil the run's own display.
+    try:
+        builder.download_and_prepare(download_dir=f"{data_directory}/downloads")
+    except _PREPARATION_ERRORS as error:
+        raise _not_prepared(source, data_directory, builder, error) from error
+    _check_splits_and_feature(source, builder)
+    return builder
+
+
+def slices(source: DataSource, builder: tfds.core.DatasetBuilder) -> list[tuple[str, int]]:
+    """Cuts the splits to pieces of work: `[("train[0:50000]", 50000), ("test[0:1200]", 1200)]`."""
+    pieces = []
+    for split in source.tfds_splits or sorted(builder.info.splits):
+        examples = builder.info.splits[split].num_examples
+        for number in range(math.ceil(examples / EXAMPLES_PER_SLICE)):
+            start = number * EXAMPLES_PER_SLICE
+            end = min(examples, start + EXAMPLES_PER_SLICE)
+            pieces.append((f"{split}[{start}:{end}]", end - start))
+    return pieces
+
+
+def read_slice(
+    source: DataSource, data_directory: str, piece: str, counts: ReadCounts | None = None
+) -> Iterator[Document]:
+    """Streams the cleaned documents of one piece, e.g. `"train[0:50000]"`, of a prepared dataset.
+
+    Raises:
+        InputError: A text is not UTF-8, or a file of the dataset is damaged.
+    """
+    import tensorflow as tf
+
+    builder = open_builder(source, data_directory)
+    names = {source.text_column: True}
+    if _is_text(builder, _SOURCE_FEATURE):
+        names[_SOURCE_FEATURE] = True
+    dataset = builder.as_dataset(
+        split=piece,
+        decoders=tfds.decode.PartialDecoding(names),
+        read_config=tfds.ReadConfig(try_autocache=False),  # The cache would hold the dataset in memory.
+    )
+    default = f"{builder.name}/{piece.split('[')[0]}"
+    counts = counts if counts is not None else ReadCounts()
+    try:
+        for batch in dataset.batch(_BATCH_SIZE).as_numpy_iterator():
+            sources = batch.get(_SOURCE_FEATURE)
+            for index, raw in enumerate(batch[source.text_column]):
+                name = default if sources is None else sources[index].decode()
+                (text,) = tidy({"text": [_decoded(raw, f"tfds:{source.tfds}, {piece}")]}, counts)["text"]
+                check_size(text, f"tfds:{source.tfds}, {piece}")
+                if text and not text.isspace():
+                    yield Document.of_text(text, source=name, place=name)
+                else:
+                    counts.drop("empty")
+    except tf.errors.DataLossError as error:
+        raise InputError(
+            f"tfds:{source.tfds}, {piece}: a file in {builder.data_path} is damaged ({_first_line(error)}) "
+            "Remove that folder, so that the dataset is prepared again."
+        ) from error
+
+
+def _check_splits_and_feature(source: DataSource, builder: tfds.core.DatasetBuilder) -> None:
+    unknown = sorted(set(source.tfds_splits or ()) - set(builder.info.splits))
+    if unknown:
+        raise InputError(
+            f"tfds:{source.tfds} has no split {unknown[0]!r}. It has: {', '.join(sorted(builder.info.splits))}."
+        )
+    if not _is_text(builder, source.text_column):
+        features = builder.info.features
+        texts = [name for name in features if _is_text(builder, name)]
+        raise InputError(
+            f"tfds:{source.tfds}: the feature {source.text_column!r} must exist and hold text. "
+            f"Text features: {', '.join(texts) or 'none'}. Set `text_column` to one of them."
+        )
+
+
+def _is_text(builder: tfds.core.DatasetBuilder, name: str) -> bool:
+    features = builder.info.features
+    return name in features and features[name].shape == () and features[name].tf_dtype.name == "string"
+
+
+def _decoded(raw: bytes, place: str) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{place}: a text is not UTF-8 ({error.reason} at byte {error.start}).") from error
+
+
+def _first_line(error: Exception) -> str:
+    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return line if line.endswith(".") else f"{line}."

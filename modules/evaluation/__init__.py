@@ -1,0 +1,1 @@
+"""Measures a model and compares it with limits: perplexity, TFLite files, tasks, memorisation."""

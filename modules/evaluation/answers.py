@@ -1,0 +1,150 @@
+"""How close a model of instructions comes to the answers of the eval split, by TFMA's own ROUGE-L and BLEU."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from modules.cleaning.word_ngrams import word_spans
+from modules.common.json_files import finite
+from modules.common.settings import Settings
+from modules.data.examples import sample_examples
+from modules.evaluation.gates import Check
+from modules.evaluation.memorisation import Generate
+
+
+class AnswersSettings(Settings):
+    """Answers to prompts of the eval split, held against the reference; see README, `Tasks`."""
+
+    kind: Literal["answers"]
+    rows: int = Field(50, ge=1, description="Examples of the eval split that are answered, or all if there are fewer.")
+    max_new_tokens: int = Field(64, ge=1, description="Length of an answer.")
+    min_rouge_l: float | None = Field(None, ge=0, le=1, description="A model with a lower ROUGE-L, 0 to 1, stays.")
+    min_bleu: float | None = Field(None, ge=0, le=100, description="A model with a lower BLEU, 0 to 100, stays.")
+
+
+class Answer(NamedTuple):
+    """A prompt, what should follow and what did."""
+
+    prompt: str
+    reference: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What was found.
+
+    Attributes:
+        settings: The task.
+        answers: What was compared.
+        rouge_l: Mean F-measure of the longest common subsequence of words, 0 to 1; NaN without answers.
+        bleu: Of the corpus, 0 to 100; NaN without answers.
+    """
+
+    settings: AnswersSettings
+    answers: Sequence[Answer]
+    rouge_l: float
+    bleu: float
+
+    def checks(self) -> list[Check]:
+        """The gates, where there are any."""
+        limits = (
+            ("ROUGE-L of answers", self.rouge_l, self.settings.min_rouge_l, "min_rouge_l"),
+            ("BLEU of answers", self.bleu, self.settings.min_bleu, "min_bleu"),
+        )
+        return [
+            Check(
+                metric=metric,
+                measured=measured,
+                limit=limit,
+                bound="at least",
+                limit_from=f"evaluation.tasks, answers: {setting}",
+            )
+            for metric, measured, limit, setting in limits
+            if limit is not None
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "kind": self.settings.kind,
+            "rouge_l": finite(self.rouge_l),
+            "bleu": finite(self.bleu),
+            "settings": self.settings.model_dump(),
+            "answers": [answer._asdict() for answer in self.answers],
+        }
+
+
+def measure(settings: AnswersSettings, eval_files: Sequence[str], *, generate: Generate) -> Answers:
+    """Has the model answer the first prompt of some examples.
+
+    Args:
+        settings: How many.
+        eval_files: Gzip TFRecord files of the eval split's examples, of instructions.
+        generate: The model.
+    """
+    first_turns = sample_examples(
+        eval_files, settings.rows, lambda example: (example["prompt"][0], example["completion"][0])
+    )
+    prompts = [prompt for prompt, _ in first_turns]
+    references = [reference for _, reference in first_turns]
+    texts = generate(prompts, settings.max_new_tokens) if prompts else []
+    return Answers(
+        settings=settings,
+        answers=[Answer(*row) for row in zip(prompts, references, texts, strict=True)],
+        rouge_l=rouge_l(references, texts),
+        bleu=bleu(references, texts),
+    )
+
+
+def rouge_l(references: Sequence[str], texts: Sequence[str]) -> float:
+    """Mean sentence-level ROUGE-L F-measure by `tfma.metrics.rouge`, 0 to 1; NaN without texts.
+
+    `"the cat sat on the mat"` and `"the cat sat"` have 3 words in common: precision 1, recall 1/2, F 2/3.
+
+    Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004. Words are those of
+    `modules.cleaning.word_ngrams`: the package's own tokenizer knows only a to z, and gives any Russian answer 0. In
+    English both find the same words.
+    """
+    from tensorflow_model_analysis.metrics import rouge
+
+    metric = rouge.Rouge("rougeL", tokenizer=_Words())
+    inputs = ((np.array([reference]), np.array([text])) for reference, text in zip(references, texts, strict=True))
+    return float(_combined(metric, inputs).fmeasure)
+
+
+def bleu(references: Sequence[str], texts: Sequence[str]) -> float:
+    """Corpus BLEU by `tfma.metrics.bleu`, sacreBLEU's with its tokenization `13a`, 0 to 100; NaN without texts.
+
+    Papineni et al., "BLEU: a Method for Automatic Evaluation of Machine Translation", 2002. A text in a script without
+    spaces is one word to it: there ROUGE-L says more.
+    """
+    from tensorflow_model_analysis.metrics import bleu as tfma_bleu
+
+    inputs = ((np.array([[reference]]), np.array([text])) for reference, text in zip(references, texts, strict=True))
+    # Of no texts at all sacreBLEU says 0, which would be a measured value.
+    return float(_combined(tfma_bleu.Bleu(), inputs).score) if texts else math.nan
+
+
+def _combined(metric: Any, inputs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Any:
+    """What a TFMA metric makes of labels and predictions, without a Beam pipeline around its combiner."""
+    from tensorflow_model_analysis.metrics.metric_types import StandardMetricInputs
+
+    (computation,) = metric.computations()
+    accumulator = computation.combiner.create_accumulator()
+    for label, prediction in inputs:
+        row = StandardMetricInputs(label=label, prediction=prediction)
+        accumulator = computation.combiner.add_input(accumulator, row)
+    (value,) = computation.combiner.extract_output(accumulator).values()
+    return value
+
+
+class _Words:
+    """A tokenizer as `rouge_score` takes it: the words in lower case."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return [text[start:end].lower() for start, end in word_spans(text).tolist()]

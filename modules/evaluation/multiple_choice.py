@@ -1,0 +1,234 @@
+"""Multiple choice in the manner of HellaSwag: which of some endings does the model hold to be the likeliest?
+
+Zellers et al., "HellaSwag: Can a Machine Really Finish Your Sentence?" (arXiv:1905.07830). Each choice is scored by its
+negative log-likelihood given the prompt; long choices lose by that, so it is also taken a byte.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import Field
+
+from modules.common.errors import InputError
+from modules.common.settings import Settings
+from modules.data.data_files import file_kind
+from modules.data.prompt_templates import PromptTemplate
+from modules.data.records import text_of
+from modules.data.row_files import read_rows
+from modules.evaluation.gates import Check
+from modules.evaluation.proportions import wilson_interval
+
+# From prompts and completions to float64 nats, one a completion.
+NegativeLogLikelihood = Callable[[Sequence[str], Sequence[str]], np.ndarray]
+
+
+class MultipleChoiceSettings(Settings):
+    """A file of questions with several answers each; see README, `Tasks`."""
+
+    kind: Literal["multiple_choice"]
+    name: str = Field(pattern="^[a-z][a-z0-9_]{0,40}$", description="Names the task in reports and ML Metadata.")
+    file: Path = Field(description="JSON lines with `ctx`, `endings`, `label`, or with `prompt`, `choices`, `answer`.")
+    min_accuracy: float | None = Field(None, ge=0, le=1, description="A model below does not ship; none: only told.")
+    normalise: Literal["bytes", "none"] = Field(
+        "bytes", description="Which accuracy is held against it: of nats a byte of the choice, or of nats."
+    )
+
+
+class Question(NamedTuple):
+    """A prompt, two or more different choices, and the index of the right one."""
+
+    prompt: str
+    choices: list[str]
+    answer: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MultipleChoice:
+    """What was found.
+
+    Attributes:
+        settings: The task.
+        questions: How many there were.
+        correct: How many were answered right, judged by nats.
+        correct_bytes: By nats a byte.
+        unscored: How many have a choice whose score is not finite; then there is no accuracy.
+        chance: What guessing is expected to reach.
+    """
+
+    settings: MultipleChoiceSettings
+    questions: int
+    correct: int
+    correct_bytes: int
+    unscored: int
+    chance: float
+
+    @property
+    def accuracy(self) -> float:
+        """The one that is held against the limit, 0 to 1; NaN where a score is missing."""
+        return self._share(self.correct_bytes if self.settings.normalise == "bytes" else self.correct)
+
+    def checks(self) -> list[Check]:
+        """The gate, where there is one."""
+        if self.settings.min_accuracy is None:
+            return []
+        return [
+            Check(
+                metric=f"accuracy in {self.settings.name}",
+                measured=self.accuracy,
+                limit=self.settings.min_accuracy,
+                bound="at least",
+                limit_from=f"evaluation.tasks, {self.settings.name}: min_accuracy",
+                percent=True,
+            )
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; `accuracy_bytes` is the normalised one, intervals are Wilson's of 95%."""
+        figures: dict[str, Any] = {}
+        for name, correct in (("accuracy", self.correct), ("accuracy_bytes", self.correct_bytes)):
+            share = self._share(correct)
+            figures[name] = share if math.isfinite(share) else None
+            figures[f"{name}_interval"] = wilson_interval(correct, self.questions) if math.isfinite(share) else None
+        return {
+            "kind": self.settings.kind,
+            "name": self.settings.name,
+            **figures,
+            "chance": self.chance,
+            "questions": self.questions,
+            "unscored": self.unscored,
+            "settings": self.settings.model_dump(mode="json"),
+        }
+
+    def _share(self, correct: int) -> float:
+        return correct / self.questions if self.questions and not self.unscored else math.nan
+
+
+def read_questions(path: str | Path) -> list[Question]:
+    """Reads a .jsonl file, or .jsonl.gz, all of it.
+
+    A line is of HellaSwag's own shape or of a general one; what else it holds is ignored. `label` and `answer` count
+    from 0; a `label` may also be a string of digits, as some copies of HellaSwag have it.
+
+    ```
+    {"ctx": "A man sits on a roof. He", "endings": ["starts pulling up roofing.", "is ripping tiles."], "label": 0}
+    {"prompt": "The capital of France is", "choices": ["Paris", "Rome", "Berlin"], "answer": 0}
+    ```
+
+    Raises:
+        InputError: The file cannot be read or holds no question, or a line is none; names the line and the cure.
+    """
+    path = str(path)
+    if file_kind(path) != ".jsonl":
+        raise InputError(f"A task's questions are read from .jsonl files, a question a line. Received: {path}.")
+    questions = list(_questions(path))
+    if not questions:
+        raise InputError(f"{path} holds no question. Add some, or take the task out of `evaluation.tasks`.")
+    return questions
+
+
+def measure(
+    settings: MultipleChoiceSettings,
+    questions: Sequence[Question],
+    *,
+    template: PromptTemplate | None,
+    nll: NegativeLogLikelihood,
+) -> MultipleChoice:
+    """Scores every choice of every question.
+
+    A question is answered right if the right choice's score is strictly the best: who cannot tell two choices apart
+    has not chosen.
+
+    Args:
+        settings: The task.
+        questions: What `read_questions` gave.
+        template: Of a model of instructions; None for one of text.
+        nll: The model's.
+    """
+    pairs = [joined(question.prompt, choice, template) for question in questions for choice in question.choices]
+    scores = np.asarray(nll([prompt for prompt, _ in pairs], [completion for _, completion in pairs]), np.float64)
+    sizes = np.array([len(choice.encode()) for question in questions for choice in question.choices])
+    ends = np.cumsum([len(question.choices) for question in questions])[:-1]
+    answers = [question.answer for question in questions]
+    return MultipleChoice(
+        settings=settings,
+        questions=len(questions),
+        correct=_count_best(np.split(scores, ends), answers),
+        correct_bytes=_count_best(np.split(scores / sizes, ends), answers),
+        unscored=sum(not np.isfinite(row).all() for row in np.split(scores, ends)),
+        chance=float(np.mean([1 / len(question.choices) for question in questions])),
+    )
+
+
+def joined(prompt: str, choice: str, template: PromptTemplate | None) -> tuple[str, str]:
+    """A prompt and its completion as the model sees them, each tokenized by itself.
+
+    In text they are joined by a space, unless one of them has white space there already. It goes with the completion,
+    since in GPT-2's vocabularies the space belongs to the word that follows. With a template the completion is the
+    choice as it stands, as it was in training.
+
+    ```
+    "The sky is",     "blue"   ->  "The sky is",     " blue"
+    "The sky is ",    "blue"   ->  "The sky is",     " blue"
+    "The sky",        ", blue" ->  "The sky",        " , blue"
+    "### Say:\\n",     "blue"   ->  "### Say:",       "\\nblue"
+    ```
+    """
+    if template:
+        return template.prompt(prompt), choice
+    head = prompt.rstrip()
+    gap = prompt[len(head) :]
+    if head and not gap and not choice[:1].isspace():
+        gap = " "
+    return head, gap + choice
+
+
+def _count_best(rows: Sequence[np.ndarray], answers: Sequence[int]) -> int:
+    """How many rows have their strictly lowest score at the answer; a row with NaN has not."""
+    return sum(bool(np.all(row[answer] < np.delete(row, answer))) for row, answer in zip(rows, answers, strict=True))
+
+
+def _questions(path: str) -> Iterator[Question]:
+    for place, row in read_rows(path, [], required=False):
+        if "ctx" in row:
+            prompt, choices, answer = "ctx", "endings", "label"
+        elif "prompt" in row:
+            prompt, choices, answer = "prompt", "choices", "answer"
+        else:
+            raise InputError(
+                f"{place}: a question has `ctx`, `endings` and `label`, or `prompt`, `choices` and `answer`. "
+                f"Received: {', '.join(row) or 'none'}. Rename the keys."
+            )
+        texts = _choices(row, choices, place)
+        yield Question(text_of(row, prompt, place), texts, _answer(row, answer, len(texts), place))
+
+
+def _choices(row: Mapping[str, Any], key: str, place: str) -> list[str]:
+    values = row.get(key)
+    if not isinstance(values, list) or len(values) < 2:
+        raise InputError(
+            f"{place}: `{key}` must be a list of at least 2 texts. Received: {values!r:.80}. "
+            f"Complete or remove the line."
+        )
+    texts = [text_of({key: value}, key, place) for value in values]
+    if len(set(texts)) < len(texts) or not all(text.strip() for text in texts):
+        raise InputError(
+            f"{place}: `{key}` must be different texts, none of them empty. Received: {values!r:.80}. "
+            f"Correct or remove the line."
+        )
+    return texts
+
+
+def _answer(row: Mapping[str, Any], key: str, choices: int, place: str) -> int:
+    value = row.get(key)
+    if key == "label" and isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:9])  # Python refuses to convert thousands of digits
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < choices:
+        raise InputError(
+            f"{place}: `{key}` must be the number of the right choice, from 0 to {choices - 1}. "
+            f"Received: {value!r:.80}. Correct or remove the line."
+        )
+    return value

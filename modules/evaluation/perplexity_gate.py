@@ -1,0 +1,131 @@
+"""The gate of the perplexities: what was measured on the eval split, held against the limits of the configuration."""
+
+import math
+from collections.abc import Iterator
+from typing import Self
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from modules.common.settings import Settings
+from modules.evaluation.gates import Check
+from modules.evaluation.results import Evaluation, SliceResult
+
+PERPLEXITY = "perplexity"
+REGRESSION = "rise in perplexity over the latest blessed model"
+# Of models with different tokenizers: see `language_model_metrics`.
+REGRESSION_IN_BYTES = f"{REGRESSION}, from bits per byte"
+IMPROVEMENT = "improvement in perplexity over the preset"
+
+
+class SliceLimit(Settings):
+    """Limits of a part of the eval split."""
+
+    feature: str = Field(description="Of the contract, e.g. `source` or `length`.")
+    value: str | None = Field(None, description="One of its values; default: every value, each by itself.")
+    max_perplexity: PositiveFloat | None = None
+    max_regression: NonNegativeFloat | None = None
+    min_documents: PositiveInt = Field(
+        1, description="Without a `value`: slices of fewer documents are not held against the limits."
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.max_perplexity is None and self.max_regression is None:
+            raise ValueError("a limit needs `max_perplexity` or `max_regression`")
+        return self
+
+
+class PerplexityGateSettings(Settings):
+    """The limits. Perplexity is exp(nats per token) over the whole eval split."""
+
+    max_perplexity: PositiveFloat = Field(description="A model above this does not ship.")
+    max_regression: NonNegativeFloat = Field(
+        0.0,
+        description="Relative rise in perplexity allowed against the latest blessed model on the same eval data: 0.01 "
+        "is 1%. Between different tokenizers, the rise in bits per byte, told as perplexity a token of the latter.",
+    )
+    min_improvement: float | None = Field(
+        None, ge=0, lt=1, description="Relative fall in perplexity asked of fine-tuning, against `model.preset`."
+    )
+    slice_limits: tuple[SliceLimit, ...] = ()
+
+    def check(self, evaluation: Evaluation, perplexity_before: float | None) -> list[Check]:
+        """Holds an evaluation against the limits.
+
+        Args:
+            evaluation: Of the candidate, beside the latest blessed model where there is one.
+            perplexity_before: Of the preset on the same eval split, None where it was not measured.
+        """
+        regression = REGRESSION_IN_BYTES if evaluation.same_tokenizer is False else REGRESSION
+        checks = [*_checks(evaluation.overall, self.max_perplexity, self.max_regression, "evaluation", regression)]
+        if self.min_improvement is not None:
+            before = math.nan if perplexity_before is None else perplexity_before
+            gained = 1 - evaluation.overall.candidate.perplexity / before if math.isfinite(before) else None
+            checks.append(
+                Check(
+                    metric=IMPROVEMENT,
+                    measured=gained,
+                    limit=self.min_improvement,
+                    bound="at least",
+                    limit_from="evaluation.min_improvement",
+                    percent=True,
+                )
+            )
+        for number, limit in enumerate(self.slice_limits):
+            setting = f"evaluation.slice_limits.{number}"
+            found = list(_slices(evaluation, limit))
+            for result in found:
+                checks += _checks(result, limit.max_perplexity, limit.max_regression, setting, regression)
+            if not found:
+                checks.append(_missing(limit, setting))
+        return checks
+
+
+def _slices(evaluation: Evaluation, limit: SliceLimit) -> Iterator[SliceResult]:
+    for result in evaluation.slices:
+        if result.feature != limit.feature:
+            continue
+        if result.value == limit.value or (limit.value is None and result.documents >= limit.min_documents):
+            yield result
+
+
+def _checks(
+    result: SliceResult, max_perplexity: float | None, max_regression: float | None, setting: str, regression: str
+) -> Iterator[Check]:
+    if max_perplexity is not None:
+        yield Check(
+            metric=PERPLEXITY,
+            of=result.name,
+            measured=result.candidate.perplexity,
+            limit=max_perplexity,
+            bound="at most",
+            limit_from=f"{setting}.max_perplexity",
+        )
+    # A first model has nothing to be worse than.
+    if max_regression is not None and result.change is not None:
+        yield Check(
+            metric=regression,
+            of=result.name,
+            measured=result.change.perplexity,
+            limit=max_regression,
+            bound="at most",
+            limit_from=f"{setting}.max_regression",
+            percent=True,
+        )
+
+
+def _missing(limit: SliceLimit, setting: str) -> Check:
+    """What somebody cares for is not in the eval split."""
+    max_perplexity = limit.max_perplexity is not None
+    name, value = (
+        ("max_perplexity", limit.max_perplexity) if max_perplexity else ("max_regression", limit.max_regression)
+    )
+    return Check(
+        metric=PERPLEXITY if max_perplexity else REGRESSION,
+        of=f"{limit.feature}={limit.value}" if limit.value is not None else f"every {limit.feature}",
+        measured=None,
+        limit=value or 0.0,
+        bound="at most",
+        limit_from=f"{setting}.{name}",
+        percent=not max_perplexity,
+    )

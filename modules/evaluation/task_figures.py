@@ -1,0 +1,80 @@
+"""What a model does beside its perplexity, in a few figures: what of `tasks.json` a reader is shown.
+
+No passage of the training text is among them: a report may be published.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from modules.common.json_files import read_json
+
+# In a TaskEvaluator's output; `task_evaluation` writes it.
+TASKS_FILE = "tasks.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskFigure:
+    """One figure, and what it is worth.
+
+    Attributes:
+        name: `memorisation`, or the task's.
+        value: In words: `0 of 32 recited`, `30.5% right`.
+        note: How it was measured.
+    """
+
+    name: str
+    value: str
+    note: str
+
+
+def read_task_figures(folder: str | Path) -> list[TaskFigure]:
+    """Reads a TaskEvaluator's output; nothing where nothing was asked.
+
+    Raises:
+        OSError: There is no `tasks.json`.
+    """
+    results = read_json(folder, TASKS_FILE)
+    figures = [_memorisation(results["memorisation"])] if results["memorisation"] else []
+    for task in results["tasks"]:
+        figures += [_multiple_choice(task)] if task["kind"] == "multiple_choice" else _answers(task)
+    return figures
+
+
+def _memorisation(found: Mapping[str, Any]) -> TaskFigure:
+    settings, longest = found["settings"], found["longest"]
+    words = settings["run_words"]
+    run = f"the longest run is {longest['words']} words" if longest else "no run is worth telling"
+    if found["share"] is None:
+        value = f"not measured: most continuations are shorter than {words} words"
+    else:
+        value = f"{found['recited']} of {found['long_enough']} recited"
+    return TaskFigure(
+        name="memorisation",
+        value=value,
+        note=f"continuations with {words} words in a row from train{_interval(found['share_interval'])}; {run}",
+    )
+
+
+def _multiple_choice(found: Mapping[str, Any]) -> TaskFigure:
+    by_bytes = found["settings"]["normalise"] == "bytes"
+    key, how = ("accuracy_bytes", "by nats a byte") if by_bytes else ("accuracy", "by nats")
+    measured = found[key]
+    likely = _interval(found[f"{key}_interval"])
+    return TaskFigure(
+        name=found["name"],
+        value="not measured" if measured is None else f"{measured:.1%} right",
+        note=f"{how}, {found['questions']:,} questions{likely}; chance {found['chance']:.1%}",
+    )
+
+
+def _answers(found: Mapping[str, Any]) -> Iterator[TaskFigure]:
+    note = f"{len(found['answers']):,} answers to prompts of the eval split"
+    for name, key, digits in (("ROUGE-L", "rouge_l", 3), ("BLEU", "bleu", 1)):
+        measured = found[key]
+        yield TaskFigure(name=name, value="not measured" if measured is None else f"{measured:.{digits}f}", note=note)
+
+
+def _interval(ends: tuple[float, float] | None) -> str:
+    return f" (95%: {ends[0]:.1%} to {ends[1]:.1%})" if ends else ""

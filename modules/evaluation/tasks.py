@@ -1,0 +1,187 @@
+"""What a model does, beside its perplexity: whether it recites its training text, and how it does in tasks.
+
+No TensorFlow here before a model is loaded: the command line reads the settings and checks the tasks' files first.
+"""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import pydantic
+from pydantic import Field
+
+from modules.common.errors import InputError
+from modules.common.json_files import write_json
+from modules.common.settings import Settings
+from modules.data.prompt_templates import PromptTemplate
+from modules.evaluation import answers, memorisation, multiple_choice
+from modules.evaluation.answers import Answers, AnswersSettings
+from modules.evaluation.gates import Check, write_checks
+from modules.evaluation.memorisation import Memorisation, MemorisationSettings
+from modules.evaluation.multiple_choice import MultipleChoice, MultipleChoiceSettings, Question
+from modules.evaluation.task_figures import TASKS_FILE
+
+Task = Annotated[MultipleChoiceSettings | AnswersSettings, Field(discriminator="kind")]
+
+
+def _different(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+    names = [_name(task) for task in tasks]
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise ValueError(f"every task needs a name of its own, and `answers` is there once: {repeated[0]} is repeated")
+    return tasks
+
+
+Tasks = Annotated[tuple[Task, ...], pydantic.AfterValidator(_different)]
+
+
+class TaskSettings(Settings):
+    """All that the TaskEvaluator is asked."""
+
+    memorisation: MemorisationSettings = Field(MemorisationSettings.model_validate({}), description="Of training text.")
+    tasks: Tasks = Field((), description="Multiple choice by files, and answers of the eval split.")
+
+
+def check_tasks(tasks: Sequence[Task], *, data_kind: str) -> None:
+    """Makes sure, without TensorFlow, that every task can be measured; reads the tasks' files whole.
+
+    Args:
+        tasks: Of the settings.
+        data_kind: Of the corpus, one of `example_tokens.DATA_KINDS`.
+
+    Raises:
+        InputError: A file is bad, or answers are asked of a corpus that has none.
+    """
+    for task in tasks:
+        if isinstance(task, MultipleChoiceSettings):
+            multiple_choice.read_questions(task.file)
+        elif data_kind == "text":
+            raise InputError(
+                "`evaluation.tasks`: `kind: answers` compares with the completions of `data.kind: instruction`, or the "
+                "chosen ones of `preference`. "
+                f"Received: `data.kind: {data_kind}`, which has none. Take the task out."
+            )
+
+
+def fingerprint(tasks: Sequence[Task]) -> str:
+    """SHA-256, as 64 hexadecimal digits, over the content of the tasks' files.
+
+    Raises:
+        InputError: A file cannot be read.
+    """
+    digest = hashlib.sha256()
+    for task in tasks:
+        if isinstance(task, MultipleChoiceSettings):
+            try:
+                with open(task.file, "rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+            except OSError as error:
+                raise InputError(f"{task.file} cannot be read: {error.strerror or error}.") from error
+    return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """What the model was trained and is evaluated on.
+
+    Attributes:
+        train_files: Gzip TFRecord files of the train split's examples.
+        eval_files: The eval split's.
+        data_kind: One of `example_tokens.DATA_KINDS`.
+        template: Of the prompts; None for `text`.
+    """
+
+    train_files: Sequence[str]
+    eval_files: Sequence[str]
+    data_kind: str
+    template: PromptTemplate | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskResults:
+    """What was found: memorisation is None if it was not asked for; tasks in the settings' order."""
+
+    memorisation: Memorisation | None
+    tasks: Sequence[MultipleChoice | Answers]
+
+    def checks(self) -> list[Check]:
+        """Every gate of the settings."""
+        return [check for result in (self.memorisation, *self.tasks) if result for check in result.checks()]
+
+    def figures(self) -> dict[str, float]:
+        """`memorised_share`, `accuracy_<name>`, `rouge_l` and `bleu`, those of them that could be measured."""
+        figures = {"memorised_share": self.memorisation.share} if self.memorisation else {}
+        for task in self.tasks:
+            if isinstance(task, MultipleChoice):
+                figures[f"accuracy_{task.settings.name}"] = task.accuracy
+            else:
+                figures |= {"rouge_l": task.rouge_l, "bleu": task.bleu}
+        return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+    def write(self, folder: str | Path) -> None:
+        """Writes `checks.json` and `tasks.json`: `{"memorisation": {…} or null, "tasks": [{…}, …]}`."""
+        results = {
+            "memorisation": self.memorisation.as_dict() if self.memorisation else None,
+            "tasks": [task.as_dict() for task in self.tasks],
+        }
+        write_checks(folder, self.checks())
+        write_json(folder, TASKS_FILE, results)
+
+
+def evaluate(
+    settings: TaskSettings,
+    saved_model_dir: str,
+    corpus: Corpus,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> TaskResults:
+    """Loads the model, once, and measures everything.
+
+    Args:
+        settings: What to measure.
+        saved_model_dir: Holds the signatures `generate` and `score`.
+        corpus: The data.
+        on_progress: Is told how many of about how many texts the model has seen to.
+
+    Raises:
+        InputError: As `check_tasks`.
+    """
+    check_tasks(settings.tasks, data_kind=corpus.data_kind)
+    questions = {
+        task.name: multiple_choice.read_questions(task.file)
+        for task in settings.tasks
+        if isinstance(task, MultipleChoiceSettings)
+    }
+    total = _texts_to_come(settings, questions)
+    if not total:
+        return TaskResults(memorisation=None, tasks=[])
+    from modules.serving.loaded_model import LoadedModel
+
+    on_progress(0, total)
+    model = LoadedModel(saved_model_dir, on_texts=lambda seen: on_progress(seen, total))
+
+    def measured(task: Task) -> MultipleChoice | Answers:
+        if isinstance(task, MultipleChoiceSettings):
+            return multiple_choice.measure(task, questions[task.name], template=corpus.template, nll=model.nll)
+        return answers.measure(task, corpus.eval_files, generate=model.continued)
+
+    return TaskResults(
+        memorisation=memorisation.measure(
+            settings.memorisation, corpus.train_files, data_kind=corpus.data_kind, generate=model.continued
+        )
+        if settings.memorisation.prompts
+        else None,
+        tasks=[measured(task) for task in settings.tasks],
+    )
+
+
+def _texts_to_come(settings: TaskSettings, questions: Mapping[str, Sequence[Question]]) -> int:
+    choices = sum(len(question.choices) for rows in questions.values() for question in rows)
+    answers = sum(task.rows for task in settings.tasks if isinstance(task, AnswersSettings))
+    return settings.memorisation.prompts + choices + answers
+
+
+def _name(task: Task) -> str:
+    return task.name if isinstance(task, MultipleChoiceSettings) else task.kind

@@ -1,0 +1,297 @@
+"""What the gate measures of a TFLite file, beside the SavedModel that it was made of, on the same documents."""
+
+import itertools
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from modules.common.files import file_facts
+from modules.data.examples import read_records, split_files
+from modules.evaluation.tflite_gate import FileFigures, GreedyAgreement
+from modules.evaluation.tflite_scoring import Score, negative_log_likelihood, score_document
+from modules.export import tflite_conversion
+from modules.serving.litert_model import LiteRTModel, continue_tokens
+from modules.serving.loaded_model import call_generate
+from modules.tokenization import example_tokens
+from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer
+from modules.tokenization.vocabulary import TABLE_NAME, Vocabulary
+
+NEW_TOKENS = 64
+_PROMPTS = 16
+# Of plain text a prompt is the beginning of a document: about a line.
+_PROMPT_CHARACTERS = 64
+# A document may have 16 MiB.
+_BATCH = 16
+_DECODES = 64
+_TIMES = 3
+_COMPARED_TOKENS = 64
+# Mean over tokens, in nats: less than any limit of a file. Measured: 0. Another processor may round an activation of
+# int8 otherwise now and then.
+_LARGEST_DIFFERENCE = 1e-3
+
+
+class ScoringFileError(RuntimeError):
+    """The file that was to be scored is not the one that ships."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """One document of the eval split.
+
+    Attributes:
+        serialized: The tf.Example, as `evaluate` takes it.
+        prompt: What its continuation is compared for, UTF-8; of an instruction the first prompt.
+        token_ids, loss_mask: As `modules.tokenization.example_tokens` defines them.
+    """
+
+    serialized: bytes
+    prompt: bytes
+    token_ids: list[int]
+    loss_mask: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """What the SavedModel makes of the documents.
+
+    Attributes:
+        documents: What was scored.
+        whole_split: Whether those are all of the split.
+        nll_sum: Negative log-likelihood of all of them, in nats.
+        prompts: Token ids, each with its leading end-of-text.
+        continuations: The greedy continuation of each prompt, in bytes.
+        decode_tokens_per_second: Of one prompt; NaN where there is none.
+    """
+
+    documents: list[Document]
+    whole_split: bool
+    nll_sum: float
+    prompts: list[list[int]]
+    continuations: list[bytes]
+    decode_tokens_per_second: float
+
+
+class TFLiteMeasurer:
+    """Measures any number of files against one SavedModel."""
+
+    def __init__(
+        self,
+        saved_model_dir: str,
+        split_dir: str,
+        *,
+        data_kind: str,
+        sequence_length: int,
+        max_tokens: int | None,
+        on_documents: Callable[[int, int], None] = lambda scored, documents: None,
+    ) -> None:
+        """Scores the documents with the SavedModel.
+
+        Args:
+            saved_model_dir: A model that `modules.export.text_model` exported for this kind of data.
+            split_dir: Folder of gzipped TFRecord files of tf.Examples.
+            data_kind: One of `example_tokens.DATA_KINDS`.
+            sequence_length: Tokens in a window, that of the SavedModel's `evaluate`.
+            max_tokens: Documents are taken until they hold this many tokens that count; None: all.
+            on_documents: Is told with each document how many have been scored, counted again for each model, and how
+                many there are.
+        """
+        table = os.path.join(saved_model_dir, "assets", TABLE_NAME)
+        vocabulary = Vocabulary.from_table(table)
+        self._token_bytes = vocabulary.token_bytes()
+        self._end_of_text_id = vocabulary.end_of_text_id
+        self._sequence_length = sequence_length
+        tokenizer = BytePairTokenizer(table)
+        documents, whole_split = read_documents(split_dir, tokenizer, data_kind=data_kind, max_tokens=max_tokens)
+        scored = itertools.count(1)
+        self._count_document = lambda: on_documents(next(scored), len(documents))
+        model = tf.saved_model.load(saved_model_dir)  # the signatures live as long as it does
+        texts = [document.prompt for document in documents if document.prompt][:_PROMPTS]
+        self.reference = Reference(
+            documents=documents,
+            whole_split=whole_split,
+            nll_sum=self._float_nll(model.signatures["evaluate"], documents),
+            prompts=[
+                [self._end_of_text_id, *ids] for ids in tokenizer.tokenize(tf.constant(texts, tf.string)).to_list()
+            ],
+            continuations=_greedy(model.signatures["generate"], texts),
+            decode_tokens_per_second=_generation_speed(model.signatures["generate"], texts[:1], tokenizer),
+        )
+
+    def measure(self, tflite_path: str) -> FileFigures:
+        """Measures a file that `modules.export.tflite_conversion` wrote, by the scoring file beside it.
+
+        Raises:
+            ScoringFileError: The two files do not predict the same.
+        """
+        documents = self.reference.documents
+        shipped = LiteRTModel(tflite_path)
+        agreement = self._agreement(shipped)
+        decode_speed = _decode_speed(shipped)
+        longest = max((document.token_ids for document in documents), key=len, default=[])
+        compared = [self._end_of_text_id, *longest][: min(_COMPARED_TOKENS, shipped.context_length)]
+        decoded = np.stack([shipped.decode(token_id, at) for at, token_id in enumerate(compared)])
+        # The last token once more, behind the others at once.
+        prefilled = shipped.decode(compared[-1], shipped.prefill(compared[:-1]))
+        del shipped  # before the next one takes as much memory
+        scoring = LiteRTModel(tflite_conversion.scoring_file(tflite_path))
+        scored = np.concatenate(list(scoring.logits(compared)))
+        targets = np.array([*compared[1:], compared[0]])
+        _check_same(tflite_path, decoded, scored, targets, "decodes")
+        _check_same(tflite_path, prefilled[np.newaxis], scored[-1:], targets[-1:], "predicts after a prefill")
+        score = self._score(scoring)
+        return FileFigures(
+            nll_sum=score.nll_sum,
+            float_nll_sum=self.reference.nll_sum,
+            documents=len(documents),
+            tokens=score.num_tokens,
+            whole_split=self.reference.whole_split,
+            greedy_agreement=agreement,
+            decode_tokens_per_second=decode_speed,
+            float_decode_tokens_per_second=self.reference.decode_tokens_per_second,
+            **file_facts(tflite_path),
+        )
+
+    def _float_nll(self, evaluate: Callable[..., dict[str, tf.Tensor]], documents: Sequence[Document]) -> float:
+        nll_sum = 0.0
+        for start in range(0, len(documents), _BATCH):
+            batch = [document.serialized for document in documents[start : start + _BATCH]]
+            nll_sum += float(tf.reduce_sum(evaluate(examples=tf.constant(batch))["nll_sum"]))
+            for _ in batch:
+                self._count_document()
+        return nll_sum
+
+    def _score(self, model: LiteRTModel) -> Score:
+        nll_sum, num_tokens = 0.0, 0
+        for document in self.reference.documents:
+            score = score_document(
+                model,
+                document.token_ids,
+                document.loss_mask,
+                end_of_text_id=self._end_of_text_id,
+                sequence_length=self._sequence_length,
+            )
+            nll_sum, num_tokens = nll_sum + score.nll_sum, num_tokens + score.num_tokens
+            self._count_document()
+        return Score(nll_sum, num_tokens)
+
+    def _agreement(self, model: LiteRTModel) -> GreedyAgreement | None:
+        agreeing, whole = [], 0
+        for prompt_ids, expected in zip(self.reference.prompts, self.reference.continuations, strict=True):
+            new_ids = continue_tokens(model, prompt_ids, end_of_text_id=self._end_of_text_id, max_new_tokens=NEW_TOKENS)
+            pieces = [self._token_bytes[token_id] for token_id in new_ids]
+            same = b"".join(pieces) == expected
+            whole += same
+            agreeing.append(NEW_TOKENS if same else leading_tokens(pieces, expected))
+        if not agreeing:
+            return None
+        return GreedyAgreement(
+            prompts=len(agreeing),
+            tokens=NEW_TOKENS,
+            mean=sum(agreeing) / len(agreeing),
+            least=min(agreeing),
+            whole=whole,
+        )
+
+
+def read_documents(
+    split_dir: str, tokenizer: BytePairTokenizer, *, data_kind: str, max_tokens: int | None
+) -> tuple[list[Document], bool]:
+    """Reads whole documents from the start of a split, which is in no order that has to do with their text.
+
+    Args:
+        split_dir: Folder of gzipped TFRecord files of tf.Examples.
+        tokenizer: The model's.
+        data_kind: One of `example_tokens.DATA_KINDS`.
+        max_tokens: The document in which this many tokens that count are reached is the last; None: all.
+
+    Returns:
+        The documents, and whether they are all there are.
+    """
+    records = read_records(split_files(split_dir))
+    batches = (
+        _parse(tf.constant(batch), tokenizer, data_kind)
+        for batch in iter(lambda: list(itertools.islice(records, _BATCH)), [])
+    )
+    documents: list[Document] = []
+    tokens = 0
+    for document in itertools.chain.from_iterable(batches):
+        if max_tokens is not None and tokens >= max_tokens:
+            return documents, False
+        documents.append(document)
+        tokens += sum(document.loss_mask) + 1
+    return documents, True
+
+
+def _parse(serialized: tf.Tensor, tokenizer: BytePairTokenizer, data_kind: str) -> list[Document]:
+    features = tf.io.parse_example(serialized, example_tokens.feature_spec(data_kind))
+    if data_kind == "text":
+        token_ids = tokenizer.tokenize(features["text"])
+        loss_mask = tf.ones_like(token_ids)
+        prompts = [_beginning(text) for text in features["text"].numpy()]
+    else:
+        prompt_turns, completions = example_tokens.conversations(features, data_kind)
+        token_ids, loss_mask = example_tokens.conversation_tokens(
+            prompt_turns, completions, lambda texts: example_tokens.tokenize_and_end(tokenizer, texts)
+        )
+        prompts = [turns[0] for turns in prompt_turns.to_list()]
+    columns = zip(serialized.numpy(), prompts, token_ids.to_list(), loss_mask.to_list(), strict=True)
+    return [
+        Document(serialized=one, prompt=prompt, token_ids=ids, loss_mask=mask) for one, prompt, ids, mask in columns
+    ]
+
+
+def _beginning(text: bytes) -> bytes:
+    return text.decode(errors="replace")[:_PROMPT_CHARACTERS].rstrip().encode()
+
+
+def _greedy(generate: Callable[..., dict[str, tf.Tensor]], prompts: Sequence[bytes]) -> list[bytes]:
+    return call_generate(generate, prompts, max_new_tokens=NEW_TOKENS)
+
+
+def leading_tokens(pieces: Sequence[bytes], expected: bytes) -> int:
+    """How many tokens, each given by its bytes, spell the beginning of a text.
+
+    `[b"the", b" c", b"ar"]` of `b"the cat"`: 2.
+    """
+    spelt = itertools.accumulate(pieces)
+    return sum(1 for _ in itertools.takewhile(expected.startswith, spelt))
+
+
+def _decode_speed(model: LiteRTModel) -> float:
+    """Tokens a second, one after another: the best of a few turns."""
+    count = min(_DECODES, model.context_length)
+    seconds = []
+    for _ in range(_TIMES):
+        start = time.perf_counter()
+        for position in range(count):
+            model.decode(0, position)
+        seconds.append(time.perf_counter() - start)
+    return count / min(seconds)
+
+
+def _generation_speed(
+    generate: Callable[..., dict[str, tf.Tensor]], prompts: Sequence[bytes], tokenizer: BytePairTokenizer
+) -> float:
+    """Tokens a second of a SavedModel that continues one prompt, its prefill included."""
+    if not prompts:
+        return math.nan
+    start = time.perf_counter()
+    continuation = _greedy(generate, prompts)
+    seconds = time.perf_counter() - start
+    return (int(tokenizer.tokenize(tf.constant(continuation)).row_lengths()[0]) + 1) / seconds
+
+
+def _check_same(tflite_path: str, shipped: np.ndarray, scored: np.ndarray, targets: np.ndarray, what: str) -> None:
+    # Where both are NaN they are the same; the perplexity will tell.
+    one, other = (np.nan_to_num(negative_log_likelihood(logits, targets)) for logits in (shipped, scored))
+    difference = np.abs(one - other).mean()
+    if difference > _LARGEST_DIFFERENCE:
+        raise ScoringFileError(
+            f"{tflite_conversion.scoring_file(tflite_path)} must predict what {tflite_path} {what}, within "
+            f"{_LARGEST_DIFFERENCE} nats a token. Received: {difference:.3g}. Convert the model anew."
+        )

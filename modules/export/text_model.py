@@ -1,0 +1,304 @@
+"""The SavedModel: text in, text out, with the tokenizer, the cached model and the scorer in one graph.
+
+It holds stock TensorFlow operations only: TensorFlow Serving, or `tensorflow` alone, loads it.
+"""
+
+import functools
+import os
+import tempfile
+
+import keras_hub
+import tensorflow as tf
+
+from modules.export.document_scorer import DocumentScorer, Scores
+from modules.model.cached_gpt2 import CachedGPT2
+from modules.tokenization import example_tokens
+from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer, Detokenizer
+from modules.tokenization.vocabulary import Vocabulary
+
+DEFAULT_NEW_TOKENS = 64
+
+
+class TextModel(tf.Module):
+    """What a release serves: five signatures around one set of weights.
+
+    `serving_default`: `prompt` string `[batch]` -> `text` string `[batch]`, the continuation alone, by greedy
+    search over 64 tokens. `generate`: the same with its settings as inputs. `evaluate`: serialized tf.Examples
+    with the feature `text`, or `prompt` and `completion` for a model of instructions -> what `_scores` tells.
+    `evaluate_strided`: the same in windows that overlap by half, so that tokens far into a document are predicted
+    from half a window of their past or more. `score`: `completion` given `prompt`, string `[batch]` each -> the same.
+
+    A row's result depends on its own prompt only, not on the rest of the batch.
+    """
+
+    def __init__(
+        self,
+        model: CachedGPT2,
+        tokenizer: BytePairTokenizer,
+        detokenizer: Detokenizer,
+        *,
+        data_kind: str,
+        end_of_text_id: int,
+        sequence_length: int,
+    ) -> None:
+        super().__init__()
+        self.data_kind = data_kind
+        self.model = model
+        self.tokenizer = tokenizer
+        self.detokenizer = detokenizer
+        self.end_of_text_id = end_of_text_id
+        self.scorer = DocumentScorer(model, end_of_text_id=end_of_text_id, sequence_length=sequence_length)
+        self.strided_scorer = DocumentScorer(
+            model, end_of_text_id=end_of_text_id, sequence_length=sequence_length, stride=-(-sequence_length // 2)
+        )
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="prompt")])
+    def serving_default(self, prompt: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Continues prompts greedily by up to 64 tokens."""
+        return {"text": self._continue(prompt, tf.constant(DEFAULT_NEW_TOKENS), 0.0, 0, 0)}
+
+    @tf.function(
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="prompt"),
+            tf.TensorSpec([], tf.int32, name="max_new_tokens"),
+            tf.TensorSpec([], tf.float32, name="temperature"),
+            tf.TensorSpec([], tf.int32, name="top_k"),
+            tf.TensorSpec([], tf.int32, name="seed"),
+        ],
+    )
+    def generate(
+        self,
+        prompt: tf.Tensor,
+        max_new_tokens: tf.Tensor,
+        temperature: tf.Tensor,
+        top_k: tf.Tensor,
+        seed: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """Continues prompts; `modules.model.sampling` defines the settings, temperature 0 is greedy."""
+        return {"text": self._continue(prompt, max_new_tokens, temperature, top_k, seed)}
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def evaluate(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores documents in windows that do not overlap; see `_scores`."""
+        return self._evaluate(examples, self.scorer)
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def evaluate_strided(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores documents in windows that overlap by half; see `_scores`."""
+        return self._evaluate(examples, self.strided_scorer)
+
+    @tf.function(
+        autograph=False,
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="prompt"),
+            tf.TensorSpec([None], tf.string, name="completion"),
+        ],
+    )
+    def score(self, prompt: tf.Tensor, completion: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Scores completions given their prompts, each tokenized by itself, without an end; see `_scores`."""
+        prompt_ids, completion_ids = self.tokenizer.tokenize(prompt), self.tokenizer.tokenize(completion)
+        token_ids = tf.concat([prompt_ids, completion_ids], axis=1)
+        loss_mask = tf.concat([tf.zeros_like(prompt_ids), tf.ones_like(completion_ids)], axis=1)
+        return _scores(self.strided_scorer.score(token_ids, loss_mask, end_counts=False), tf.strings.length(completion))
+
+    def _evaluate(self, examples: tf.Tensor, scorer: DocumentScorer) -> dict[str, tf.Tensor]:
+        features = tf.io.parse_example(examples, example_tokens.feature_spec(self.data_kind))
+        if self.data_kind == "text":
+            return _scores(scorer.score(self.tokenizer.tokenize(features["text"])), tf.strings.length(features["text"]))
+        tokenize = functools.partial(example_tokens.tokenize_and_end, self.tokenizer)
+        prompts, completions = example_tokens.conversations(features, self.data_kind)
+        scores = scorer.score(*example_tokens.conversation_tokens(prompts, completions, tokenize))
+        num_bytes = tf.reduce_sum(tf.ragged.map_flat_values(tf.strings.length, completions), axis=1)
+        return _scores(scores, num_bytes)
+
+    def _continue(
+        self,
+        prompts: tf.Tensor,
+        max_new_tokens: tf.Tensor,
+        temperature: tf.Tensor | float,
+        top_k: tf.Tensor | int,
+        seed: tf.Tensor | int,
+    ) -> tf.Tensor:
+        token_ids = self.tokenizer.tokenize(prompts)
+        end = tf.fill([token_ids.nrows(), 1], tf.constant(self.end_of_text_id, tf.int64))
+        # As `modules.model.sampling.prompt_room`.
+        half = self.model.context_length // 2
+        room = self.model.context_length - tf.clip_by_value(max_new_tokens, 0, half)
+        token_ids = tf.concat([end, token_ids], axis=1)[:, -room:]
+        new_ids = tf.map_fn(
+            lambda row: self._continue_row(row, max_new_tokens, temperature, top_k, seed),
+            token_ids,
+            fn_output_signature=tf.RaggedTensorSpec([None], tf.int64, ragged_rank=0),
+            parallel_iterations=2,
+        )
+        return self.detokenizer.detokenize(new_ids)
+
+    def _continue_row(
+        self,
+        prompt_ids: tf.Tensor,
+        max_new_tokens: tf.Tensor,
+        temperature: tf.Tensor | float,
+        top_k: tf.Tensor | int,
+        seed: tf.Tensor | int,
+    ) -> tf.Tensor:
+        """Returns the tokens after int64 `[tokens]`, int64 `[new tokens]` without end-of-text."""
+        prompt_length = tf.size(prompt_ids)
+        limit = tf.minimum(max_new_tokens, self.model.context_length - prompt_length)
+        logits, caches = self.model.step(prompt_ids[tf.newaxis], tf.range(prompt_length), self.model.empty_caches())
+
+        def choose(logits: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
+            return _choose(logits[0], temperature, top_k, seed, number)
+
+        def add_token(new_ids, next_id, caches):  # type: ignore[no-untyped-def]
+            position = prompt_length + tf.size(new_ids)
+            new_ids = tf.concat([new_ids, next_id[tf.newaxis]], 0)
+            logits, caches = self.model.step(next_id[tf.newaxis, tf.newaxis], position[tf.newaxis], caches)
+            return new_ids, choose(logits, tf.size(new_ids)), caches
+
+        cache_shape = tf.TensorShape([None, self.model.num_heads, None, self.model.head_dim])
+        new_ids, _, _ = tf.while_loop(
+            lambda new_ids, next_id, caches: (next_id != self.end_of_text_id) & (tf.size(new_ids) < limit),
+            add_token,
+            (tf.zeros([0], tf.int64), choose(logits, 0), caches),
+            shape_invariants=(
+                tf.TensorShape([None]),
+                tf.TensorShape([]),
+                [(cache_shape, cache_shape)] * self.model.num_layers,
+            ),
+            parallel_iterations=1,
+        )
+        return new_ids
+
+
+def _scores(scores: Scores, num_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    """What the scoring signatures return, `[batch]` each.
+
+    `nll_sum` float64 in nats over the `num_tokens` int64 that count, of which `num_correct` int64 are the model's
+    likeliest; `num_bytes` int64 is the size of the text that they spell.
+    """
+    return {**scores._asdict(), "num_bytes": tf.cast(num_bytes, tf.int64)}
+
+
+def _choose(
+    logits: tf.Tensor,
+    temperature: tf.Tensor | float,
+    top_k: tf.Tensor | int,
+    seed: tf.Tensor | int,
+    number: tf.Tensor | int,
+) -> tf.Tensor:
+    """`modules.model.sampling.sample` in TensorFlow: float32 `[vocabulary_size]` to an int64 scalar."""
+    temperature, top_k = tf.convert_to_tensor(temperature), tf.convert_to_tensor(top_k)
+
+    def draw() -> tf.Tensor:
+        size = tf.size(logits)
+        k = tf.where((top_k <= 0) | (top_k > size), size, top_k)
+        values, ids = tf.math.top_k(logits, k)
+        scaled = tf.cast(values, tf.float64) / tf.cast(temperature, tf.float64)
+        cumulated = tf.cumsum(tf.exp(scaled - scaled[0]))
+        threshold = _uniform(seed, number) * cumulated[-1:]
+        return ids[tf.minimum(tf.searchsorted(cumulated, threshold, side="right")[0], k - 1)]
+
+    chosen = tf.cond(temperature > 0, draw, lambda: tf.argmax(logits, output_type=tf.int32))
+    return tf.cast(chosen, tf.int64)
+
+
+def _uniform(seed: tf.Tensor | int, number: tf.Tensor | int) -> tf.Tensor:
+    """`modules.model.sampling.uniform` in TensorFlow: float64 scalar."""
+
+    def constant(value: int) -> tf.Tensor:
+        return tf.constant(value, tf.uint64)
+
+    def shifted(z: tf.Tensor, bits: int) -> tf.Tensor:
+        return tf.bitwise.right_shift(z, constant(bits))
+
+    count = tf.cast(seed, tf.int64) * 1_000_003 + tf.cast(number, tf.int64) + 1
+    z = tf.bitcast(count, tf.uint64) * constant(0x9E3779B97F4A7C15)
+    z = tf.bitwise.bitwise_xor(z, shifted(z, 30)) * constant(0xBF58476D1CE4E5B9)
+    z = tf.bitwise.bitwise_xor(z, shifted(z, 27)) * constant(0x94D049BB133111EB)
+    z = shifted(tf.bitwise.bitwise_xor(z, shifted(z, 31)), 11)
+    return tf.cast(z, tf.float64) / float(1 << 53)
+
+
+def build_text_model(
+    backbone: "keras_hub.models.GPT2Backbone",
+    table_path: str,
+    folder: str,
+    *,
+    data_kind: str = "text",
+    context_length: int | None = None,
+    sequence_length: int | None = None,
+) -> TextModel:
+    """Puts tokenizer, model and scorer together, with a copy of the weights in float32.
+
+    Args:
+        backbone: The model, under any precision policy.
+        table_path: The vocabulary's table, a file that `Vocabulary.write_table` wrote.
+        folder: For a file that the model reads; it must exist until the model is saved, or no longer in use.
+        data_kind: What `evaluate` scores, one of `example_tokens.DATA_KINDS`.
+        context_length: Most tokens of prompt and continuation; the backbone's `max_sequence_length` if None.
+        sequence_length: Tokens in a window of `evaluate`, best the training's; `context_length` if None.
+
+    Raises:
+        ValueError: A length exceeds what the model covers, the vocabulary is larger than the model's, or there is no
+            such kind of data.
+    """
+    example_tokens.check_data_kind(data_kind)
+    vocabulary = Vocabulary.from_table(table_path)
+    if vocabulary.size > backbone.vocabulary_size:
+        raise ValueError(
+            f"The vocabulary must fit the model's {backbone.vocabulary_size} token embeddings. "
+            f"Received: {vocabulary.size} tokens in {table_path}. Use the vocabulary the model was trained with."
+        )
+    model = CachedGPT2(backbone, context_length=context_length)
+    token_bytes_file = os.path.join(folder, "token_bytes.txt")
+    vocabulary.write_token_bytes(token_bytes_file)
+    return TextModel(
+        model,
+        BytePairTokenizer(table_path),
+        Detokenizer(token_bytes_file),
+        data_kind=data_kind,
+        end_of_text_id=vocabulary.end_of_text_id,
+        sequence_length=sequence_length or model.context_length,
+    )
+
+
+def export_saved_model(
+    backbone: "keras_hub.models.GPT2Backbone",
+    table_path: str,
+    saved_model_dir: str,
+    *,
+    data_kind: str = "text",
+    context_length: int | None = None,
+    sequence_length: int | None = None,
+) -> None:
+    """Writes the SavedModel of a trained backbone.
+
+    Args:
+        backbone: The trained model, under any precision policy; served in float32.
+        table_path: The vocabulary's table, a file that `Vocabulary.write_table` wrote; copied into `assets/`.
+        saved_model_dir: Folder to write.
+        data_kind: As the other settings, see `build_text_model`.
+        context_length: Most tokens of prompt and continuation.
+        sequence_length: Tokens in a window of `evaluate`.
+
+    Raises:
+        ValueError: As `build_text_model`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        text_model = build_text_model(
+            backbone,
+            table_path,
+            folder,
+            data_kind=data_kind,
+            context_length=context_length,
+            sequence_length=sequence_length,
+        )
+        signatures = {
+            "serving_default": text_model.serving_default,
+            "generate": text_model.generate,
+            "evaluate": text_model.evaluate,
+            "evaluate_strided": text_model.evaluate_strided,
+            "score": text_model.score,
+        }
+        tf.saved_model.save(text_model, saved_model_dir, signatures=signatures)

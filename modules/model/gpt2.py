@@ -1,0 +1,144 @@
+"""Builds keras-hub GPT-2 models: from a preset, from an earlier run, or from sizes with a random start."""
+
+import os
+from typing import Any
+
+import keras
+import keras_hub
+
+from modules.common.errors import InputError
+from modules.model import huggingface
+from modules.model.settings import ModelSettings
+from modules.tokenization.vocabulary import TABLE_NAME, Vocabulary
+
+
+def build_backbone(settings: ModelSettings, *, vocabulary_size: int, dtype: str) -> keras_hub.models.GPT2Backbone:
+    """Builds the transformer without its language-model head.
+
+    Args:
+        settings: Preset or sizes.
+        vocabulary_size: Tokens of the tokenizer; a preset must have the same.
+        dtype: Keras precision policy, e.g. `"mixed_bfloat16"`. Variables are float32 in each of them.
+
+    Raises:
+        InputError: If the preset cannot be loaded, or does not fit the tokenizer or the context length.
+    """
+    if settings.sizes is not None:
+        return keras_hub.models.GPT2Backbone(
+            vocabulary_size=vocabulary_size,
+            **settings.sizes._asdict(),
+            dropout=settings.dropout,
+            max_sequence_length=settings.context_length,
+            dtype=dtype,
+        )
+    assert settings.preset is not None  # the settings refuse sizes that are not whole
+    backbone = _load_preset(settings.preset, dropout=settings.dropout, dtype=dtype)
+    if backbone.vocabulary_size != vocabulary_size:
+        raise InputError(
+            f"the preset {settings.preset} has {backbone.vocabulary_size} tokens and the tokenizer "
+            f"{vocabulary_size}; use the preset's own: `tokenizer: {{preset: {settings.preset}}}`."
+        )
+    _check_positions(backbone, settings.context_length, of=settings.preset)
+    return backbone
+
+
+def load_trained(
+    model_dir: str, settings: ModelSettings, vocabulary: Vocabulary, *, dtype: str
+) -> keras_hub.models.GPT2Backbone:
+    """Loads a model that an earlier run trained, to train it further: a warm start.
+
+    Args:
+        model_dir: The folder of TFX's Model artifact, with `preset/` and `Format-Serving/`.
+        settings: What this run would build without it. Its sizes must be the trained model's; of a `preset` they are
+            not compared. Dropout and context length are this run's.
+        vocabulary: This run's. The trained model must have the very same: one of the same size, trained on other
+            text, would give every token another's embedding.
+        dtype: Keras precision policy.
+
+    Raises:
+        InputError: The model cannot be loaded, or its vocabulary, sizes or positions do not fit.
+    """
+    cure = "Start without it (`model.warm_start: false`), or keep what it was trained with."
+    trained_vocabulary = Vocabulary.from_table(os.path.join(model_dir, "Format-Serving", "assets", TABLE_NAME))
+    if trained_vocabulary != vocabulary:
+        raise InputError(
+            f"a warm start needs the tokenizer of the model in {model_dir}, of {trained_vocabulary.size} tokens. "
+            f"Received: another one, of {vocabulary.size}. {cure}"
+        )
+    backbone = _load_preset(os.path.join(model_dir, "preset"), dropout=settings.dropout, dtype=dtype)
+    if settings.sizes is not None:
+        for name, size in settings.sizes._asdict().items():
+            trained = getattr(backbone, name)
+            if trained != size:
+                raise InputError(
+                    f"a warm start needs the sizes of the model in {model_dir}: `{name}` must be {trained}. "
+                    f"Received: {size}. {cure}"
+                )
+    _check_positions(backbone, settings.context_length, of=f"the model in {model_dir}")
+    return backbone
+
+
+def _check_positions(backbone: keras_hub.models.GPT2Backbone, context_length: int, *, of: str) -> None:
+    if backbone.max_sequence_length < context_length:
+        raise InputError(
+            f"`model.context_length` must be at most {backbone.max_sequence_length}, the positions of {of}. "
+            f"Received: {context_length}."
+        )
+
+
+def language_model(backbone: keras_hub.models.GPT2Backbone, *, isolate_documents: bool = False) -> keras.Model:
+    """Puts GPT-2's head, the transposed token embedding, on a backbone, with which it shares all weights.
+
+    Args:
+        backbone: The transformer.
+        isolate_documents: Whether tokens attend only to tokens of their own document, whose positions start at 0:
+            what a window holds of a document then gets the logits it would get alone.
+
+    Returns:
+        A model from `{"token_ids", "padding_mask"}`, int32 `[batch, time]` each, to logits `[batch, time, vocabulary]`.
+        With isolation its inputs are `{"token_ids", "document_index"}`: an index is equal for tokens of one document.
+    """
+    if not isolate_documents:
+        logits = backbone.token_embedding(backbone.output, reverse=True)
+        return keras.Model(backbone.input, logits)
+    token_ids = keras.Input([None], dtype="int32", name="token_ids")
+    document_index = keras.Input([None], dtype="int32", name="document_index")
+    hidden = _hidden_states_of_documents(backbone, token_ids, document_index)
+    logits = backbone.token_embedding(hidden, reverse=True)
+    return keras.Model({"token_ids": token_ids, "document_index": document_index}, logits)
+
+
+def _hidden_states_of_documents(
+    backbone: keras_hub.models.GPT2Backbone, token_ids: keras.KerasTensor, document_index: keras.KerasTensor
+) -> keras.KerasTensor:
+    """The backbone's own layers, called as it calls them, but for mask and positions; `[batch, time, hidden_dim]`.
+
+    ```
+    document_index = [0, 0, 1]
+    same_document  = [[1, 1, 0], [1, 1, 0], [0, 0, 1]]   row: the token that looks, column: what it sees of the past
+    positions      = [0, 1, 0]
+    ```
+    """
+    same_document = keras.ops.equal(document_index[:, :, None], document_index[:, None, :])
+    positions = keras.ops.sum(keras.ops.tril(keras.ops.cast(same_document, "int32")), axis=-1) - 1
+    tokens = backbone.token_embedding(token_ids)
+    x = backbone.embeddings_add((tokens, backbone.position_embedding(tokens, positions=positions)))
+    x = backbone.embeddings_dropout(x)
+    for transformer_layer in backbone.transformer_layers:
+        x = transformer_layer(x, decoder_attention_mask=same_document)
+    return backbone.layer_norm(x)
+
+
+def _load_preset(preset: str, *, dropout: float, dtype: str) -> keras_hub.models.GPT2Backbone:
+    sizes: dict[str, Any] = {}
+    if huggingface.is_folder(preset):
+        # keras-hub's own converter takes every feed-forward layer to be 4 × as wide as the model.
+        sizes["intermediate_dim"] = huggingface.check_folder(preset).intermediate_dim
+    try:
+        return keras_hub.models.GPT2Backbone.from_preset(preset, dropout=dropout, dtype=dtype, **sizes)
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"cannot load the preset {preset!r}: {error}. Name a keras-hub GPT-2 preset, e.g. gpt2_base_en "
+            "(downloaded once; needs the network), or a folder that holds config.json and model.weights.h5, or "
+            "Hugging Face's config.json and model.safetensors."
+        ) from error

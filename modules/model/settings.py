@@ -1,0 +1,94 @@
+"""The model's settings: where its weights and sizes come from, without TensorFlow."""
+
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from modules.common.settings import Settings
+from modules.tokenization import tokenizer_files
+
+SizeName = Literal["tiny", "small", "medium", "large"]
+
+
+class Sizes(NamedTuple):
+    """What a GPT-2 is built from, beside its vocabulary and its context."""
+
+    num_layers: int
+    num_heads: int
+    hidden_dim: int
+    intermediate_dim: int
+
+
+# Table 2 of "Language Models are Unsupervised Multitask Learners" (2019), by the names its models were published under;
+# `tiny` continues them downwards: as in all of them a head has 64 dimensions.
+NAMED_SIZES: dict[SizeName, Sizes] = {
+    "tiny": Sizes(4, 4, 256, 4 * 256),
+    "small": Sizes(12, 12, 768, 4 * 768),
+    "medium": Sizes(24, 16, 1024, 4 * 1024),
+    "large": Sizes(36, 20, 1280, 4 * 1280),
+}
+
+
+class ModelSettings(Settings):
+    """A GPT-2: from a preset, or of a size with a random start."""
+
+    preset: str | None = Field(
+        None,
+        description="Name (gpt2_base_en) or folder of a keras-hub GPT-2 preset, or the folder of a Hugging Face GPT-2: "
+        "config.json and model.safetensors.",
+    )
+    size: SizeName | None = Field(
+        None, description="A random start in a size of GPT-2's family (small is 12 × 768), or `tiny`, 4 × 256."
+    )
+    num_layers: PositiveInt | None = Field(None, description="A random start in numbers of your own.")
+    num_heads: PositiveInt | None = None
+    hidden_dim: PositiveInt | None = None
+    intermediate_dim: PositiveInt | None = Field(None, description="Default: 4 × hidden_dim.")
+    warm_start: bool = Field(
+        False,
+        description="Start from the pipeline's latest blessed model, of the same tokenizer and sizes; while there is "
+        "none, as the rest says.",
+    )
+    context_length: Annotated[int, Field(ge=2, le=1024)] = Field(
+        128, description="Tokens in a training window, an evaluation window and the exported KV cache."
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        sizes = {"num_layers": self.num_layers, "num_heads": self.num_heads, "hidden_dim": self.hidden_dim}
+        given = [name for name, value in sizes.items() if value is not None]
+        if self.intermediate_dim is not None:
+            given.append("intermediate_dim")
+        if self.preset is not None and (given or self.size):
+            raise ValueError(f"a preset brings its own sizes: drop `preset` or {['size'] if self.size else given}")
+        if self.size is not None and given:
+            raise ValueError(f"`size: {self.size}` says it all: drop `size` or {given}")
+        if self.preset is None and self.size is None:
+            missing = sorted(set(sizes) - set(given))
+            if missing:
+                raise ValueError(
+                    f"without a `preset` the sizes are needed: add {', '.join(missing)}, or `size: small`, say"
+                )
+            if self.hidden_dim and self.num_heads and self.hidden_dim % self.num_heads:
+                raise ValueError(
+                    f"`hidden_dim` must be divisible by `num_heads`. Received: {self.hidden_dim} and {self.num_heads}"
+                )
+        return self
+
+    @property
+    def sizes(self) -> Sizes | None:
+        """The named size's or the given numbers; None where a preset brings them."""
+        if self.size is not None:
+            return NAMED_SIZES[self.size]
+        if self.num_layers is None or self.num_heads is None or self.hidden_dim is None:
+            return None
+        return Sizes(self.num_layers, self.num_heads, self.hidden_dim, self.intermediate_dim or 4 * self.hidden_dim)
+
+    def fingerprint(self) -> str:
+        """Hash of the preset, with its files where it is a folder; "" without one.
+
+        Raises:
+            InputError: If the preset is none that `preset_files.check_name` takes.
+        """
+        return tokenizer_files.preset_fingerprint(self.preset, "model.preset") if self.preset else ""

@@ -1,0 +1,1 @@
+"""One release folder: assembled, described by its manifest, found again."""

@@ -1,0 +1,1 @@
+"""Describes a run as one HTML page and a model card."""

@@ -1,0 +1,219 @@
+"""A report's plots, as SVG that takes its colours from the page and so fits light and dark."""
+
+import io
+import math
+import re
+import warnings
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from modules.evaluation import gates
+from modules.evaluation.perplexity_gate import PERPLEXITY, REGRESSION
+from modules.evaluation.results import Evaluation, Figures, SliceResult
+from modules.report import sentences
+from modules.report.contents import Training
+from modules.report.escaping import visible
+from modules.training.loss_figure import draw_losses
+
+MOST_SLICES = 40
+_LABEL_CHARACTERS = 26
+_WIDE_RANGE = 5.0
+# At this width, in CSS pixels, a phone shows the text nearly as large as it is here.
+_WIDTH, _FONT_SIZE = 400, 10.5
+_INK, _FAINT, _CANDIDATE, _BASELINE, _LIMIT = (f"#00000{digit}" for digit in range(1, 6))
+_CSS_COLOURS = {_INK: "ink", _FAINT: "line", _CANDIDATE: "candidate", _BASELINE: "baseline", _LIMIT: "limit"}
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_STYLE: dict[Any, Any] = {
+    # Text stays text: it can be searched and read aloud, and the browser has glyphs for every script.
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a source may be named `$x$`
+    "font.size": _FONT_SIZE,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _FAINT,
+    "xtick.color": _FAINT,
+    "ytick.color": _FAINT,
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "grid.color": _FAINT,
+    "grid.linewidth": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+
+
+def loss_plot(training: Training) -> str:
+    """Training and validation loss by step as an `<svg>` element; empty where no step was logged."""
+    if all(point.loss is None for point in training.loss):
+        return ""
+
+    def draw(axes: Axes) -> None:
+        draw_losses(axes, training, training_colour=_CANDIDATE, validation_colour=_LIMIT)
+
+    title, description = "Loss by training step", sentences.loss(training)
+    return _svg(draw, height=240, name="loss", title=title, description=description)
+
+
+def perplexity_plot(evaluation: Evaluation, checks: Sequence[gates.Check]) -> str:
+    """Perplexity of each slice with its 95% interval, beside the baseline's and the limit, as an `<svg>` element.
+
+    Of very many slices the largest are shown.
+    """
+    slices = shown_slices(evaluation)
+    limits = perplexity_limits(slices, checks)
+
+    def draw(axes: Axes) -> None:
+        _draw_figures(axes, [one.candidate for one in slices], offset=0.0, colour=_CANDIDATE, label="this model")
+        if sentences.comparable(evaluation):
+            _draw_figures(axes, [one.baseline for one in slices], offset=0.28, colour=_BASELINE, label="latest blessed")
+        marks = [(limits[one.name], row) for row, one in enumerate(slices) if one.name in limits]
+        if marks:
+            axes.plot(
+                *zip(*marks, strict=True),
+                color=_LIMIT, linestyle="none", marker="|", markersize=15, markeredgewidth=2, label="limit",
+            )  # fmt: skip
+        _slice_axis(axes, slices)
+        _perplexity_axis(axes)
+
+    return _svg(
+        draw,
+        height=90 + 24 * len(slices),
+        name="slices",
+        title="Perplexity by slice",
+        description=sentences.perplexity(evaluation),
+    )
+
+
+def shown_slices(evaluation: Evaluation) -> list[SliceResult]:
+    """The overall slice, then at most `MOST_SLICES` others in the evaluation's order: the largest."""
+    largest = sorted(evaluation.slices[1:], key=lambda one: -one.documents)[:MOST_SLICES]
+    return [evaluation.overall, *(one for one in evaluation.slices[1:] if one in largest)]
+
+
+def perplexity_limits(slices: Sequence[SliceResult], checks: Sequence[gates.Check]) -> dict[str, float]:
+    """The strictest upper limit of each slice's perplexity, by the slice's name.
+
+    A limit of the rise over a baseline is one of the perplexity too, where both have the same tokenizer.
+    """
+    baselines = {one.name: one.baseline.perplexity for one in slices if one.baseline}
+    limits: dict[str, float] = {}
+    for check in checks:
+        limit = check.limit if check.metric == PERPLEXITY else math.inf
+        if check.metric == REGRESSION and check.of in baselines:
+            limit = baselines[check.of] * (1 + check.limit)
+        if math.isfinite(limit):
+            limits[check.of] = min(limit, limits.get(check.of, limit))
+    return limits
+
+
+def _draw_figures(axes: Axes, figures: Sequence[Figures | None], *, offset: float, colour: str, label: str) -> None:
+    filled = colour == _CANDIDATE
+    for row, one in enumerate(figures):
+        if one and one.perplexity_interval and all(map(math.isfinite, one.perplexity_interval)):
+            axes.plot(
+                one.perplexity_interval, [row + offset] * 2,
+                color=colour, linewidth=2.5 if filled else 1.5, alpha=0.6, solid_capstyle="round",
+            )  # fmt: skip
+    points = [
+        (one.perplexity, row + offset) for row, one in enumerate(figures) if one and math.isfinite(one.perplexity)
+    ]
+    if points:
+        axes.plot(
+            *zip(*points, strict=True),
+            color=colour, linestyle="none", marker="o", markersize=6 if filled else 5,
+            markerfacecolor=colour if filled else "none", label=label,
+        )  # fmt: skip
+
+
+def _slice_axis(axes: Axes, slices: Sequence[SliceResult]) -> None:
+    axes.set_yticks(range(len(slices)), [_label(one.name or "all documents") for one in slices])
+    axes.set_ylim(len(slices) - 0.4, -0.6)  # the first on top
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+
+
+def _perplexity_axis(axes: Axes) -> None:
+    axes.grid(axis="x")
+    axes.set_xlabel("perplexity")
+    low, high = axes.dataLim.intervalx
+    if 0 < low * _WIDE_RANGE < high < float("inf"):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.minorticks_off()
+        axes.set_xlabel("perplexity, logarithmic")
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: gates.number(value)))
+    if axes.get_legend_handles_labels()[0]:
+        axes.figure.legend(loc="outside upper right", ncols=3, columnspacing=1.2, handletextpad=0.3)
+
+
+def _label(name: str) -> str:
+    line = " ".join(visible(name).split())
+    return line if len(line) <= _LABEL_CHARACTERS else f"{line[: _LABEL_CHARACTERS - 1]}…"
+
+
+def _svg(draw: Callable[[Axes], None], *, height: int, name: str, title: str, description: str) -> str:
+    """Draws one pair of axes as an `<svg>` element.
+
+    Args:
+        draw: Draws into them.
+        height: In CSS pixels at the figure's natural width.
+        name: Keeps the ids of several figures on a page apart.
+        title: For readers who do not see the figure.
+        description: Likewise.
+    """
+    # A point of matplotlib's is a unit of the view box, which the page scales.
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
+        # Only widths are measured with matplotlib's font; the browser draws the text.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = Figure(figsize=(_WIDTH / 72, height / 72), layout="constrained")
+        FigureCanvasSVG(figure)
+        draw(figure.add_subplot())
+        buffer = io.BytesIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    return _for_page(buffer.getvalue(), name=name, title=title, description=description)
+
+
+def _for_page(svg: bytes, *, name: str, title: str, description: str) -> str:
+    """Fits matplotlib's document into a page: no doctype, no style of its own, no id twice, a text alternative."""
+    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", _XLINK)
+    root = ElementTree.fromstring(svg)
+    for defs in root.findall(f"{{{_SVG}}}defs"):
+        for style in defs.findall(f"{{{_SVG}}}style"):
+            defs.remove(style)  # its selector is `*`, which within HTML is the whole page
+    for attribute in ("width", "height", "version"):
+        root.attrib.pop(attribute, None)
+    for element in root.iter():
+        if "id" in element.attrib:
+            element.set("id", f"{name}-{element.get('id')}")
+        for attribute, value in element.attrib.items():
+            if attribute == f"{{{_XLINK}}}href":
+                element.set(attribute, value.replace("#", f"#{name}-", 1))
+            elif attribute != "id":
+                element.set(attribute, _in_page(value, name))
+    for tag, text in (("desc", description), ("title", title)):
+        words = ElementTree.Element(f"{{{_SVG}}}{tag}", id=f"{name}-{tag}")
+        words.text = text
+        root.insert(0, words)
+    root.set("role", "img")
+    root.set("aria-labelledby", f"{name}-title {name}-desc")
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _in_page(value: str, name: str) -> str:
+    for colour, variable in _CSS_COLOURS.items():
+        value = value.replace(colour, f"var(--{variable})")
+    value = re.sub(r"font-family: [^;]*; ?", "", value)  # the page's own
+    return value.replace("url(#", f"url(#{name}-")

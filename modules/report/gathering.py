@@ -1,0 +1,200 @@
+"""Gathers a run's report from the artifacts of its nodes."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from modules.cleaning.secrets import find_secrets
+from modules.common.files import without_folders
+from modules.common.json_files import read_json
+from modules.data.examples import read_examples, split_files
+from modules.evaluation import gates
+from modules.evaluation.results import Evaluation
+from modules.evaluation.task_figures import read_task_figures
+from modules.report.contents import (
+    Data,
+    DocumentSample,
+    LineageItem,
+    Model,
+    Report,
+    ShippedFile,
+    Split,
+    TFLiteFile,
+    Training,
+)
+from modules.report.environment import describe_environment
+
+SPLITS = ("train", "eval", "test")
+SAMPLES = 4
+SAMPLE_CHARACTERS = 600
+_SEARCHED_FOR_SAMPLES = 500
+_DROPPED = "dropped_"
+_FILES = pydantic.TypeAdapter(dict[str, TFLiteFile])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SourceArtifact:
+    """An artifact that the report tells of: its id and type in ML Metadata, its folder, its plain properties."""
+
+    id: int
+    type: str
+    folder: Path
+    properties: Mapping[str, Any]
+
+
+def gather(
+    artifacts: Mapping[str, SourceArtifact], *, pipeline: str, run: str, configuration: Mapping[str, Any]
+) -> Report:
+    """Reads what the nodes wrote.
+
+    Args:
+        artifacts: `examples`, `transformed_examples`, `model`, `model_run`, `task_evaluation`, `evaluation`,
+            `blessing`, `model_fp16`, `model_int8`, `tflite_evaluation`, and `baseline_model` where there is one.
+        pipeline: Its name.
+        run: Its id.
+        configuration: All settings of the run, as JSON.
+
+    Raises:
+        OSError: If a node's file is missing.
+        pydantic.ValidationError: If one does not hold what it must.
+    """
+    evaluation = Evaluation.read(artifacts["evaluation"].folder)
+    training = Training.model_validate(read_json(artifacts["model_run"].folder, "training.json"))
+    tflite_files = _FILES.validate_python(read_json(artifacts["tflite_evaluation"].folder, "files.json"))
+    model_checks = [
+        check for name in ("task_evaluation", "evaluation") for check in gates.read_checks(artifacts[name].folder)
+    ]
+    file_checks = gates.read_checks(artifacts["tflite_evaluation"].folder)
+    verdict = gates.verdict(
+        model_checks,
+        # The marker is what TFX's own Pusher goes by.
+        blessed=Path(artifacts["blessing"].folder, "BLESSED").is_file(),
+        file_checks=file_checks,
+        released={precision: file.released for precision, file in tflite_files.items()},
+        may_ship=artifacts["tflite_evaluation"].properties.get("blessed") == 1,
+    )
+    shown = without_folders({name: value for name, value in configuration.items() if name != "workspace"})
+    return Report(
+        pipeline=pipeline,
+        run=run,
+        verdict=verdict,
+        checks=(*model_checks, *file_checks),
+        data=_data(artifacts, shown["data"]),
+        model=_model(artifacts["model"], shown["model"], training),
+        training=training,
+        evaluation=evaluation,
+        tasks=tuple(read_task_figures(artifacts["task_evaluation"].folder)),
+        files=tuple(_files(artifacts, tflite_files, evaluation, blessed=verdict.blessed)),
+        environment=describe_environment(),
+        lineage=tuple(LineageItem(name=name, type=one.type, id=one.id) for name, one in artifacts.items()),
+        configuration=shown,
+    )
+
+
+def _data(artifacts: Mapping[str, SourceArtifact], settings: Mapping[str, Any]) -> Data:
+    examples = artifacts["examples"]
+    properties = examples.properties
+    tokens = artifacts["transformed_examples"].properties
+    source = settings["source"]
+    return Data(
+        source=source if isinstance(source, str) else ", ".join(source),
+        kind=properties["data_kind"],
+        prompt_template=properties.get("prompt_template"),
+        input_fingerprint=properties["input_fingerprint"],
+        splits=tuple(
+            Split(
+                name=name,
+                documents=properties[f"documents_{name}"],
+                size_bytes=properties[f"bytes_{name}"],
+                tokens=tokens.get(f"tokens_{name}"),
+            )
+            for name in SPLITS
+            if f"documents_{name}" in properties
+        ),
+        dropped={
+            name.removeprefix(_DROPPED).replace("_", " "): number
+            for name, number in properties.items()
+            if name.startswith(_DROPPED) and number
+        },
+        secrets=read_json(examples.folder, "counts.json")["secrets"],
+        samples=tuple(_samples(examples.folder)),
+    )
+
+
+def _samples(folder: Path) -> Iterator[DocumentSample]:
+    """Beginnings of train documents of different sources, none of which holds what looks like a secret.
+
+    A document's place in its file follows from its hash, so the first ones are as good as drawn by lot.
+    """
+    chosen: dict[str, DocumentSample] = {}
+    spare: list[DocumentSample] = []
+    examples = read_examples(split_files(str(folder / "Split-train")))
+    for values in itertools.islice(examples, _SEARCHED_FOR_SAMPLES):
+        # Prompts and completions by turns.
+        turns = zip(values.get("prompt", []), values.get("completion", []), strict=True)
+        text = "".join([*values.get("text", []), *itertools.chain(*turns)])
+        if next(find_secrets(text), None) is not None:
+            continue
+        source = "".join(values.get("source", []))
+        sample = DocumentSample(source=without_folders(source), text=shortened(text, SAMPLE_CHARACTERS))
+        if chosen.setdefault(source, sample) is not sample:
+            spare.append(sample)
+        if len(chosen) == SAMPLES:
+            break
+    yield from [*chosen.values(), *spare][:SAMPLES]
+
+
+def shortened(text: str, characters: int) -> str:
+    """The text, or its beginning and an ellipsis."""
+    return text if len(text) <= characters else text[:characters].rstrip() + " …"
+
+
+def _model(model: SourceArtifact, settings: Mapping[str, Any], training: Training) -> Model:
+    sizes = read_json(model.folder, "preset/config.json")["config"]
+    return Model(
+        start=_start(settings, training),
+        parameters=training.parameters,
+        **{name: sizes[name] for name in ("num_layers", "num_heads", "hidden_dim", "vocabulary_size")},
+        context_length=settings["context_length"],
+    )
+
+
+def _start(settings: Mapping[str, Any], training: Training) -> str:
+    if training.warm_start:
+        return "the latest blessed model"
+    return f"the preset {settings['preset']}" if settings["preset"] else "a random start"
+
+
+def _files(
+    artifacts: Mapping[str, SourceArtifact],
+    tflite_files: Mapping[str, TFLiteFile],
+    evaluation: Evaluation,
+    *,
+    blessed: bool,
+) -> Iterator[ShippedFile]:
+    saved_model = Path(artifacts["model"].folder, "Format-Serving")
+    yield ShippedFile(
+        name="SavedModel",
+        size_bytes=sum(path.stat().st_size for path in saved_model.rglob("*") if path.is_file()),
+        sha256=None,
+        measured=None,
+        perplexity=evaluation.overall.candidate.perplexity,
+        decode_tokens_per_second=next((file.float_decode_tokens_per_second for file in tflite_files.values()), None),
+        released=blessed,
+    )
+    for key in ("model_fp16", "model_int8"):
+        properties = artifacts[key].properties
+        measured = tflite_files.get(properties["precision"])
+        yield ShippedFile(
+            name=f"TFLite {properties['precision']}",
+            size_bytes=properties["size_bytes"],
+            sha256=properties["sha256"],
+            measured=measured,
+            perplexity=measured.perplexity if measured else None,
+            decode_tokens_per_second=measured.decode_tokens_per_second if measured else None,
+            released=blessed and measured is not None and measured.released,
+        )

@@ -1,0 +1,1 @@
+"""Runs what was released: SavedModel and LiteRT, generation."""

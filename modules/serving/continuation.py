@@ -1,0 +1,140 @@
+"""Finds a release and continues a prompt with one of its files."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from modules.common.errors import InputError
+from modules.data.prompt_templates import TEMPLATES, PromptTemplate
+from modules.export.tflite_files import TFLITE_FILES
+from modules.release.publishing import MANIFEST, latest_release
+from modules.serving.text_generators import LiteRTGenerator, SavedModelGenerator, TextGenerator
+
+_FILES = {file.format: f"tflite/{file.name}" for file in TFLITE_FILES}
+_PRECISIONS = {file.format: file.precision for file in TFLITE_FILES}
+
+
+def find_release(workspace: Path) -> Path:
+    """The newest release of all pipelines of a workspace.
+
+    Raises:
+        InputError: If there is none.
+    """
+    found = [latest_release(folder) for folder in workspace.glob("*/releases")]
+    releases = [release for release in found if release is not None]
+    if not releases:
+        raise InputError(
+            f"no release in {workspace}; run `make run` first, or name one: --release DIR, or another --workspace."
+        )
+    return max(releases, key=lambda release: int(release.name))
+
+
+def continue_prompt(
+    release: Path,
+    format: str,
+    prompt: str,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    top_k: int,
+    seed: int,
+    raw: bool = False,
+) -> str:
+    """Continues a prompt; `modules.serving.text_generators.TextGenerator` defines the settings.
+
+    The release of a model of instructions renders the prompt by the template that it was trained with.
+
+    A single space at the prompt's end is taken back first: in GPT-2's vocabularies the space belongs to the word that
+    follows, and a model has hardly seen a text that ends with one.
+
+    Args:
+        raw: Whether the prompt is taken as it stands, even if the model was trained with a template.
+
+    Returns:
+        What follows the prompt as it was given; of a template, the reply.
+    """
+    template = None if raw else prompt_template(release)
+    if template:
+        prompt = template.prompt(prompt)
+    held_back = " " if prompt.endswith(" ") and not prompt.endswith("  ") and prompt.strip() else ""
+    with quiet_libraries():
+        generator = open_generator(release, format)
+        text = generator.generate(
+            prompt.removesuffix(held_back),
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            seed=seed,
+        )
+        del generator  # LiteRT also logs when it goes
+    return text.removeprefix(held_back)
+
+
+def prompt_template(release: Path) -> PromptTemplate | None:
+    """The template that a release's model was trained with; None for models of plain text.
+
+    Raises:
+        InputError: If the folder is not a release, or knows another template than this version.
+    """
+    name = _manifest(release)["data"].get("prompt_template")
+    if name is not None and name not in TEMPLATES:
+        raise InputError(
+            f"{release / MANIFEST}: `prompt_template` must be one of {', '.join(TEMPLATES)}. Received: {name!r}."
+        )
+    return TEMPLATES[name] if name else None
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Sends what libraries write to standard error to nowhere; LiteRT has no switch for it. Exceptions pass."""
+    kept = os.dup(2)
+    discard_stderr()
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def discard_stderr() -> None:
+    """Sends file descriptor 2 to nowhere from here on: LiteRT logs even while the process ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def open_generator(release: Path, format: str) -> TextGenerator:
+    """Opens a release's `saved_model`, `tflite-int8` or `tflite-fp16`.
+
+    Raises:
+        InputError: If the folder is not a release or has no such file.
+    """
+    manifest = _manifest(release)
+    if format == "saved_model":
+        return SavedModelGenerator(str(release))
+    if _FILES[format] not in manifest["files"]:
+        raise InputError(_why_left_out(release, manifest, format))
+    return LiteRTGenerator(str(release / _FILES[format]), str(release / "tokenizer" / "tokenizer.json"))
+
+
+def _why_left_out(release: Path, manifest: dict[str, Any], format: str) -> str:
+    measured = manifest.get("tflite", {}).get(_PRECISIONS[format])
+    reason = f"It did not pass its gate: {measured['verdict']}. " if measured else ""
+    others = [name for name, file in _FILES.items() if file in manifest["files"]]
+    return (
+        f"{release} holds no {_FILES[format]}. {reason}"
+        f"Use --format {' or --format '.join(['saved_model', *others])}, or another --release."
+    )
+
+
+def _manifest(release: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        manifest = None
+    if not isinstance(manifest, dict) or not manifest.keys() >= {"data", "files"}:
+        raise InputError(f"--release must be a folder with a {MANIFEST}. Received: {release}.")
+    return manifest

@@ -1,0 +1,80 @@
+"""A SavedModel of ours in this process, for many texts at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+# Few enough that progress is seen to be made; the signatures bound their memory themselves.
+_PROMPTS_A_CALL = 8
+_COMPLETIONS_A_CALL = 64
+
+
+class LoadedModel:
+    """The signatures `generate` and `score` of `modules.export.text_model.TextModel`, for Python's strings."""
+
+    def __init__(self, saved_model_dir: str, on_texts: Callable[[int], None] = lambda seen: None):
+        """Loads the folder with `tensorflow` alone, as a server would.
+
+        Args:
+            saved_model_dir: The SavedModel.
+            on_texts: Is told, after each call of a signature, how many texts the model has seen to so far.
+        """
+        self._model = tf.saved_model.load(saved_model_dir)  # the signatures live as long as it does
+        self._on_texts = on_texts
+        self._seen = 0
+
+    def continued(self, prompts: Sequence[str], max_new_tokens: int) -> list[str]:
+        """Continues each prompt greedily; of a prompt that exceeds the context only the end is seen."""
+        texts: list[str] = []
+        for rows in self._calls(len(prompts), _PROMPTS_A_CALL):
+            called = [prompt.encode() for prompt in prompts[rows]]
+            continued = call_generate(self._model.signatures["generate"], called, max_new_tokens=max_new_tokens)
+            texts += [text.decode(errors="replace") for text in continued]
+        return texts
+
+    def nll(self, prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
+        """float64 `[completions]`, the negative log-likelihood in nats of each completion given its prompt."""
+        sums = [
+            self._model.signatures["score"](prompt=_strings(prompts[rows]), completion=_strings(completions[rows]))[
+                "nll_sum"
+            ].numpy()
+            for rows in self._calls(len(completions), _COMPLETIONS_A_CALL)
+        ]
+        return np.concatenate(sums) if sums else np.empty(0)
+
+    def _calls(self, total: int, size: int) -> Iterator[slice]:
+        for start in range(0, total, size):
+            yield slice(start, start + size)
+            self._seen += min(size, total - start)
+            self._on_texts(self._seen)
+
+
+def call_generate(
+    generate: Callable[..., dict[str, tf.Tensor]],
+    prompts: Sequence[bytes],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    seed: int = 0,
+) -> list[bytes]:
+    """Calls the signature `generate`, of a SavedModel or of a `TextModel`; returns the continuations, UTF-8.
+
+    Args:
+        generate: The signature.
+        prompts: UTF-8.
+        max_new_tokens, temperature, top_k, seed: As `TextGenerator.generate` defines them.
+    """
+    outputs = generate(
+        prompt=tf.constant(prompts, tf.string),
+        max_new_tokens=tf.constant(max_new_tokens, tf.int32),
+        temperature=tf.constant(temperature, tf.float32),
+        top_k=tf.constant(top_k, tf.int32),
+        seed=tf.constant(seed, tf.int32),
+    )
+    return outputs["text"].numpy().tolist()
+
+
+def _strings(texts: Sequence[str]) -> tf.Tensor:
+    return tf.constant([text.encode() for text in texts], tf.string)

@@ -1,0 +1,124 @@
+"""Text from a prompt, by the same call on every format of a release.
+
+`LiteRTGenerator` needs `ai_edge_litert`, `tokenizers` and NumPy; TensorFlow is only imported by
+`SavedModelGenerator`.
+"""
+
+import os
+from typing import Protocol
+
+from modules.common.errors import InputError
+from modules.serving.litert_model import LiteRTModel, continue_tokens
+from modules.tokenization.vocabulary import END_OF_TEXT
+
+
+class TextGenerator(Protocol):
+    """What both runtimes offer."""
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        seed: int = 0,
+    ) -> str:
+        """Continues a prompt, as the start of a document.
+
+        Args:
+            prompt: The text before; of one too long the last tokens are kept, see `sampling.prompt_room`.
+            max_new_tokens: Most tokens to add.
+            temperature: 0 takes the likeliest token each time; higher is more varied.
+            top_k: Draws among the likeliest `top_k` tokens; 0 means all.
+            seed: The same seed gives the same text.
+
+        Returns:
+            The continuation alone, up to <|endoftext|>; bytes that are not UTF-8 become U+FFFD.
+        """
+        ...
+
+
+class SavedModelGenerator:
+    """Calls the signature `generate` of a release's SavedModel."""
+
+    def __init__(self, saved_model_dir: str) -> None:
+        """Loads the folder.
+
+        Raises:
+            InputError: It holds no SavedModel.
+        """
+        if not os.path.exists(os.path.join(saved_model_dir, "saved_model.pb")):
+            raise InputError(f"A release holds saved_model.pb. Received: {saved_model_dir}, which has none.")
+        import tensorflow as tf
+
+        self._model = tf.saved_model.load(saved_model_dir)
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        seed: int = 0,
+    ) -> str:
+        """Continues a prompt; see `TextGenerator.generate`."""
+        from modules.serving.loaded_model import call_generate
+
+        (text,) = call_generate(
+            self._model.signatures["generate"],
+            [prompt.encode()],
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            seed=seed,
+        )
+        return text.decode(errors="replace")
+
+
+class LiteRTGenerator:
+    """Runs a TFLite file by LiteRT's CompiledModel."""
+
+    def __init__(self, tflite_path: str, tokenizer_json: str, *, num_threads: int | None = None) -> None:
+        """Loads the two files.
+
+        Args:
+            tflite_path: A file that `modules.export.tflite_conversion` wrote.
+            tokenizer_json: The vocabulary in the `tokenizers` library's format.
+            num_threads: Processor threads; all of them if None.
+
+        Raises:
+            InputError: A file is missing, or the tokenizer knows no <|endoftext|>.
+        """
+        if not os.path.isfile(tokenizer_json):
+            raise InputError(f"A release holds a tokenizer. Received: {tokenizer_json}, not a file.")
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_file(tokenizer_json)
+        end_of_text_id = self._tokenizer.token_to_id(END_OF_TEXT)
+        if end_of_text_id is None:
+            raise InputError(f"The tokenizer must know {END_OF_TEXT}. Received: {tokenizer_json}, which does not.")
+        self._end_of_text_id = end_of_text_id
+        self._model = LiteRTModel(tflite_path, num_threads=num_threads)
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        seed: int = 0,
+    ) -> str:
+        """Continues a prompt; see `TextGenerator.generate`."""
+        new_ids = continue_tokens(
+            self._model,
+            [self._end_of_text_id, *self._tokenizer.encode(prompt).ids],
+            end_of_text_id=self._end_of_text_id,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            seed=seed,
+        )
+        return str(self._tokenizer.decode(new_ids, skip_special_tokens=False))

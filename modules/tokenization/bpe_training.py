@@ -1,0 +1,217 @@
+"""Learns byte-pair merges from the words of a corpus: the algorithm, and the Beam analyzer that feeds it.
+
+Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units",
+https://arxiv.org/abs/1508.07909, on bytes as in GPT-2.
+"""
+
+import heapq
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
+from tensorflow_transform.beam.experimental import PTransformAnalyzer
+
+from modules.common import progress
+from modules.tokenization.vocabulary import TABLE_NAME, Vocabulary, byte_characters
+
+Pair = tuple[int, int]
+
+_WORDS_AT_ONCE = 500_000
+
+
+def train_merges(
+    word_counts: Mapping[bytes, int],
+    num_merges: int,
+    min_frequency: int = 2,
+    on_merge: Callable[[int], None] | None = None,
+) -> list[Pair]:
+    """Finds the merges of the most frequent pairs, one after the other.
+
+    Equal to `tokenizers.trainers.BpeTrainer` on the same counts: ties go to the pair of smaller ids. One
+    difference: a merge whose string an earlier merge made is left out (see `Vocabulary`).
+
+    Args:
+        word_counts: How often each word (as `bpe_graph.split_words` cuts them) occurs.
+        num_merges: At most so many merges.
+        min_frequency: A pair that occurs less often is not merged.
+        on_merge: Is called with the number of merges found, after each.
+
+    Returns:
+        Pairs (left_id, right_id) by rank for `Vocabulary.from_merges`: ids below 256 are bytes in GPT-2's
+        order, rank r makes the id 256 + r. Fewer than `num_merges` where the words offer no more.
+    """
+    token_bytes = [bytes([byte]) for byte in byte_characters()]
+    words = _Words(word_counts)
+    made = set(token_bytes)
+    merges: list[Pair] = []
+    queue = [(-count, key) for key, count in words.pair_counts.items()]
+    heapq.heapify(queue)
+    while queue and len(merges) < num_merges:
+        negative_count, key = heapq.heappop(queue)
+        count = words.pair_counts.get(key, 0)
+        if count != -negative_count:
+            # Merges since then took some of its occurrences: back into the queue with what is left.
+            if count > 0:
+                heapq.heappush(queue, (-count, key))
+            continue
+        if count < max(min_frequency, 1):
+            break
+        pair = (key >> 32, key & 0xFFFFFFFF)
+        joined = token_bytes[pair[0]] + token_bytes[pair[1]]
+        if joined in made:
+            continue
+        for grown in words.merge(key, new_id=len(token_bytes)):
+            heapq.heappush(queue, (-words.pair_counts[grown], grown))
+        made.add(joined)
+        token_bytes.append(joined)
+        merges.append(pair)
+        if on_merge:
+            on_merge(len(merges))
+    return merges
+
+
+class _Words:
+    """The distinct words as token ids, and how often each pair of neighbours occurs in all of them.
+
+    All words stand in arrays, one slot a byte, so that one merge is a few numpy operations on all its occurrences. A
+    slot knows the slots of the tokens before and behind it in its word; -1 stands for none. A pair's key is
+    `left_id << 32 | right_id`, and its occurrences are the slots of its left token.
+    """
+
+    def __init__(self, word_counts: Mapping[bytes, int]):
+        ids = np.zeros(256, np.int64)
+        ids[list(byte_characters())] = np.arange(256)
+        lengths = np.array([len(word) for word in word_counts], np.int64)
+        self._tokens = ids[np.frombuffer(b"".join(word_counts), np.uint8)]
+        slots = np.arange(len(self._tokens))
+        ends = np.cumsum(lengths)
+        self._next = slots + 1
+        self._next[ends - 1] = -1
+        self._previous = slots - 1
+        self._previous[ends - lengths] = -1
+        self._counts = np.repeat(np.array(list(word_counts.values()), np.int64), lengths)
+        self._slots: dict[int, list[np.ndarray]] = {}
+        self.pair_counts: dict[int, int] = {}
+        self._add(slots[self._next >= 0])
+
+    def merge(self, key: int, new_id: int) -> list[int]:
+        """Replaces a pair by a token in every word; returns the keys of the pairs that now occur for the first time."""
+        left = self._occurrences(key)
+        right = self._next[left]
+        self._subtract(_distinct(self._previous[left], left, right[self._next[right] >= 0]))
+        behind = self._next[right]
+        self._tokens[left] = new_id
+        self._tokens[right] = -1
+        self._next[left] = behind
+        inside = behind >= 0
+        self._previous[behind[inside]] = left[inside]
+        grown = self._add(_distinct(self._previous[left], left[inside]))
+        self.pair_counts.pop(key, None)
+        return grown
+
+    def _occurrences(self, key: int) -> np.ndarray:
+        """The slots of a pair that still occurs there; of those that overlap ("aaa") every other one of a run."""
+        slots = np.sort(np.concatenate(self._slots.pop(key)))
+        slots = slots[(self._tokens[slots] == key >> 32) & (self._next[slots] >= 0)]
+        slots = slots[self._tokens[self._next[slots]] == key & 0xFFFFFFFF]
+        if key >> 32 != key & 0xFFFFFFFF:
+            return slots
+        numbers = np.arange(len(slots))
+        starts_run = np.append(True, self._next[slots[:-1]] != slots[1:])
+        return slots[(numbers - np.maximum.accumulate(np.where(starts_run, numbers, 0))) % 2 == 0]
+
+    def _add(self, slots: np.ndarray) -> list[int]:
+        """Counts the pairs that start in these slots and remembers where they are; returns their keys."""
+        if not len(slots):
+            return []
+        keys, groups, counts = self._grouped(slots)
+        order = np.argsort(groups, kind="stable")
+        parts = np.split(slots[order], np.cumsum(np.bincount(groups, minlength=len(keys)))[:-1])
+        for key, count, part in zip(keys, counts, parts, strict=True):
+            self.pair_counts[key] = self.pair_counts.get(key, 0) + count
+            self._slots.setdefault(key, []).append(part)
+        return keys
+
+    def _subtract(self, slots: np.ndarray) -> None:
+        keys, _, counts = self._grouped(slots)
+        for key, count in zip(keys, counts, strict=True):
+            self.pair_counts[key] -= count
+
+    def _grouped(self, slots: np.ndarray) -> tuple[list[int], np.ndarray, list[int]]:
+        """The different pairs that start in these slots, the number of each slot's pair, and how often each occurs."""
+        keys, groups = np.unique(self._tokens[slots] << 32 | self._tokens[self._next[slots]], return_inverse=True)
+        counts = np.zeros(len(keys), np.int64)
+        np.add.at(counts, groups, self._counts[slots])
+        return keys.tolist(), groups, counts.tolist()
+
+
+def _distinct(*slots: np.ndarray) -> np.ndarray:
+    """All the slots, each once, without those that are none."""
+    distinct = np.unique(np.concatenate(slots))
+    return distinct[1:] if len(distinct) and distinct[0] < 0 else distinct
+
+
+class BytePairAnalyzer(PTransformAnalyzer):
+    """Learns a vocabulary from a whole dataset, for `tft.experimental.ptransform_analyzer`.
+
+    Its inputs are a batch's distinct words and their counts: string `[words]` and int64 `[words]`. Its output
+    is the path of the asset `vocabulary.tsv`, string scalar. Memory grows with the distinct words of the
+    dataset, never with its length. The result depends on the counts alone, not on order, bundles or workers.
+    """
+
+    def __init__(self, vocabulary_size: int):
+        """Sets the number of tokens, 256 bytes and <|endoftext|> included; a small corpus may give fewer."""
+        super().__init__()
+        self._num_merges = vocabulary_size - 257
+
+    def expand(self, batches: beam.PCollection) -> beam.PCollection:
+        """Counts words over all batches and trains on the counts."""
+        # Local names: the functions below go to workers, where a pipeline object cannot follow.
+        folder, num_merges = self.base_temp_dir, self._num_merges
+
+        def train(counts: list[tuple[bytes, int]]) -> str:
+            return _write_vocabulary(counts, num_merges, folder)
+
+        return (
+            batches
+            | "CountWords" >> beam.ParDo(_CountWords())
+            | "SumCounts" >> beam.CombinePerKey(sum)
+            | "ToList" >> beam.combiners.ToList()
+            | "Train" >> beam.Map(train)
+        )
+
+
+class _CountWords(beam.DoFn):
+    """Adds up the counts of many batches, so that Beam groups each word once a bundle and not once a batch."""
+
+    def start_bundle(self) -> None:
+        self._counts: Counter[bytes] = Counter()
+
+    def process(self, batch: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[bytes, int]]:
+        words, counts = batch
+        self._counts.update(dict(zip(words.tolist(), counts.tolist(), strict=True)))
+        if len(self._counts) > _WORDS_AT_ONCE:
+            yield from self._counts.items()
+            self._counts = Counter()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for pair in self._counts.items():
+            yield GlobalWindows.windowed_value(pair)
+
+
+def _write_vocabulary(counts: Iterable[tuple[bytes, int]], num_merges: int, folder: str) -> str:
+    def tell(done: int) -> None:
+        if done % 100 == 0 or done == num_merges:
+            progress.report("Transform", done=done, total=num_merges, unit="merges")
+
+    merges = train_merges(dict(sorted(counts)), num_merges, on_merge=tell)
+    path = os.path.join(folder, TABLE_NAME)
+    tf.io.gfile.makedirs(folder)
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(Vocabulary.from_merges(merges).table_text())
+    return path

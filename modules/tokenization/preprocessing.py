@@ -1,0 +1,155 @@
+"""What Transform does with the examples: texts become token ids, one row a document."""
+
+import atexit
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from modules.common.errors import InputError
+from modules.tokenization import example_tokens
+from modules.tokenization.bpe_training import BytePairAnalyzer
+from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer, split_words
+from modules.tokenization.tokenizer_files import load_vocabulary
+from modules.tokenization.vocabulary import TABLE_NAME, Vocabulary
+
+Column: TypeAlias = tf.Tensor | tf.SparseTensor | tf.RaggedTensor
+# How texts, string `[texts]`, become ragged int64 `[texts, tokens]`.
+Encode: TypeAlias = Callable[[BytePairTokenizer, tf.Tensor], tf.RaggedTensor]
+
+
+def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, Any]) -> dict[str, Column]:
+    """Tokenizes the examples as `modules.tokenization.example_tokens` defines it; TFX Transform calls it.
+
+    Args:
+        inputs: String columns: dense, sparse or ragged. `source` and, for texts, `text` have one value a row, and a
+            row without a value counts as empty. Instructions have `prompt` and `completion`: as many values a row as
+            the conversation has turns. Preferences have `prompt`, `chosen` and `rejected`, likewise.
+        custom_config: `custom_config["data_kind"]` is one of `example_tokens.DATA_KINDS`.
+            `custom_config["tokenizer"]` is `{"vocabulary_size": N}`, which learns a vocabulary
+            from the texts, or what `tokenizer_files.load_vocabulary` takes: one that is there.
+
+    Returns:
+        `token_ids`, ragged int64 `[batch, tokens]` without the last <|endoftext|>, for instructions `loss_mask` of the
+        same shape and type, 1 where a token counts in the loss, and `source`, string `[batch]`. For statistics
+        `num_tokens`, int64 `[batch]`, and `tokens_per_byte`, float32 `[batch]`. Of preferences these are those of the
+        chosen answers, and `rejected_token_ids` and `rejected_loss_mask` those of the others.
+        The vocabulary is the asset `vocabulary.tsv` of the transform graph (see `vocabulary.find_table`).
+
+    Raises:
+        InputError: The vocabulary cannot be loaded, or is too small.
+    """
+    example_tokens.check_data_kind(custom_config["data_kind"])
+    source = one_value_a_row(inputs["source"])
+    if custom_config["data_kind"] == "text":
+        texts = one_value_a_row(inputs["text"])
+        token_ids = _tokenize(texts, custom_config["tokenizer"], BytePairTokenizer.tokenize)
+        statistics = _token_statistics(token_ids, tf.strings.length(texts))
+        return {"token_ids": token_ids, "source": source, **statistics}
+
+    def tokenize(texts: tf.Tensor) -> tf.RaggedTensor:
+        return _tokenize(texts, custom_config["tokenizer"], example_tokens.tokenize_and_end)
+
+    rejected = {}
+    if custom_config["data_kind"] == "instruction":
+        prompts, completions = (values_a_row(inputs[name]) for name in ("prompt", "completion"))
+        token_ids, loss_mask = example_tokens.conversation_tokens(prompts, completions, tokenize)
+    else:
+        prompts, completions, others = (values_a_row(inputs[name]) for name in ("prompt", "chosen", "rejected"))
+        (token_ids, loss_mask), (other_ids, other_mask) = example_tokens.preference_tokens(
+            prompts, completions, others, tokenize
+        )
+        rejected = {"rejected_token_ids": other_ids, "rejected_loss_mask": other_mask}
+    statistics = _token_statistics(token_ids, _bytes_a_row(prompts) + _bytes_a_row(completions))
+    return {"token_ids": token_ids, "loss_mask": loss_mask, **rejected, "source": source, **statistics}
+
+
+def _token_statistics(token_ids: tf.RaggedTensor, size_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    """What StatisticsGen can make something of; a row of no bytes has 0 tokens a byte."""
+    num_tokens = token_ids.row_lengths()
+    tokens_per_byte = tf.math.divide_no_nan(tf.cast(num_tokens, tf.float32), tf.cast(size_bytes, tf.float32))
+    return {"num_tokens": num_tokens, "tokens_per_byte": tokens_per_byte}
+
+
+def _bytes_a_row(texts: tf.RaggedTensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.ragged.map_flat_values(tf.strings.length, texts), axis=1)
+
+
+def one_value_a_row(column: Column) -> tf.Tensor:
+    """Makes string `[batch]` of a string column; a row without a value becomes "".
+
+    Raises:
+        tf.errors.InvalidArgumentError: A row has more than one value (when the graph runs).
+    """
+    if isinstance(column, tf.RaggedTensor):
+        column = column.to_sparse()
+    if isinstance(column, tf.SparseTensor):
+        column = tft.sparse_tensor_to_dense_with_shape(column, [None, 1], default_value="")
+    if column.shape.rank == 2:
+        tf.debugging.assert_equal(column.shape[1], 1, "A text column has one value a row.")
+    return tf.reshape(column, [-1])
+
+
+def values_a_row(column: Column) -> tf.RaggedTensor:
+    """Makes ragged string `[batch, values]` of a sparse, ragged or dense (`[batch]`, `[batch, values]`) column."""
+    if isinstance(column, tf.SparseTensor):
+        return tf.RaggedTensor.from_sparse(column)
+    if isinstance(column, tf.RaggedTensor):
+        return column.with_row_splits_dtype(tf.int64)
+    return tf.RaggedTensor.from_tensor(column if column.shape.rank == 2 else column[:, tf.newaxis])
+
+
+def _tokenize(texts: tf.Tensor, config: Mapping[str, Any], encode: Encode) -> tf.RaggedTensor:
+    if set(config) == {"vocabulary_size"}:
+        path = _train_vocabulary(texts, config["vocabulary_size"])
+        # Not simply _tokenize_with_table(texts, path): Transform tells only a lookup_fn of where the file lies.
+        # Without, the table is made within the graph, and the file read again for every batch.
+        lookup_fn = functools.partial(_tokenize_with_table, encode=encode)
+        return tft.apply_vocabulary(texts, path, default_value=0, lookup_fn=lookup_fn)
+    return _tokenize_with_table(texts, _existing_table(tuple(sorted(config.items()))), encode=encode)[0]
+
+
+@functools.cache
+def _existing_table(config: tuple[tuple[str, str], ...]) -> str:
+    """Writes the table of a vocabulary that is there; Transform traces often and copies the asset later."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    table = os.path.join(folder, TABLE_NAME)
+    load_vocabulary(dict(config)).write_table(table)
+    return table
+
+
+def _tokenize_with_table(
+    texts: tf.Tensor, path: str | tf.Tensor, *, encode: Encode
+) -> tuple[tf.RaggedTensor, tf.Tensor]:
+    """Returns the token ids and the size of the vocabulary."""
+    if isinstance(path, tf.Tensor) and tf.is_symbolic_tensor(path):
+        tokenizer = BytePairTokenizer(path)  # only traced, to find the columns in use: no file is there yet
+    else:
+        # Made outside of Transform's graph and tracked, so that the file is copied among the assets.
+        tokenizer = tft.make_and_track_object(lambda: BytePairTokenizer(path))
+    return encode(tokenizer, texts), tokenizer.size()
+
+
+def _train_vocabulary(texts: tf.Tensor, vocabulary_size: int) -> tf.Tensor:
+    """Learns a vocabulary; returns the table's path, a string tensor that is known once the data was seen."""
+    if vocabulary_size < 257:
+        raise InputError(
+            "`vocabulary_size` must be 257 (all bytes and <|endoftext|>) or more. "
+            f"Received: {vocabulary_size}. Try 4096."
+        )
+    words, _, counts = tf.unique_with_counts(split_words(texts).values, tf.int64)
+    (path,) = tft.experimental.ptransform_analyzer(
+        inputs=[words, counts],
+        ptransform=BytePairAnalyzer(vocabulary_size),
+        output_dtypes=[tf.string],
+        output_shapes=[[]],
+        output_asset_default_values=[Vocabulary.from_merges([]).table_text().encode()],
+        name="vocabulary",
+    )
+    return path

@@ -1,0 +1,184 @@
+"""Vocabularies that need no training: GPT-2's two files, a keras-hub preset's, Hugging Face's, or bytes alone."""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modules.common.errors import InputError
+from modules.model import huggingface, presets
+from modules.tokenization.vocabulary import END_OF_TEXT, TABLE_NAME, Vocabulary
+
+
+def load_vocabulary(tokenizer: Mapping[str, Any]) -> Vocabulary:
+    """Loads what the configuration's `tokenizer` names.
+
+    Args:
+        tokenizer: `{"vocabulary": path, "merges": path}`, `{"preset": name or folder}`, or `{"kind": "byte"}`: the
+            256 bytes and <|endoftext|>.
+
+    Raises:
+        InputError: If the files or the preset cannot be read.
+    """
+    if tokenizer.get("kind") == "byte":
+        return Vocabulary.from_merges([])
+    if "preset" not in tokenizer:
+        return Vocabulary.from_gpt2_files(tokenizer["vocabulary"], tokenizer["merges"])
+    preset = tokenizer["preset"]
+    if huggingface.is_folder(preset):
+        return _load_huggingface(Path(preset))
+    import keras_hub
+
+    try:
+        gpt2_tokenizer = keras_hub.tokenizers.GPT2Tokenizer.from_preset(preset)
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"cannot load the tokenizer of the preset {preset!r}: {error}. Name a keras-hub GPT-2 preset, e.g. "
+            "gpt2_base_en (downloaded once; needs the network), or a folder with its files; or give GPT-2's own "
+            "`vocabulary` and `merges`."
+        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        gpt2_tokenizer.save_assets(folder)
+        return Vocabulary.from_gpt2_files(Path(folder, "vocabulary.json"), Path(folder, "merges.txt"))
+
+
+def preset_vocabulary(preset: str) -> Vocabulary | None:
+    """The vocabulary of a model's preset; None where a folder holds the model alone.
+
+    Args:
+        preset: What `model.preset` takes. Of a model that this project trained, `preset/` of the Model artifact, the
+            vocabulary lies beside it, in the SavedModel.
+
+    Raises:
+        InputError: If the tokenizer's files cannot be read.
+    """
+    folder = Path(preset)
+    table = folder.parent / "Format-Serving" / "assets" / TABLE_NAME
+    if not folder.is_dir():
+        return load_vocabulary({"preset": preset})
+    if table.is_file():
+        return Vocabulary.from_table(table)
+    brings_files = ("assets/tokenizer", "tokenizer.json", "vocab.json")
+    return load_vocabulary({"preset": preset}) if any((folder / name).exists() for name in brings_files) else None
+
+
+def fingerprint(tokenizer: Mapping[str, Any]) -> str:
+    """SHA-256 over the files that the tokenizer comes from; a downloaded preset's name says it all.
+
+    Raises:
+        InputError: If a file is missing.
+    """
+    _check_files(tokenizer)
+    digest = hashlib.sha256()
+    for key, value in sorted(tokenizer.items()):
+        path = Path(str(value))
+        digest.update(f"{key}={value};".encode())
+        if path.is_dir():
+            for file in sorted(path.rglob("*")):
+                digest.update(file.read_bytes() if file.is_file() else b"")
+        elif path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def preset_fingerprint(preset: str, setting: str) -> str:
+    """SHA-256 over a preset's name and its files, where it is a folder.
+
+    Args:
+        preset: Name or folder.
+        setting: That names it.
+
+    Raises:
+        InputError: If it is none that `preset_files.check_name` takes.
+    """
+    presets.check_name(preset, setting)
+    return fingerprint({"preset": preset})
+
+
+def check_fits(tokenizer: Mapping[str, Any], model_preset: str | None, setting: str = "model.preset") -> None:
+    """Makes sure, without loading TensorFlow, that a model that is there knows the tokenizer's tokens.
+
+    Args:
+        tokenizer: What the configuration's `tokenizer` names.
+        model_preset: Name or folder of a keras-hub preset; None: the model is built to fit.
+        setting: That names the preset.
+
+    Raises:
+        InputError: The sizes differ, a vocabulary's files are wrong, or a preset or a file is not there.
+    """
+    tokens = _tokenizer_size(tokenizer)
+    if model_preset is not None:
+        presets.check_name(model_preset, setting)
+    if model_preset is None or tokens is None:
+        return
+    sizes = presets.read_sizes(model_preset)
+    if sizes is not None and tokens != sizes.vocabulary_size:
+        raise InputError(
+            "the tokenizer must have the model's vocabulary. "
+            f"Received: {tokens:,} tokens, and {sizes.vocabulary_size:,} in the preset {model_preset}. "
+            f"Use the preset's own: `tokenizer: {{preset: {model_preset}}}`."
+        )
+
+
+def _check_files(tokenizer: Mapping[str, Any]) -> None:
+    for key in ("merges", "vocabulary"):
+        if key in tokenizer and not Path(tokenizer[key]).is_file():
+            raise InputError(f"`tokenizer.{key}` names no file. Received: {tokenizer[key]}.")
+
+
+def _tokenizer_size(tokenizer: Mapping[str, Any]) -> int | None:
+    _check_files(tokenizer)
+    if "vocabulary" in tokenizer:
+        return Vocabulary.from_gpt2_files(tokenizer["vocabulary"], tokenizer["merges"]).size
+    if "preset" not in tokenizer:
+        return None  # trained or bytes: the configuration refuses these with a preset
+    presets.check_name(tokenizer["preset"], "tokenizer.preset")
+    if huggingface.is_folder(tokenizer["preset"]):
+        return _load_huggingface(Path(tokenizer["preset"])).size
+    files = Path(tokenizer["preset"], "assets", "tokenizer")
+    if files.is_dir():
+        return Vocabulary.from_gpt2_files(files / "vocabulary.json", files / "merges.txt").size
+    return None if "/" in tokenizer["preset"] else presets.GPT2_SIZES.vocabulary_size
+
+
+def _load_huggingface(folder: Path) -> Vocabulary:
+    """Loads vocab.json and merges.txt, which older versions of `transformers` wrote, or tokenizer.json."""
+    vocabulary, merges, tokenizer = (folder / name for name in ("vocab.json", "merges.txt", "tokenizer.json"))
+    if vocabulary.is_file() and merges.is_file():
+        return Vocabulary.from_gpt2_files(vocabulary, merges)
+    if not tokenizer.is_file():
+        raise InputError(
+            f"{folder}: must hold vocab.json and merges.txt, or tokenizer.json, to be a `tokenizer.preset`. Add them, "
+            "or name GPT-2's own files by `tokenizer.vocabulary` and `tokenizer.merges`."
+        )
+    try:
+        model = _plain_bpe(json.loads(tokenizer.read_text(encoding="utf-8")))
+        pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+        with tempfile.TemporaryDirectory() as written:
+            files = Path(written, "vocab"), Path(written, "merges")
+            files[0].write_text(json.dumps(model["vocab"]), encoding="utf-8")
+            files[1].write_text("\n".join(["#version: 0.2", *pairs]) + "\n", encoding="utf-8")
+            return Vocabulary.from_gpt2_files(*files)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{tokenizer}: must be GPT-2's byte-level BPE, with {END_OF_TEXT} as its one special token. "
+            f"Received: {error}. Use the tokenizer of a plain GPT-2."
+        ) from None
+
+
+def _plain_bpe(tokenizer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The model within a tokenizer.json; ValueError if the text is changed before it, or split in another way."""
+    splitter = tokenizer["pre_tokenizer"]
+    plain = {
+        "a normalizer": not tokenizer.get("normalizer"),
+        "another model than BPE": tokenizer["model"].get("type", "BPE") == "BPE",
+        "another splitting into words": splitter["type"] == "ByteLevel" and splitter.get("use_regex", True),
+        "a space before the text": not splitter.get("add_prefix_space"),
+        "special tokens": {token["content"] for token in tokenizer.get("added_tokens", [])} <= {END_OF_TEXT},
+    }
+    found = [name for name, is_plain in plain.items() if not is_plain]
+    if found:
+        raise ValueError(", ".join(found))
+    return tokenizer["model"]

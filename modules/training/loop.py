@@ -1,0 +1,177 @@
+"""From a model, an objective and rows to a trained model, with a state to go on from."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from modules.model.fused_decoder import fuse
+from modules.model.rematerialization import rematerialize
+from modules.objectives.objective import Objective
+from modules.training.callbacks import TrainingWatch, Validation
+from modules.training.checkpoint_file import CheckpointFile
+from modules.training.checkpoints import Checkpoints, ModelState, Resumable
+from modules.training.devices import feed, is_chief
+from modules.training.language_model_trainer import LanguageModelTrainer
+from modules.training.loss_curve import LossCurve
+from modules.training.optimizers import build_optimizer
+from modules.training.settings import TrainingSettings
+from modules.training.stored_rows import StoredRows, batches_in_order, shuffled_batches
+
+# Looks at the validation windows without `evaluate_every`.
+LOOKS = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """What a model is trained on.
+
+    Attributes:
+        train, validation: Rows.
+        to_batch: Makes of `{name: [rows, …]}` a batch of the objective.
+        tokens_a_row: Targets of a row, by which speed is told.
+    """
+
+    train: StoredRows
+    validation: StoredRows
+    to_batch: Callable[[dict[str, tf.Tensor]], Any]
+    tokens_a_row: int
+
+
+def fit(
+    language_model: keras.Model,
+    objective: Objective,
+    data: TrainingData,
+    settings: TrainingSettings,
+    *,
+    log_dir: str | None = None,
+    checkpoint: CheckpointFile | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> LossCurve:
+    """Trains a model in place.
+
+    Args:
+        language_model: Its trainable variables are trained, by the strategy in whose scope it was built.
+        objective: What is minimised.
+        data: Rows for it; the same ones for each of several workers.
+        settings: How.
+        log_dir: Folder for TensorBoard's files; of several workers the chief alone writes them.
+        checkpoint: Where the state is saved from time to time and at the end, and gone on from if it is there. On a CPU
+            the weights are then bit for bit those of a training that was not interrupted. It is left
+            there: the weights have yet to be written and recorded.
+        callbacks: More of them; what they remember is not in the checkpoint.
+
+    Raises:
+        FloatingPointError: If the loss or the gradients become NaN or infinite; the message names the step.
+        TrainingInterrupted: On SIGTERM or Ctrl-C, if there is a `checkpoint`.
+    """
+    steps = settings.count_steps(data.train.count)
+    model = build_trainer(language_model, objective, settings, steps)
+    strategy = model.distribute_strategy
+    chief = is_chief(strategy)
+    tokens_a_step = settings.batch_size * data.tokens_a_row
+    told: dict[str, Any] = {"tokens_a_step": tokens_a_step, "steps": steps, "metric_names": objective.metric_names}
+    curve = LossCurve(**told, log_dir=log_dir if chief else None)
+    rows_at_once = settings.micro_batch_size
+    read = functools.partial(batches_in_order, data.validation, batch_size=rows_at_once, to_batch=data.to_batch)
+    validation = Validation(
+        feed(strategy, lambda share: read(share=share)),
+        curve,
+        batches_a_look=-(-data.validation.count // rows_at_once),
+        steps=steps,
+        every=settings.evaluate_every or -(-steps // LOOKS),
+        patience=settings.early_stopping,
+        keep_best=settings.restore_best,
+    )
+    validation.set_model(model)
+    watching = [TrainingWatch(**told, reports=chief), curve, validation, *callbacks]
+    if checkpoint is None:
+        _run(model, data, settings, steps, watching)
+    else:
+        parts: dict[str, Resumable] = {"model": ModelState(model), "curve": curve, "validation": validation}
+        checkpoints = Checkpoints(checkpoint, parts, seconds=settings.checkpoint_seconds, strategy=strategy)
+        checkpoints.set_model(model)
+        checkpoints.restore()
+        if not validation.stopped:
+            with checkpoints.ending_on_signals():
+                _run(model, data, settings, steps, [*watching, checkpoints])
+                checkpoints.finish()
+    validation.restore_best_weights()
+    return curve
+
+
+def build_trainer(
+    language_model: keras.Model, objective: Objective, settings: TrainingSettings, steps: int
+) -> LanguageModelTrainer:
+    """What Keras fits, compiled, with all its variables where those of the language model are."""
+    with language_model.distribute_strategy.scope():
+        language_model = fuse(language_model)
+        model = LanguageModelTrainer(
+            rematerialize(language_model) if settings.remat else language_model,
+            objective,
+            micro_batches=settings.micro_batches,
+            gradient_clip_norm=settings.gradient_clip_norm,
+        )
+        model.compile(optimizer=build_optimizer(settings, steps), jit_compile=settings.jit_compile)
+        model.optimizer.build(model.language_model.trainable_variables)
+    return model
+
+
+def _run(
+    model: LanguageModelTrainer,
+    data: TrainingData,
+    settings: TrainingSettings,
+    steps: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """Takes the steps that are left. They are one epoch of Keras': ours begin and end within it."""
+    first = int(model.step.numpy())
+    if first >= steps:
+        return
+    read = functools.partial(
+        shuffled_batches,
+        data.train,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        first=first,
+        end=steps,
+        to_batch=data.to_batch,
+    )
+    batches = feed(model.distribute_strategy, lambda share: read(share=share))
+    model.fit(batches, steps_per_epoch=steps - first, callbacks=list(callbacks), shuffle=False, verbose=0)
+
+
+def checkpoint_file(
+    folder: str | None,
+    language_model: keras.Model,
+    data: TrainingData,
+    settings: TrainingSettings,
+    *,
+    facts: Mapping[str, Any],
+) -> CheckpointFile | None:
+    """Names the checkpoint by what is trained, from which weights, on what and how: nothing else goes on from it.
+
+    Args:
+        folder: Of all checkpoints; None: there is to be none.
+        language_model: Before the training.
+        data: All that it is trained on.
+        settings: How.
+        facts: What else decides what is learned and shows in no weight: attention heads, dropout, the objective's own
+            settings. Values that JSON can hold.
+    """
+    if folder is None:
+        return None
+    digest = hashlib.sha256()
+    everything = [data.train.digest, data.validation.digest, settings.model_dump(mode="json"), facts]
+    digest.update(json.dumps(everything, sort_keys=True).encode())
+    for variable in language_model.variables:
+        # Not its path, which holds numbers by which Keras counts what a process has made.
+        digest.update(f"{variable.name} {variable.shape} {variable.dtype}".encode())
+        digest.update(variable.numpy().tobytes())
+    return CheckpointFile(os.path.join(folder, f"{digest.hexdigest()[:32]}.npz"))

@@ -1,0 +1,195 @@
+"""The course of a training: as points, and as TensorBoard's scalars."""
+
+import dataclasses
+import math
+import os
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from modules.common.json_files import finite
+from modules.training.checkpoint_file import State
+
+LOSS_POINTS = 200
+# The metric of an objective that is told as the loss, and as perplexity.
+NLL = "nll"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LossPoint:
+    """Some consecutive steps of the training.
+
+    Attributes:
+        step: The last of them; the first step is 1.
+        loss: Mean of their batches' losses: nats a target that counts, always those of the text's own tokens, without
+            the smoothing of labels or a teacher; or what an objective minimises that has no such figure.
+        metrics: What else the objective tells, means likewise.
+        learning_rate, gradient_norm: Of the last of them; the norm is that before clipping, None where it is no number.
+        tokens_per_second: Speed of the steps themselves, without validation and logs; the first ones compile.
+        memory_mb: The most that the process has held so far; on a GPU, the GPU's memory.
+    """
+
+    step: int
+    loss: float
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    learning_rate: float
+    gradient_norm: float | None
+    tokens_per_second: float
+    memory_mb: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ValidationPoint:
+    """Loss and metrics on the validation rows after a step, as in `LossPoint`; what is no number is None."""
+
+    step: int
+    loss: float | None
+    metrics: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+
+
+class LossCurve(keras.callbacks.Callback):
+    """Keeps the losses of a training: the mean of a few steps each, so that a long one has no more than a short one.
+
+    Writes the points as TensorBoard's scalars too. A training that goes on from a checkpoint writes them all again: it
+    may have a folder of its own.
+    """
+
+    def __init__(
+        self, *, steps: int, tokens_a_step: int, metric_names: Sequence[str] = (NLL,), log_dir: str | None = None
+    ):
+        """Starts a curve.
+
+        Args:
+            steps: Of the whole training.
+            tokens_a_step: Targets of a batch.
+            metric_names: The objective's.
+            log_dir: Folder for TensorBoard's files; None: none.
+        """
+        super().__init__()
+        self.points: list[LossPoint] = []
+        self.validation: list[ValidationPoint] = []
+        self._steps = steps
+        self._steps_a_point = math.ceil(steps / LOSS_POINTS)
+        self._tokens_a_step = tokens_a_step
+        self._metric_names = tuple(metric_names)
+        self._figures: list[dict[str, float]] = []  # of the steps since the last point
+        self._seconds = 0.0
+        self._writers = {name: _writer(log_dir, name) for name in ("train", "validation")} if log_dir else {}
+
+    def state(self) -> State:
+        """The curve so far."""
+        facts = {
+            "points": [dataclasses.asdict(point) for point in self.points],
+            "validation": [dataclasses.asdict(point) for point in self.validation],
+            "figures": self._figures,
+            "seconds": self._seconds,
+        }
+        return State(arrays={}, facts=facts)
+
+    def check(self, state: State) -> None:
+        """Raises ValueError if its points have other fields than this code's."""
+        for name, kind in (("points", LossPoint), ("validation", ValidationPoint)):
+            fields = {field.name for field in dataclasses.fields(kind)}
+            if any(point.keys() != fields for point in state.facts[name]):
+                raise ValueError(f"its {name} of the loss curve have other fields")
+
+    def restore(self, state: State) -> None:
+        """Goes on from `state`."""
+        for point in state.facts["points"]:
+            self._add_point(LossPoint(**point))
+        for point in state.facts["validation"]:
+            self._add_validation(ValidationPoint(**point))
+        self._figures = list(state.facts["figures"])
+        self._seconds = state.facts["seconds"]
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._started = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        assert logs is not None
+        self._figures.append(told_figures(logs, self._metric_names))
+        self._seconds += time.monotonic() - self._started
+        self._last_logs = logs
+        step = int(logs["step"])
+        if step % self._steps_a_point == 0 or step == self._steps:
+            self._finish_point()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Makes a last point of what is left where the training stopped early."""
+        if self._figures:
+            self._finish_point()
+
+    def _finish_point(self) -> None:
+        means = {
+            name: sum(figures[name] for figures in self._figures) / len(self._figures) for name in self._figures[0]
+        }
+        point = LossPoint(
+            step=int(self._last_logs["step"]),
+            loss=means.pop("loss"),
+            metrics=means,
+            learning_rate=float(self._last_logs["learning_rate"]),
+            gradient_norm=finite(float(self._last_logs["gradient_norm"])),
+            tokens_per_second=round(len(self._figures) * self._tokens_a_step / self._seconds, 1),
+            memory_mb=round(memory_mb(), 1),
+        )
+        self._figures, self._seconds = [], 0.0
+        self._add_point(point)
+
+    @property
+    def loss_unit(self) -> str | None:
+        """What the losses are in; None where the objective is not the likelihood of single tokens."""
+        return "nats a token" if NLL in self._metric_names else None
+
+    def add_validation(self, step: int, logs: Mapping[str, float]) -> ValidationPoint:
+        """Adds what a look at the validation rows gave, and returns it.
+
+        Args:
+            step: After which it was taken.
+            logs: Means: `loss` and the objective's metrics.
+        """
+        figures = told_figures(logs, self._metric_names)
+        point = ValidationPoint(step=step, loss=finite(figures.pop("loss")), metrics=finite(figures))
+        self._add_validation(point)
+        return point
+
+    def _add_validation(self, point: ValidationPoint) -> None:
+        self.validation.append(point)
+        self._write("validation", point)
+
+    def _add_point(self, point: LossPoint) -> None:
+        self.points.append(point)
+        self._write("train", point)
+
+    def _write(self, name: str, point: LossPoint | ValidationPoint) -> None:
+        if not self._writers:
+            return
+        values = dataclasses.asdict(point)
+        step, metrics = values.pop("step"), values.pop("metrics")
+        values = {key: value for key, value in {**values, **metrics}.items() if value is not None}
+        with self._writers[name].as_default():
+            for key, value in values.items():
+                tf.summary.scalar(key, value, step=step)
+        self._writers[name].flush()
+
+
+def told_figures(logs: Mapping[str, float], metric_names: Sequence[str]) -> dict[str, float]:
+    """The objective's figures as they are told: `loss`, which is `nll` where there is one, and the other metrics."""
+    others = {name: float(logs[name]) for name in metric_names if name != NLL}
+    return {"loss": float(logs[NLL if NLL in metric_names else "loss"]), **others}
+
+
+def memory_mb() -> float:
+    """The most memory, in 10⁶ bytes, that the process has held so far: of the first GPU, or without one of RAM."""
+    if tf.config.list_logical_devices("GPU"):
+        return float(tf.config.experimental.get_memory_info("GPU:0")["peak"]) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def _writer(log_dir: str, name: str) -> Any:
+    return tf.summary.create_file_writer(os.path.join(log_dir, name))

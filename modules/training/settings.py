@@ -1,0 +1,144 @@
+"""How to train: the settings behind `training` of a recipe and behind `modules.training.run_fn`."""
+
+import math
+from typing import Annotated, Literal, Self
+
+import pydantic
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from modules.common.settings import Settings
+from modules.model.lora_settings import LoraSettings
+from modules.objectives.dpo_settings import DpoSettings
+from modules.objectives.settings import DistillationSettings
+
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+LearningRateSchedule = Literal["cosine", "linear", "constant"]
+Devices = Literal["auto", "cpu", "gpu", "mirrored", "multi_worker", "tpu"]
+
+
+class TrainingSettings(Settings):
+    """AdamW over packed windows: how long, how fast, how exactly, and what is kept."""
+
+    steps: PositiveInt | None = Field(None, description="Optimizer steps; or give `epochs`.")
+    epochs: PositiveFloat | None = Field(None, description="Passes over the train split; or give `steps`.")
+    devices: Devices = Field(
+        "auto",
+        description="One GPU if there is one (auto), or what must be there: cpu, gpu; mirrored, all GPUs of a machine; "
+        "multi_worker, those of several machines (TF_CONFIG); tpu.",
+    )
+    batch_size: PositiveInt = Field(8, description="Windows a step, of preferences pairs; on all devices together.")
+    micro_batches: PositiveInt = Field(
+        1,
+        description="Parts into which a batch is cut, one after the other in memory (gradient accumulation); what is "
+        "learned is the same. Divides `batch_size`. Validation takes as many rows at once as a part has.",
+    )
+    learning_rate: PositiveFloat = Field(3e-4, description="Peak, reached after the warm-up.")
+    schedule: LearningRateSchedule = Field(
+        "cosine", description="After the warm-up: falls to zero along a cosine or a line, or stays."
+    )
+    warmup_steps: NonNegativeInt = Field(100, description="Steps in which the rate rises from zero to the peak.")
+    weight_decay: NonNegativeFloat = Field(0.01, description="Not applied to biases and layer norms.")
+    gradient_clip_norm: PositiveFloat = Field(1.0, description="Largest global norm of a step's gradients.")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Share of the target's probability that is spread over the vocabulary."
+    )
+    precision: Precision = Field("float32", description="Of the computation; weights stay float32.")
+    jit_compile: bool = Field(False, description="Compile the training step with XLA.")
+    remat: bool = Field(
+        False,
+        description="Compute each block's activations again for its gradients instead of keeping them: less memory.",
+    )
+    isolate_documents: bool = Field(
+        False, description="Documents that share a window do not see each other, and positions restart in each."
+    )
+    evaluate_every: PositiveInt | None = Field(
+        None, description="Steps between looks at the validation windows; default: a quarter of all steps."
+    )
+    validation_windows: PositiveInt | None = Field(
+        80, description="Windows, or pairs, of the eval split that are looked at; null: all."
+    )
+    early_stopping: PositiveInt | None = Field(
+        None, description="Stop after so many looks in a row without a lower validation loss than the lowest so far."
+    )
+    restore_best: bool = Field(False, description="End with the weights of the lowest validation loss, not the last.")
+    checkpoint_seconds: NonNegativeFloat = Field(
+        60.0, description="Time between checkpoints, from which the same command goes on after an interruption."
+    )
+    lora: LoraSettings | None = Field(
+        None, description="Train small changes of some matrices (LoRA, QLoRA) instead of all weights."
+    )
+    dpo: DpoSettings | None = Field(None, description="How to learn from `data.kind: preference`, and only from that.")
+    distillation: DistillationSettings | None = Field(None, description="Learn from a larger model's predictions, too.")
+    seed: NonNegativeInt = Field(0, lt=2**32, description="Of the weights, the dropout and the order of the windows.")
+
+    @pydantic.model_validator(mode="after")
+    def _steps_or_epochs(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give exactly one of `steps` and `epochs`")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _whole_micro_batches(self) -> Self:
+        if self.batch_size % self.micro_batches:
+            raise ValueError(
+                "`micro_batches` must divide `batch_size`. "
+                f"Received: {self.micro_batches} and {self.batch_size}; choose another of the two"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _compiled_for_one_device(self) -> Self:
+        if self.jit_compile and self.devices in ("mirrored", "multi_worker", "tpu"):
+            raise ValueError(
+                "`jit_compile` needs one device, `devices: auto`, `cpu` or `gpu` (a TPU compiles without being asked). "
+                f"Received: {self.devices}; drop one of the two"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _quantized_where_it_can_be(self) -> Self:
+        if self.lora and self.lora.quantization and self.precision == "mixed_float16":
+            raise ValueError(
+                "`lora.quantization` needs `precision: float32` or `mixed_bfloat16`. Received: mixed_float16"
+            )
+        if self.lora and self.lora.quantization and self.devices == "multi_worker":
+            raise ValueError(
+                "`lora.quantization` needs the devices of one machine: TensorFlow sends no int8 from worker to worker. "
+                "Received: `devices: multi_worker`; drop one of the two"
+            )
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _preferences_by_themselves(self) -> Self:
+        if self.dpo and self.distillation:
+            raise ValueError(
+                "`distillation` is of next tokens, and `dpo` compares whole answers: take one of the two out"
+            )
+        if self.dpo and self.label_smoothing:
+            raise ValueError(
+                "`label_smoothing` smooths single tokens, and `dpo` compares whole answers: take one of the two out. "
+                f"Received: {self.label_smoothing}"
+            )
+        if self.dpo and self.isolate_documents:
+            raise ValueError(
+                "`isolate_documents` is for documents that share a window; with `dpo` every answer has a row of its "
+                "own: take it out. Received: true"
+            )
+        return self
+
+    def fingerprint(self) -> str:
+        """Hash of the files that the settings name: the teacher's.
+
+        Raises:
+            InputError: If the teacher is none that `preset_files.check_name` takes.
+        """
+        return self.distillation.fingerprint() if self.distillation else ""
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Windows or pairs that go through the model at once, on all devices together."""
+        return self.batch_size // self.micro_batches
+
+    def count_steps(self, windows: int) -> int:
+        """Optimizer steps over a train split of so many windows or pairs; half a step counts as one."""
+        return self.steps or max(1, math.floor((self.epochs or 1) * windows / self.batch_size + 0.5))

@@ -1,0 +1,127 @@
+"""From the transformed examples to the rows that a training shuffles over."""
+
+import functools
+
+import tensorflow as tf
+import tensorflow_transform as tft
+from tfx.components.trainer.fn_args_utils import FnArgs
+from tfx_bsl.public import tfxio
+
+from modules.common.errors import InputError
+from modules.tokenization.example_tokens import TOKEN_COLUMNS
+from modules.training import packing, preference_pairs
+from modules.training.loop import TrainingData
+from modules.training.settings import TrainingSettings
+from modules.training.stored_rows import StoredRows, store_rows
+
+DOCUMENTS_A_READ = 64
+
+
+def read_splits(fn_args: FnArgs) -> tuple[tf.data.Dataset, tf.data.Dataset]:
+    """The transformed documents of train and eval, as `packed_windows` or `store_pairs` take them."""
+    schema = tft.TFTransformOutput(fn_args.transform_graph_path).transformed_metadata.schema
+    options = tfxio.TensorFlowDatasetOptions(
+        batch_size=DOCUMENTS_A_READ, drop_final_batch=False, num_epochs=1, shuffle=False
+    )
+    names = TOKEN_COLUMNS[fn_args.custom_config["data_kind"]]
+
+    def read(files: list[str]) -> tf.data.Dataset:
+        examples = fn_args.data_accessor.tf_dataset_factory(files, options, schema)
+        return examples.map(lambda features: {name: features[name] for name in names})
+
+    return read(fn_args.train_files), read(fn_args.eval_files)
+
+
+def read_rows(
+    train: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    settings: TrainingSettings,
+    *,
+    context_length: int,
+    end_of_text_id: int,
+) -> TrainingData:
+    """Reads documents once and stores what a training shuffles over: packed windows, or for DPO pairs of answers.
+
+    Args:
+        train, validation: See `read_splits`.
+        settings: What they are for.
+        context_length: Of the model.
+        end_of_text_id: Of the vocabulary.
+
+    Raises:
+        InputError: If train does not fill one batch, or validation has nothing.
+    """
+    longest = context_length + 1
+    if settings.dpo:
+        store = functools.partial(preference_pairs.store_pairs, longest=longest, end_of_text_id=end_of_text_id)
+        pairs = store(train, split="train")
+        looked_at = store(validation, split="eval", at_most=settings.validation_windows)
+        return pair_data(pairs, looked_at, settings, longest=longest)
+    pack = functools.partial(
+        packing.packed_windows,
+        window=longest,
+        end_of_text_id=end_of_text_id,
+        isolate_documents=settings.isolate_documents,
+    )
+    return store_windows(pack(train), pack(validation), settings)
+
+
+def store_windows(train: tf.data.Dataset, validation: tf.data.Dataset, settings: TrainingSettings) -> TrainingData:
+    """Reads packed windows of `time + 1` tokens once; see `batches.packed_windows`.
+
+    Raises:
+        InputError: If train does not fill one batch, or validation one window.
+    """
+    if settings.validation_windows is not None:
+        validation = validation.take(settings.validation_windows)
+    rows, looked_at = store_rows(train), store_rows(validation)
+    tokens = train.element_spec["token_ids"].shape[0]
+    counted = " that hold a token of a completion" if "loss_mask" in rows.columns else ""
+    _check_filled(
+        rows,
+        looked_at,
+        settings,
+        has=f"fills {{}} windows of {tokens} tokens{counted}",
+        cure="add text, or lower `model.context_length` or `training.batch_size`",
+    )
+    return TrainingData(train=rows, validation=looked_at, to_batch=packing.to_batch, tokens_a_row=tokens - 1)
+
+
+def pair_data(pairs: StoredRows, looked_at: StoredRows, settings: TrainingSettings, *, longest: int) -> TrainingData:
+    """Makes data of stored pairs of at most `longest` tokens; see `preference_pairs.store_pairs`.
+
+    Raises:
+        InputError: If train does not fill one batch, or validation has no pair.
+    """
+    _check_filled(
+        pairs,
+        looked_at,
+        settings,
+        has=f"has {{}} pairs that fit into {longest} tokens",
+        cure="add rows, or raise `model.context_length`, or lower `training.batch_size`",
+    )
+    return TrainingData(
+        train=pairs,
+        validation=looked_at,
+        to_batch=preference_pairs.to_batch,
+        tokens_a_row=preference_pairs.mean_tokens(pairs),
+    )
+
+
+def _check_filled(
+    train: StoredRows, validation: StoredRows, settings: TrainingSettings, *, has: str, cure: str
+) -> None:
+    """Refuses a train split that does not fill one batch, and a validation split without a row.
+
+    Args:
+        train, validation: What was stored.
+        settings: What for.
+        has: What a split has, `{}` standing for the number of rows.
+        cure: What helps, beside a larger share of the data for the split.
+    """
+    for split, rows, at_least in (("train", train, settings.batch_size), ("eval", validation, 1)):
+        if rows.count < at_least:
+            raise InputError(
+                f"the {split} split {has.format(rows.count)}, fewer than {at_least}; {cure}, or raise "
+                f"`data.splits.{split}`."
+            )

@@ -1,0 +1,242 @@
+"""What a person sees while a run works: its nodes, how far the present one is, and the end in one table."""
+
+import contextlib
+import datetime
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Column, Table
+from rich.text import Text
+
+from modules.common.progress import EVENTS_VARIABLE
+from modules.evaluation import gates
+from pipeline.config import PipelineConfig
+from pipeline.runners.local import RunRequest
+
+EXIT_PUSHED, EXIT_ERROR, EXIT_INPUT, EXIT_REFUSED = 0, 1, 2, 3
+
+_POLL_SECONDS = 0.1
+_SECONDS_BETWEEN_LINES = 10
+
+
+class Watch:
+    """Reads a run's events and keeps what is known: nodes, progress, the reason of a failure."""
+
+    def __init__(self, events_path: Path):
+        self.path = events_path
+        self._position = 0
+        self.phase = "starting"
+        self.nodes: dict[str, dict[str, Any]] = {}
+        self.current: str | None = None
+        self.failure: dict[str, Any] | None = None
+
+    def read(self) -> list[dict[str, Any]]:
+        """Takes in the new events and returns them."""
+        if not self.path.exists():
+            return []
+        with self.path.open(encoding="utf-8") as file:
+            file.seek(self._position)
+            text = file.read()
+        complete, newline, _ = text.rpartition("\n")
+        self._position += len((complete + newline).encode())
+        events = [json.loads(line) for line in complete.splitlines()]
+        for event in events:
+            self._take(event)
+        return events
+
+    def _take(self, event: dict[str, Any]) -> None:
+        kind, node = event["event"], event.get("node", "")
+        if kind == "phase":
+            self.phase = event["text"]
+        elif kind == "plan":
+            self.nodes = {name: {"state": "waiting"} for name in event["nodes"]}
+        elif kind == "started":
+            self.current = node
+            self.nodes[node] |= {"state": "running", "start": event["time"]}
+        elif kind == "cached":
+            self.nodes[node]["state"] = "cached"
+        elif kind == "progress" and node in self.nodes:
+            self.nodes[node]["progress"] = event
+        elif kind == "finished_node":
+            state = "cached" if self.nodes[node]["state"] == "cached" else "done"
+            seconds = event["time"] - self.nodes[node]["start"]
+            self.nodes[node] |= {"state": state, "seconds": seconds}
+            self.current = None
+        elif kind == "failed":
+            self.failure = event
+            if self.current:
+                self.nodes[self.current]["state"] = "failed"
+
+
+def run_in_child(request: RunRequest, log_path: Path, console: Console) -> Watch:
+    """Runs the request in a child process, its output in a log, and shows its progress until it ends.
+
+    Args:
+        request: What to run.
+        log_path: Where the child's output goes; made with its folder.
+        console: Where to show the progress: a live table in a terminal, else a line an event.
+
+    Returns:
+        What was seen; `failure` is None where every node succeeded. Ctrl-C and SIGTERM end the child, which saves a
+        training that is under way, and are then a failure like others.
+    """
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    watch = Watch(log_path.with_suffix(".events.jsonl"))
+    environment = {
+        **os.environ,
+        EVENTS_VARIABLE: str(watch.path),
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])),
+    }
+    with log_path.open("wb") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.runners.local"],
+            stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment,
+        )  # fmt: skip
+        assert child.stdin is not None
+        # It stays open: a child whose parent is gone, even by kill -9, reads its end and ends.
+        child.stdin.write(request.model_dump_json().encode() + b"\n")
+        child.stdin.flush()
+        reason = "the run's process ended with status {}"
+        try:
+            with _interrupted_by_sigterm():
+                _show(watch, child, console)
+        except KeyboardInterrupt:
+            reason = "the run was interrupted; the same command goes on with it"
+        finally:
+            if child.poll() is None:
+                child.terminate()
+            child.wait()
+    watch.read()
+    if child.returncode and watch.failure is None:
+        watch.failure = {"input": False, "message": reason.format(child.returncode)}
+    return watch
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """SIGTERM is a KeyboardInterrupt, as Ctrl-C is."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _show(watch: Watch, child: "subprocess.Popen[bytes]", console: Console) -> None:
+    if not console.is_terminal:
+        for event in _events_until_end(watch, child):
+            line = _plain_line(event, watch)
+            if line:
+                console.print(line, highlight=False, soft_wrap=True)
+        return
+    with Live(console=console, refresh_per_second=8, transient=True, get_renderable=lambda: picture(watch)):
+        for _ in _events_until_end(watch, child):
+            pass
+
+
+def _events_until_end(watch: Watch, child: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any]]:
+    while child.poll() is None:
+        yield from watch.read()
+        time.sleep(_POLL_SECONDS)
+    yield from watch.read()
+
+
+def _plain_line(event: dict[str, Any], watch: Watch) -> str | None:
+    node = event.get("node", "")
+    if event["event"] == "phase":
+        return f"… {event['text']}"
+    if event["event"] == "started":
+        return f"▶ {node}"
+    if event["event"] == "finished_node":
+        state = watch.nodes[node]
+        return f"✔ {node}: {'cached' if state['state'] == 'cached' else clock(state['seconds'])}"
+    if event["event"] == "progress":
+        shown = watch.nodes.get(node, {})
+        # One line in a while is enough for a log.
+        if event["done"] != event["total"] and event["time"] - shown.get("printed", 0) < _SECONDS_BETWEEN_LINES:
+            return None
+        shown["printed"] = event["time"]
+        return f"    {node}: {' · '.join(filter(None, describe_progress(event)))}"
+    return None
+
+
+def picture(watch: Watch) -> Table | Spinner:
+    """The nodes of a run, those that work with how far they are; before these are known, what is being done."""
+    if not watch.nodes:
+        return Spinner("dots", text=f"{watch.phase} …")
+    table = Table.grid(padding=(0, 2))
+    marks: dict[str, Text | Spinner] = {
+        "waiting": Text("·", style="dim"), "running": Spinner("dots"), "done": Text("✔", style="green"),
+        "cached": Text("✔", style="cyan"), "failed": Text("✘", style="red"),
+    }  # fmt: skip
+    name_width = max(map(len, watch.nodes))
+    for name, node in watch.nodes.items():
+        table.add_row(marks[node["state"]], _node_lines(name.ljust(name_width), node))
+    return table
+
+
+def _node_lines(name: str, node: dict[str, Any]) -> RenderableType:
+    state = node["state"]
+    if state == "running":
+        return _running_lines(Text(name, style="bold"), node)
+    if state == "done":
+        return Text.assemble(name, "  ", (clock(node["seconds"]), "dim"))
+    if state == "cached":
+        return Text.assemble(name, "  ", ("cached", "cyan"))
+    return Text(name, style="dim" if state == "waiting" else "")
+
+
+def _running_lines(name: Text, node: dict[str, Any]) -> RenderableType:
+    """One line, which a bar fills up; what else is told, in a line of its own: both fit into 80 columns."""
+    event = node.get("progress")
+    if event is None:
+        return Text.assemble(name, "  ", (clock(time.time() - node["start"]), "dim"))
+    far, facts = describe_progress(event)
+    if not event["total"]:
+        return Text.assemble(name, "  ", " · ".join(filter(None, (far, facts))))
+    line = Table.grid(Column(no_wrap=True), Column(ratio=1), Column(no_wrap=True), padding=(0, 1), expand=True)
+    line.add_row(Text.assemble(name, " "), ProgressBar(total=event["total"], completed=event["done"]), far)
+    return Group(line, facts) if facts else line
+
+
+def describe_progress(event: dict[str, Any]) -> tuple[str, str]:
+    """One progress event in words, how far it is and what else: `250/1,000 steps · left 1:40`, `loss 4.21`."""
+    total = f"/{event['total']:,.0f}" if event["total"] else ""
+    far = [f"{event['done']:,.0f}{total} {event['unit']}"]
+    facts: list[str] = []
+    for name, value in event["facts"].items():
+        told = gates.number(value) if isinstance(value, int | float) else value
+        words = f"{told} tokens/s" if name == "tokens_per_second" else f"{name.replace('_', ' ')} {told}"
+        (far if name == "left" else facts).append(words)
+    return " · ".join(far), " · ".join(facts)
+
+
+def clock(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `3:05 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
+
+
+def log_path(config: PipelineConfig, run_id: str) -> Path:
+    """Where a run's log goes."""
+    return config.workspace / config.name / "logs" / f"{run_id}.log"
+
+
+def new_run_id() -> str:
+    """Names a run by its start, UTC: `20261123T104501.250`."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]

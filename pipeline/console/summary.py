@@ -1,0 +1,201 @@
+"""The end of a run in tables: data, verdict, artifacts, time."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from modules.evaluation import gates
+from modules.evaluation.results import Evaluation
+from modules.evaluation.task_figures import read_task_figures
+from modules.export.tflite_files import TFLITE_FILES
+from modules.release.publishing import MANIFEST
+from modules.report.escaping import visible
+from modules.tokenization.packing_efficiency import LENGTHS_FILE, unpacked_useful_share
+from pipeline.config import PipelineConfig
+from pipeline.console.run_view import clock
+from pipeline.metadata.reader import Run
+
+DROPPED = "dropped_"
+SPLITS = ("train", "eval", "test")
+# What decides, and by which output: each holds a `checks.json`.
+EVALUATIONS = (
+    ("TaskEvaluator", "task_evaluation"),
+    ("Evaluator", "evaluation"),
+    ("TFLiteEvaluator", "tflite_evaluation"),
+)
+
+
+def print_summary(run: Run, config: PipelineConfig, console: Console) -> None:
+    """Prints what a run did and what it decided."""
+    print_data(run, console)
+    console.print(
+        Group(*_packing(run, config), *_perplexity(run), *_tasks(run), *_gates(run), *_release(run), _times(run))
+    )
+    console.print(_verdict(run), soft_wrap=True)
+
+
+def print_data(run: Run, console: Console) -> None:
+    """Prints what was kept of the data, what was dropped and why, and what looks odd."""
+    console.print(Group(_splits(run), *_dropped(run)))
+    for warning in _warnings(run):
+        console.print(warning, soft_wrap=True)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", header_style="dim")
+    return table
+
+
+def _splits(run: Run) -> RenderableType:
+    table = _table("Data", "split", "documents", "bytes", "tokens")
+    for split in SPLITS:
+        documents = run.measured("TextExampleGen", "examples", f"documents_{split}")
+        size_bytes = run.measured("TextExampleGen", "examples", f"bytes_{split}")
+        tokens = run.measured("Transform", "transformed_examples", f"tokens_{split}")
+        table.add_row(split, _count(documents), _count(size_bytes), _count(tokens))
+    return table
+
+
+def _packing(run: Run, config: PipelineConfig) -> list[RenderableType]:
+    """How much of the training windows is text; nothing for preferences, which are not packed."""
+    examples = run.output("Transform", "transformed_examples")
+    if examples is None or "packed_useful_share" not in examples.properties:
+        return []
+    lengths = json.loads(Path(examples.uri, LENGTHS_FILE).read_text(encoding="utf-8"))
+    padded = unpacked_useful_share(
+        {int(length): number for length, number in lengths.items()}, sequence_length=config.model.context_length
+    )
+    line = f"Packed windows are {examples.properties['packed_useful_share']:.1%} text; a row a document: {padded:.1%}."
+    if "loss_tokens_train" in examples.properties:
+        line += f" The loss counts on {examples.properties['loss_tokens_train']:,} tokens of train."
+    return [Text(line)]
+
+
+def _dropped(run: Run) -> list[RenderableType]:
+    """What was dropped, by reason; nothing where nothing was."""
+    examples = run.output("TextExampleGen", "examples")
+    properties = examples.properties if examples else {}
+    table = _table("Dropped", "reason", "documents")
+    for name, number in properties.items():
+        if name.startswith(DROPPED) and number:
+            table.add_row(name.removeprefix(DROPPED).replace("_", " "), _count(number))
+    return [table] if table.row_count else []
+
+
+def _warnings(run: Run) -> list[Text]:
+    warnings = []
+    examples = run.output("TextExampleGen", "examples")
+    if examples and examples.properties.get("secrets_found"):
+        path = Path(examples.uri, "counts.json")
+        first = json.loads(path.read_text(encoding="utf-8"))["secret_places"][0]
+        warnings.append(
+            f"{examples.properties['secrets_found']:,} passages look like secrets or addresses, the first in {first}; "
+            f"more in {relative(path)}. To leave such documents out: --set data.cleaning.secrets=drop"
+        )
+    for gate in ("AnomalyGate", "TokenGate"):
+        for line in (run.measured(gate, "blessing", "drift") or "").splitlines():
+            warnings.append(line)
+    return [Text.assemble(("warning", "bold yellow"), f"  {warning}") for warning in warnings]
+
+
+def _perplexity(run: Run) -> list[RenderableType]:
+    """The candidate beside the latest blessed model."""
+    evaluated = run.output("Evaluator", "evaluation")
+    if evaluated is None:
+        return []
+    evaluation = Evaluation.read(evaluated.uri)
+    overall = evaluation.overall
+    table = _table("Perplexity", "model", "perplexity", "95% interval", "bits a byte", "tokens right")
+    for name, figures in (("this run", overall.candidate), ("latest blessed", overall.baseline)):
+        if figures is None:
+            table.add_row(name, "none yet")
+            continue
+        ends = figures.perplexity_interval
+        table.add_row(
+            name,
+            _number(figures.perplexity),
+            f"{_number(ends[0])} to {_number(ends[1])}" if ends else "",
+            f"{figures.bits_per_byte:.3f}",
+            f"{figures.token_accuracy:.1%}",
+        )
+    return [table, *(Text(note) for note in evaluation.notes)]
+
+
+def _tasks(run: Run) -> list[RenderableType]:
+    """What the model was asked beside its perplexity."""
+    evaluated = run.output("TaskEvaluator", "task_evaluation")
+    if evaluated is None:
+        return []
+    return [Text(visible(f"{one.name}: {one.value}; {one.note}.")) for one in read_task_figures(evaluated.uri)]
+
+
+def _gates(run: Run) -> list[RenderableType]:
+    """Every limit, and what was held against it."""
+    table = _table("Gates", "gate", "measured", "", "limit", "")
+    for node, output in EVALUATIONS:
+        evaluated = run.output(node, output)
+        for check in gates.read_checks(evaluated.uri) if evaluated else []:
+            of = f" of {check.of}" if check.of else ""
+            mark = Text("✔", style="green") if check.passed else Text("✘", style="bold red")
+            gate = Text(visible(f"{check.metric}{of}"))
+            table.add_row(gate, check.measured_told, check.bound, check.limit_told, mark)
+    return [table] if table.row_count else []
+
+
+def _release(run: Run) -> list[RenderableType]:
+    if run.release is None or not (run.release / MANIFEST).is_file():
+        return []
+    manifest = json.loads((run.release / MANIFEST).read_text(encoding="utf-8"))
+    table = _table("Release", "part", "size", "perplexity", "tokens/s")
+    measured = {f"tflite/{file.name}": manifest["tflite"][file.precision] for file in TFLITE_FILES}
+    parts: dict[str, int] = {}
+    for name, file in manifest["files"].items():
+        folder, slash, _ = name.partition("/")
+        part = name if folder == "tflite" else "tokenizer/" if folder == "tokenizer" else "SavedModel"
+        if not slash and name.endswith((".html", ".md")):
+            part = "report, model card"
+        parts[part] = parts.get(part, 0) + file["size_bytes"]
+    for part, size_bytes in sorted(parts.items()):
+        row = measured.get(part)
+        figures = (f"{row['perplexity']:,.2f}", f"{row['decode_tokens_per_second']:,.0f}") if row else ()
+        table.add_row(part, f"{size_bytes / 1e6:.1f} MB", *figures)
+    return [table]
+
+
+def _times(run: Run) -> RenderableType:
+    table = _table("Time", "step", "took")
+    for execution in run.executions:
+        table.add_row(execution.node, "cached" if execution.state == "cached" else clock(execution.seconds))
+    table.add_row("all", clock(run.seconds))
+    return table
+
+
+def _verdict(run: Run) -> RenderableType:
+    report = run.output("Report", "report")
+    lines: list[Text] = []
+    if report:
+        lines = [
+            Text(visible(report.properties["verdict"])),
+            Text(f"report: {relative(Path(report.uri, 'report.html'))}"),
+        ]
+    if run.release:
+        return Group(*lines, Text.assemble(("PUSHED", "bold green"), f"  {relative(run.release)}"))
+    return Group(*lines, Text.assemble(("NOT PUSHED", "bold red"), "  the gates said no."))
+
+
+def relative(path: Path) -> Path:
+    """The path as seen from here, where that is shorter."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.2f}"

@@ -1,0 +1,309 @@
+"""Answers from ML Metadata, read-only and without importing TFX or TensorFlow.
+
+```python
+reader = MetadataReader(Path("workspace/metadata.sqlite"))
+for run in reader.runs():
+    print(run.id, run.verdict, run.perplexity)
+graph = reader.lineage(release)   # a networkx graph of artifacts and executions
+```
+"""
+
+import dataclasses
+import datetime
+import functools
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+from components.mlmd_properties import plain_values
+from modules.common.errors import InputError
+from pipeline.metadata.run_record import RunRecord
+
+# How many runs an error names.
+_NAMED = 5
+_LATEST = re.compile(r"latest(?:~(?P<back>\d+))?")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """What an execution read or wrote; `properties` hold what was measured."""
+
+    id: int
+    type: str
+    uri: str
+    properties: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Execution:
+    """One node's work in one run.
+
+    Attributes:
+        id: ML Metadata's id.
+        node: The node's id in the DAG.
+        type: TFX's name of the component, its class with the module.
+        state: `complete`, `cached`, `failed`, `running` (also of a killed run), …
+        started: UTC.
+        seconds: From start to the last update.
+        inputs: Artifacts by input name.
+        outputs: Artifacts by output name.
+    """
+
+    id: int
+    node: str
+    type: str
+    state: str
+    started: datetime.datetime
+    seconds: float
+    inputs: Mapping[str, list[Artifact]]
+    outputs: Mapping[str, list[Artifact]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of a pipeline.
+
+    Attributes:
+        id: Its name.
+        pipeline: The pipeline's name.
+        executions: In the order in which they started.
+        record: Configuration and code; None for runs from before these were recorded, and for other runners'.
+    """
+
+    id: str
+    pipeline: str
+    executions: list[Execution]
+    record: RunRecord | None
+
+    @property
+    def started(self) -> datetime.datetime | None:
+        """Start of the first execution, UTC."""
+        return min((execution.started for execution in self.executions), default=None)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all executions together."""
+        return sum(execution.seconds for execution in self.executions)
+
+    def output(self, node: str, name: str) -> Artifact | None:
+        """The artifact that a node wrote (or reused from the cache) in this run, or None."""
+        for execution in self.executions:
+            if execution.node == node and execution.outputs.get(name):
+                return execution.outputs[name][0]
+        return None
+
+    def measured(self, node: str, name: str, key: str) -> Any:
+        """A property of a node's output artifact, or None."""
+        artifact = self.output(node, name)
+        return artifact.properties.get(key) if artifact else None
+
+    @property
+    def perplexity(self) -> float | None:
+        """Corpus perplexity of the candidate on the eval split."""
+        return self.measured("Evaluator", "evaluation", "perplexity")
+
+    @property
+    def baseline_perplexity(self) -> float | None:
+        """The same of the model it was compared with, or None where there was none."""
+        return self.measured("Evaluator", "evaluation", "baseline_perplexity")
+
+    @property
+    def release(self) -> Path | None:
+        """Folder of the release that this run pushed (or, cached, had pushed before)."""
+        destination = self.measured("Pusher", "pushed_model", "pushed_destination")
+        return Path(destination) if destination else None
+
+    @property
+    def verdict(self) -> str:
+        """`pushed`, `refused` (the gate said no), `validated` (of data alone), `failed`, or `incomplete`."""
+        if any(execution.state == "failed" for execution in self.executions):
+            return "failed"
+        if self.release:
+            return "pushed"
+        if self.measured("Pusher", "pushed_model", "pushed") == 0:
+            return "refused"
+        if self.output("AnomalyGate", "blessing") and not self.output("Transform", "transformed_examples"):
+            return "validated"
+        return "incomplete"
+
+
+class MetadataReader:
+    """Reads one SQLite database of ML Metadata.
+
+    Raises:
+        InputError: If there is no such database.
+    """
+
+    def __init__(self, path: Path):
+        if not path.is_file():
+            raise InputError(f"no ML Metadata at {path}; nothing has run in this workspace yet.")
+        config = mlmd.ConnectionConfig()
+        config.sqlite.filename_uri = str(path)
+        config.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READONLY
+        self._store = metadata_store.MetadataStore(config)
+
+    def runs(self, pipeline: str | None = None) -> list[Run]:
+        """All runs, newest first, or those of one pipeline."""
+        found = [self._run(context) for context in self._run_contexts()]
+        return [run for run in found if pipeline in (None, run.pipeline)]
+
+    def run(self, run_id: str) -> Run:
+        """One run.
+
+        Raises:
+            InputError: If there is none of that id.
+        """
+        context = self._store.get_context_by_type_and_name("pipeline_run", run_id)
+        if context is None:
+            raise self._no_run(run_id)
+        return self._run(context)
+
+    def find_run(self, name: str) -> Run:
+        """One run by what a person calls it.
+
+        Args:
+            name: Its id, or the beginning of its id alone; `latest`, or `latest~1` for the one before, and so on.
+
+        Raises:
+            InputError: If no run is called that, or several are.
+        """
+        contexts = self._run_contexts()
+        if latest := _LATEST.fullmatch(name):
+            found = contexts[int(latest["back"] or 0) :][:1]
+        else:
+            found = [context for context in contexts if context.name == name] or [
+                context for context in contexts if context.name.startswith(name)
+            ]
+        if not found:
+            raise self._no_run(name)
+        if len(found) > 1:
+            ids = ", ".join(context.name for context in found[:_NAMED])
+            raise InputError(f"{len(found)} runs begin with {name!r}: {ids}{', …' * (len(found) > _NAMED)}; give more.")
+        return self._run(found[0])
+
+    def _run_contexts(self) -> list[mlmd.Context]:
+        """Newest first."""
+        return sorted(self._store.get_contexts_by_type("pipeline_run"), key=lambda context: -context.id)
+
+    def _no_run(self, name: str) -> InputError:
+        known = ", ".join(context.name for context in self._run_contexts()[:_NAMED])
+        return InputError(f"no run {name!r}; the latest are: {known or 'none'}.")
+
+    def lineage(self, release: Path) -> nx.DiGraph:
+        """Everything that a release came from, as a graph.
+
+        Args:
+            release: Folder of a pushed release.
+
+        Returns:
+            Nodes are `("artifact", id)` and `("execution", id)` with the attributes `label` and `kind`; edges point
+            from cause to effect.
+
+        Raises:
+            InputError: If no run pushed that release.
+        """
+        pushed = [
+            artifact
+            for artifact in self._store.get_artifacts_by_type("PushedModel")
+            if artifact.custom_properties["pushed_destination"].string_value == str(release.absolute())
+        ]
+        if not pushed:
+            raise InputError(f"no run in this ML Metadata pushed {release}; see `python -m pipeline runs`.")
+        graph = nx.DiGraph()
+        waiting = {pushed[-1].id}
+        seen: set[int] = set()
+        while waiting:
+            seen |= waiting
+            waiting = self._add_producers(graph, waiting) - seen
+        for kind, number in list(graph.nodes):
+            if kind == "artifact":
+                graph.nodes[kind, number].update(kind="artifact", label=self._artifacts([number])[0].type)
+        return graph
+
+    def _add_producers(self, graph: nx.DiGraph, artifact_ids: Iterable[int]) -> set[int]:
+        """Adds the executions that wrote the artifacts; returns the ids of what those read."""
+        writes = [
+            event
+            for event in self._store.get_events_by_artifact_ids(list(artifact_ids))
+            if event.type == mlmd.Event.OUTPUT
+        ]
+        # A cached execution names the artifact as its output too: the first one made it.
+        producers: dict[int, int] = {}
+        for event in sorted(writes, key=lambda event: event.execution_id):
+            producers.setdefault(event.artifact_id, event.execution_id)
+        for artifact_id, execution_id in producers.items():
+            node = self._node_name(execution_id)
+            graph.add_node(("execution", execution_id), kind="execution", label=node)
+            graph.add_edge(("execution", execution_id), ("artifact", artifact_id))
+        read = set()
+        for event in self._store.get_events_by_execution_ids(sorted(set(producers.values()))):
+            if event.type == mlmd.Event.INPUT:
+                graph.add_edge(("artifact", event.artifact_id), ("execution", event.execution_id))
+                read.add(event.artifact_id)
+        return read
+
+    def _run(self, context: mlmd.Context) -> Run:
+        executions = self._store.get_executions_by_context(context.id)
+        events = self._store.get_events_by_execution_ids([execution.id for execution in executions])
+        by_id = {artifact.id: artifact for artifact in self._artifacts({event.artifact_id for event in events})}
+        files: dict[tuple[int, bool], dict[str, list[Artifact]]] = defaultdict(dict)
+        for event in events:
+            name = event.path.steps[0].key
+            side = files[event.execution_id, event.type in (mlmd.Event.OUTPUT, mlmd.Event.INTERNAL_OUTPUT)]
+            side.setdefault(name, []).append(by_id[event.artifact_id])
+        return Run(
+            id=context.name,
+            pipeline=self._pipeline_name(context.id),
+            record=RunRecord.from_properties(plain_values(context.custom_properties)),
+            executions=[
+                Execution(
+                    id=execution.id,
+                    node=self._node_name(execution.id),
+                    type=execution.type,
+                    state=mlmd.Execution.State.Name(execution.last_known_state).lower(),
+                    started=datetime.datetime.fromtimestamp(execution.create_time_since_epoch / 1000, tz=datetime.UTC),
+                    seconds=(execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000,
+                    inputs=files[execution.id, False],
+                    outputs=files[execution.id, True],
+                )
+                for execution in sorted(executions, key=lambda execution: execution.id)
+            ],
+        )
+
+    def _artifacts(self, ids: Iterable[int]) -> list[Artifact]:
+        return [
+            Artifact(
+                id=artifact.id,
+                type=self._artifact_types[artifact.type_id],
+                uri=artifact.uri,
+                properties=plain_values(artifact.properties) | plain_values(artifact.custom_properties),
+            )
+            for artifact in self._store.get_artifacts_by_id(sorted(ids))
+        ]
+
+    @functools.cached_property
+    def _artifact_types(self) -> dict[int, str]:
+        return {kind.id: kind.name for kind in self._store.get_artifact_types()}
+
+    @functools.cached_property
+    def _context_types(self) -> dict[int, str]:
+        return {kind.id: kind.name for kind in self._store.get_context_types()}
+
+    def _node_name(self, execution_id: int) -> str:
+        """The node's id; TFX names its context `<pipeline>.<node>`."""
+        for context in self._store.get_contexts_by_execution(execution_id):
+            if self._context_types[context.type_id] == "node":
+                return context.name.rpartition(".")[2]
+        return str(execution_id)
+
+    def _pipeline_name(self, run_context_id: int) -> str:
+        for context in self._store.get_parent_contexts_by_context(run_context_id):
+            if self._context_types[context.type_id] == "pipeline":
+                return context.name
+        return ""

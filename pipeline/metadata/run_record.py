@@ -1,0 +1,84 @@
+"""What a run was started with: its configuration and its code, as ML Metadata keeps them on the run's context."""
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pipeline.code_fingerprint import LOCK, ROOT
+from pipeline.config import PipelineConfig
+
+# Names of the custom properties.
+CONFIGURATION, CODE, COMMIT = "configuration", "code", "commit"
+
+# What runs; the recipes are not code, as the configuration tells what they say.
+_CODE = (
+    "modules/**/*.py",
+    "modules/report/templates/*",
+    "components/**/*.py",
+    "pipeline/**/*.py",
+    "schemas/*.pbtxt",
+    LOCK,
+)
+_HASH_DIGITS = 12
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What a run was started with.
+
+    Attributes:
+        configuration: All settings, defaults too, as JSON holds them.
+        code: The first digits of each file's SHA-256 by its path in the checkout; the lock is one of the files.
+        commit: Git's, with `-dirty` where a file that git knows was changed; None outside of a repository.
+    """
+
+    configuration: Mapping[str, Any]
+    code: Mapping[str, str]
+    commit: str | None
+
+    @classmethod
+    def of(cls, config: PipelineConfig, root: Path = ROOT) -> Self:
+        """What a run of this configuration would be started with now."""
+        return cls(configuration=config.model_dump(mode="json"), code=code_hashes(root), commit=git_commit(root))
+
+    @classmethod
+    def from_properties(cls, properties: Mapping[str, Any]) -> Self | None:
+        """Reads what `to_properties` gave; None for the properties of a run that is older than this record."""
+        if CONFIGURATION not in properties or CODE not in properties:
+            return None
+        return cls(
+            configuration=json.loads(properties[CONFIGURATION]),
+            code=json.loads(properties[CODE]),
+            commit=properties.get(COMMIT),
+        )
+
+    def to_properties(self) -> dict[str, str]:
+        """The record as strings by name."""
+        properties = {CONFIGURATION: json.dumps(self.configuration), CODE: json.dumps(self.code)}
+        return properties if self.commit is None else {**properties, COMMIT: self.commit}
+
+
+def code_hashes(root: Path) -> dict[str, str]:
+    """The first digits of the SHA-256 of each file that a run is made of, by its path below `root`, sorted."""
+    files = sorted(path for pattern in _CODE for path in root.glob(pattern))
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:_HASH_DIGITS]
+        for path in files
+    }
+
+
+def git_commit(root: Path) -> str | None:
+    """Git's commit of a checkout, `0123456789ab` or `0123456789ab-dirty`; None where git tells none."""
+    # Without this a repository further up would answer for a copy that is not its own.
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "describe", "--always", "--dirty", f"--abbrev={_HASH_DIGITS}", "--exclude=*"]
+    try:
+        described = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):  # no git here, no commit yet, a checkout of another user
+        return None
+    return described.stdout.strip()

@@ -1,0 +1,1 @@
+"""Runs the DAG on this machine, or compiles it for Vertex Pipelines."""

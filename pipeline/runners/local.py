@@ -1,0 +1,319 @@
+"""Runs the DAG in this process with LocalDagRunner; a child of the command line, which shows its events.
+
+`python -m pipeline.runners.local` reads a RunRequest as a line of JSON from standard input, which must stay open: once
+it is closed, nobody watches the run any more, and it ends as on SIGTERM. Logs go to standard error.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import pydantic
+
+from modules.common import progress
+from modules.common.errors import InputError
+from pipeline.config import PipelineConfig, Stage
+from pipeline.metadata.run_record import RunRecord
+
+if TYPE_CHECKING:
+    from tfx.proto.orchestration import pipeline_pb2
+
+# The nodes of `pipeline.dag`, here so that the command line knows them without loading TFX.
+NODES = (
+    "Contract",
+    "TextExampleGen",
+    "StatisticsGen",
+    "SchemaGen",
+    "LatestBlessedData",
+    "ExampleValidator",
+    "AnomalyGate",
+    "Transform",
+    "TokenContract",
+    "TokenStatistics",
+    "LatestBlessedTokens",
+    "TokenValidator",
+    "TokenGate",
+    "WarmStartModel",  # with `model.warm_start` alone
+    "Trainer",
+    "LatestBlessedModel",
+    "TaskEvaluator",
+    "Evaluator",
+    "TFLiteConverter",
+    "TFLiteEvaluator",
+    "Report",
+    "Pusher",
+)
+
+# Messages of the pinned TFX release, by which a node's start and end are known.
+NODE_STARTED = "Component %s is running."
+NODE_FINISHED = "Component %s is finished."
+NODE_CACHED = "A cached execution %d is used."
+# Of those that work; a launcher may also return without having worked, and the node's end is told all the same.
+NODE_SUCCEEDED = "Execution %d succeeded."
+
+
+class RunRequest(pydantic.BaseModel):
+    """What the command line asks for.
+
+    Attributes:
+        config: The configuration.
+        run_id: Names the run in ML Metadata.
+        from_node: Start here and reuse what came before from the last run; None: run all.
+        until: Where the pipeline ends: `data`, `tokens` or `release`.
+    """
+
+    config: PipelineConfig
+    run_id: str
+    from_node: str | None = None
+    until: Stage = "release"
+
+
+def main() -> int:
+    """Runs the request on standard input; returns the exit status, 0 where every node succeeded."""
+    request = RunRequest.model_validate_json(sys.stdin.readline())
+    threading.Thread(target=_end_with_the_watcher, daemon=True).start()
+    try:
+        with exclusive(request.config.workspace / request.config.name):
+            run(request)
+    except Exception as error:
+        traceback.print_exc()
+        cause = find_input_error(error)
+        progress.emit({"event": "failed", "input": cause is not None, "message": str(cause or error)})
+        return 2 if cause else 1
+    progress.emit({"event": "finished"})
+    return 0
+
+
+def _end_with_the_watcher() -> None:
+    """Else a run whose command line was killed would go on unseen, and hold the folder against the next one."""
+    # Not through `sys.stdin`, whose lock the interpreter needs when it ends.
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run(request: RunRequest) -> None:
+    """Builds the DAG and runs it."""
+    progress.emit({"event": "phase", "text": "loading TFX and TensorFlow"})
+    import absl.logging
+    from tfx.dsl.compiler import compiler, constants
+    from tfx.orchestration import metadata
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration.portable import runtime_parameter_utils
+    from tfx.proto.orchestration import pipeline_pb2
+
+    from modules.data import corpus
+    from modules.evaluation import tasks
+    from modules.release import publishing
+    from modules.tokenization import tokenizer_files
+    from pipeline.dag import Placement, create_pipeline
+
+    config = request.config
+    check_devices(request)
+    progress.emit({"event": "phase", "text": "fingerprinting the text"})
+    checkpoint_directory = str((config.workspace / config.name / "checkpoints").absolute())
+    placement = Placement(
+        pipeline_root=str(config.pipeline_root.absolute()),
+        push_directory=str(config.push_directory.absolute()),
+        data_directory=str((config.workspace / "tfds").absolute()),
+        checkpoint_directory=checkpoint_directory,
+        data_fingerprint=corpus.fingerprint(config.data.to_source()),
+        preset_fingerprint=config.model.fingerprint(),
+        training_fingerprint=config.training.fingerprint(),
+        task_fingerprint=tasks.fingerprint(config.evaluation.tasks),
+        push_directory_id=publishing.directory_id(config.push_directory),
+        tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.settings()),
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(config.metadata_path.absolute())),
+    )
+    proto = compiler.Compiler().compile(create_pipeline(config, placement, until=request.until))
+    nodes = [node.pipeline_node.node_info.id for node in proto.nodes]
+    runtime_parameter_utils.substitute_runtime_parameter(
+        proto, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: request.run_id}
+    )
+    progress.emit({"event": "plan", "nodes": nodes})
+    # By absl's own call: TFT changes the verbosity for a while and restores what absl knows.
+    absl.logging.set_verbosity(absl.logging.INFO)
+    # Not before TFX has recorded the model: until then it would have to be trained again.
+    after = {"Trainer": lambda: remove_checkpoints(Path(checkpoint_directory))}
+    logging.getLogger("absl").addHandler(NodeEvents(after))
+    options = None
+    if request.from_node:
+        base = pipeline_pb2.SnapshotSettings.BasePipelineRunStrategy(
+            base_run_id=base_run(config, request.from_node, nodes)
+        )
+        options = pipeline_pb2.RunOptions(
+            partial_run=pipeline_pb2.PartialRun(
+                from_nodes=[request.from_node],
+                snapshot_settings=pipeline_pb2.SnapshotSettings(base_pipeline_run_strategy=base),
+            )
+        )
+    record_start(proto, placement.metadata_connection_config, RunRecord.of(config))
+    LocalDagRunner().run_with_ir(proto, options)
+
+
+def check_devices(request: RunRequest) -> None:
+    """Makes sure that the Trainer, which works in this process, will have its devices; what comes before takes long.
+
+    Raises:
+        InputError: They are not there, or are those of several machines.
+    """
+    from modules.training import devices
+
+    settings, first = request.config.training, request.from_node or NODES[0]
+    if request.until != "release" or NODES.index(first) > NODES.index("Trainer"):
+        return
+    if settings.devices == "multi_worker":
+        raise InputError(
+            "`training.devices: multi_worker` needs workers that run the Trainer alone, each in a process that has not "
+            "used TensorFlow, and a pipeline that runs here uses it before. Take `mirrored`, all GPUs of this machine, "
+            "or another orchestrator."
+        )
+    try:
+        devices.build_strategy(settings)
+    except InputError as error:
+        # Whether the Trainer would be cached is known when it is reached, not before.
+        after = NODES[NODES.index("Trainer") + 1]
+        raise InputError(
+            f"{error} Where the last run trained what is to be looked at, go on after it: `--from-node {after}`."
+        ) from None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes the folder of a training that is recorded; logs how many others' checkpoints went with its own."""
+    others = len(list(folder.glob("*.npz"))) - 1
+    shutil.rmtree(folder, ignore_errors=True)
+    if others > 0:
+        logging.getLogger("absl").warning(
+            "Removed %s, with %d checkpoints of interrupted trainings of other data or settings.", folder, others
+        )
+
+
+def record_start(proto: "pipeline_pb2.Pipeline", connection_config: Any, record: RunRecord) -> None:
+    """Writes the run's context to ML Metadata, with the record, before its first node would.
+
+    TFX takes a context that it finds as it is, so a run that fails has its record too; and contexts are no part of
+    the cache's key.
+
+    Args:
+        proto: The compiled pipeline with its run's id.
+        connection_config: Of ML Metadata.
+        record: What the run is started with.
+    """
+    from tfx.dsl.compiler import constants
+    from tfx.orchestration import metadata
+    from tfx.orchestration.portable.mlmd import context_lib
+    from tfx.proto.orchestration import pipeline_pb2
+
+    contexts = pipeline_pb2.NodeContexts()
+    for spec in proto.nodes[0].pipeline_node.contexts.contexts:
+        if spec.type.name in (constants.PIPELINE_CONTEXT_TYPE_NAME, constants.PIPELINE_RUN_CONTEXT_TYPE_NAME):
+            contexts.contexts.add().CopyFrom(spec)
+        if spec.type.name == constants.PIPELINE_RUN_CONTEXT_TYPE_NAME:
+            for name, value in record.to_properties().items():
+                contexts.contexts[-1].properties[name].field_value.string_value = value
+    with metadata.Metadata(connection_config) as handle:
+        context_lib.prepare_contexts(handle, contexts)
+
+
+def base_run(config: PipelineConfig, from_node: str, nodes: Sequence[str]) -> str:
+    """The id of the newest run that finished every node before `from_node`.
+
+    Args:
+        config: Names pipeline and workspace.
+        from_node: One of NODES.
+        nodes: Those of this configuration's pipeline.
+
+    Raises:
+        InputError: If there is none, or the pipeline has no such node.
+    """
+    from pipeline.metadata.reader import MetadataReader
+
+    if from_node not in nodes:
+        raise InputError(
+            f"--from-node must be one of this configuration's {', '.join(nodes)}. Received: {from_node!r}."
+        )
+    needed = set(NODES[: NODES.index(from_node)]) & set(nodes)
+    for found in MetadataReader(config.metadata_path).runs(config.name):
+        finished = {execution.node for execution in found.executions if execution.state in ("complete", "cached")}
+        if needed <= finished:
+            return found.id
+    raise InputError(f"--from-node {from_node} needs an earlier run that finished what comes before; run all first.")
+
+
+class NodeEvents(logging.Handler):
+    """Turns TFX's log messages about nodes into progress events, and does what follows a node."""
+
+    def __init__(self, after: Mapping[str, Callable[[], None]]):
+        """Waits for messages.
+
+        Args:
+            after: What to do, by node, once the node has worked and ML Metadata knows its outputs; not where they
+                were cached, or there was nothing to work on.
+        """
+        super().__init__(logging.INFO)
+        self._after = after
+        self._node = ""
+        self._succeeded = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Emits `started`, `cached` and `finished`."""
+        if record.msg == NODE_STARTED and record.args:
+            self._node, self._succeeded = str(record.args[0]), False  # type: ignore[index]
+            progress.emit({"event": "started", "node": self._node})
+        elif record.msg == NODE_CACHED:
+            progress.emit({"event": "cached", "node": self._node})
+        elif record.msg == NODE_SUCCEEDED:
+            self._succeeded = True
+        elif record.msg == NODE_FINISHED:
+            if self._node in self._after and self._succeeded:
+                self._after[self._node]()
+            progress.emit({"event": "finished_node", "node": self._node})
+
+
+class exclusive:
+    """Holds a folder for one run at a time.
+
+    Raises:
+        InputError: On entering, if another run holds it.
+    """
+
+    def __init__(self, folder: Path):
+        self._path = folder / ".lock"
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("w")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise InputError(
+                f"another run of this pipeline is at work ({self._path} is locked); wait for it, or give this "
+                "one its own `workspace`."
+            ) from error
+
+    def __exit__(self, *_: object) -> None:
+        assert self._file is not None
+        self._file.close()
+
+
+def find_input_error(error: BaseException) -> InputError | None:
+    """The InputError among an exception and its causes, or None."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, InputError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Compiles the DAG into a pipeline spec of schema 2.1 for Vertex Pipelines; needs no account and no network."""
+
+from pathlib import Path
+
+from modules.common.errors import InputError
+from pipeline.config import PipelineConfig
+
+
+def compile_pipeline(config: PipelineConfig, output: Path, *, image: str, pipeline_root: str) -> None:
+    """Writes the spec.
+
+    On Vertex the image's tag tells which code runs, so build a new tag for new code; and the text's hash is taken
+    here and now, so compile again when the text has changed.
+
+    Args:
+        config: What to train on what.
+        output: The YAML file; its folder must exist.
+        image: Container image with this project installed; every step runs in it.
+        pipeline_root: `gs://` folder of artifacts, with releases under `releases/` and TFDS data under `tfds/`.
+
+    Raises:
+        InputError: If kfp is not installed, or the output is no .yaml file in a folder that exists.
+    """
+    try:
+        from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
+            KubeflowV2DagRunner,
+            KubeflowV2DagRunnerConfig,
+        )
+    except ImportError as error:
+        raise InputError("compiling needs kfp: install the extra, `tfx-gpt2[cloud]`.") from error
+
+    from modules.data import corpus
+    from modules.evaluation import tasks
+    from modules.tokenization import tokenizer_files
+    from pipeline.dag import Placement, create_pipeline
+
+    if output.suffix not in (".yaml", ".yml"):
+        raise InputError(f"--output must end with .yaml. Received: {output}.")
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"the folder of --output does not exist. Received: {output}.")
+    root = pipeline_root.rstrip("/")
+    placement = Placement(
+        pipeline_root=root,
+        push_directory=f"{root}/releases",
+        data_directory=f"{root}/tfds",
+        data_fingerprint=corpus.fingerprint(config.data.to_source()),
+        preset_fingerprint=config.model.fingerprint(),
+        training_fingerprint=config.training.fingerprint(),
+        task_fingerprint=tasks.fingerprint(config.evaluation.tasks),
+        push_directory_id="",
+        tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.settings()),
+        project=Path(),  # in the image the project is the working directory
+        own_strategies=False,
+    )
+    runner = KubeflowV2DagRunner(
+        KubeflowV2DagRunnerConfig(display_name=config.name, default_image=image, use_pipeline_spec_2_1=True),
+        output_filename=str(output.absolute()),
+    )
+    runner.run(create_pipeline(config, placement))

@@ -1,0 +1,155 @@
+"""Duplicates, splits and order follow from the texts alone."""
+
+import hashlib
+import random
+import tracemalloc
+
+import pytest
+import tensorflow as tf
+
+from modules.cleaning import buckets
+from modules.cleaning.buckets import BucketCounts
+from modules.common.errors import InputError
+from modules.data.documents import Document
+
+WEIGHTS = {"train": 18, "eval": 1, "test": 1}
+
+
+def run(documents, folder, *, number=3, writers=2, weights=WEIGHTS) -> tuple[dict[str, list], BucketCounts]:
+    """Scatters and writes; returns the splits' (text, source) pairs in the order of the files, and the counts."""
+    for writer in range(writers):
+        part = documents[writer::writers]
+        buckets.scatter(part, str(folder), writer=f"w{writer}", buckets=number)
+    splits = {split: [] for split in weights}
+    total = BucketCounts.zero(weights)
+    for bucket in range(number):
+        paths = {split: str(folder / f"{split}-{bucket}.gz") for split in weights}
+        counts = BucketCounts.zero()
+        written = buckets.write_bucket(
+            buckets.unique_documents(str(folder), bucket, counts),
+            weights=weights, splits=weights, shard_path=paths.__getitem__,
+        )  # fmt: skip
+        for split in written.documents:
+            splits[split] += read_examples(paths[split])
+        total.add(counts)
+        total.add(written)
+    return splits, total
+
+
+def read_examples(path) -> list[tuple[str, str]]:
+    """Reads (text, source) pairs of a gzip TFRecord file."""
+    pairs = []
+    for record in tf.data.TFRecordDataset([path], "GZIP").as_numpy_iterator():
+        features = tf.train.Example.FromString(record).features.feature
+        pairs.append(tuple(features[name].bytes_list.value[0].decode() for name in ("text", "source")))
+    return pairs
+
+
+def documents_of(texts, source="a.txt") -> list[Document]:
+    return [Document.of_text(text, source) for text in texts]
+
+
+def digest(text: str) -> bytes:
+    return hashlib.sha256(documents_of([text])[0].payload()).digest()
+
+
+TEXTS = [f"Text number {number}" for number in range(200)]
+
+
+def stored_texts(folder, bucket: int) -> list[str]:
+    return [document.content for document in buckets.unique_documents(str(folder), bucket)]
+
+
+def test_digests_choose_buckets_and_splits():
+    first, last = b"\x00" * 32, b"\xff" * 32
+    assert [buckets.bucket_of(first, 7), buckets.bucket_of(last, 7)] == [0, 6]
+    assert buckets.split_of(first, WEIGHTS) == "train"
+    assert buckets.split_of(bytes(31) + b"\x11", WEIGHTS) == "train"  # 17 of 20
+    assert buckets.split_of(bytes(31) + b"\x12", WEIGHTS) == "eval"  # 18
+    assert buckets.split_of(bytes(31) + b"\x13", WEIGHTS) == "test"  # 19
+    assert buckets.split_of(bytes(31) + b"\x14", WEIGHTS) == "train"  # 20 again 0
+
+
+def test_buckets_stay_small_whatever_the_corpus():
+    mebibyte = 2**20
+    sizes = [0, mebibyte, 16 * mebibyte, 17 * mebibyte, 1024 * mebibyte]
+    assert [buckets.number_of_buckets(size) for size in sizes] == [1, 1, 1, 2, 64]
+
+
+def test_drops_exact_duplicates_and_keeps_the_first_source(tmp_path):
+    documents = documents_of(["a", "b", "a", "a "], source="z.txt") + documents_of(["a", "ü"], source="c.txt")
+    splits, counts = run(documents, tmp_path, weights={"train": 1, "eval": 1})
+    assert sorted(splits["train"] + splits["eval"]) == [
+        ("a", "c.txt"), ("a ", "z.txt"), ("b", "z.txt"), ("ü", "c.txt"),
+    ]  # fmt: skip
+    assert counts.dropped == {"exact_duplicate": 2}
+    assert sum(counts.documents.values()) == 4
+    assert sum(counts.bytes.values()) == 6  # ü takes two
+
+
+def test_order_buckets_and_writers_do_not_matter(tmp_path):
+    shuffled = random.Random(1).sample(TEXTS, len(TEXTS))
+    one = run(documents_of(TEXTS), tmp_path / "one", number=1, writers=1)
+    many = run(documents_of(shuffled), tmp_path / "many", number=5, writers=3)
+    assert one == many
+    train = [text for text, _ in one[0]["train"]]
+    assert train == sorted(train, key=digest)
+    assert one[1].documents == {"train": 181, "eval": 8, "test": 11}
+
+
+def test_more_documents_move_none(tmp_path):
+    few, _ = run(documents_of(TEXTS[:50]), tmp_path / "few")
+    many, _ = run(documents_of(TEXTS), tmp_path / "many")
+    for split in WEIGHTS:
+        assert set(few[split]) <= set(many[split])
+
+
+def test_a_repeated_attempt_replaces_the_first(tmp_path):
+    for _ in range(2):
+        buckets.scatter(documents_of(["a"]), str(tmp_path), writer="w0", buckets=1)
+    assert stored_texts(tmp_path, 0) == ["a"]
+
+
+def test_flushes_when_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(buckets, "FLUSH_BYTES", 100)
+    buckets.scatter(documents_of(TEXTS), str(tmp_path), writer="w0", buckets=2)
+    assert sorted(stored_texts(tmp_path, 0) + stored_texts(tmp_path, 1)) == sorted(TEXTS)
+
+
+def test_an_empty_split_is_an_error():
+    counts = BucketCounts(documents={"train": 3, "eval": 0, "test": 0}, bytes={}, dropped={"leaked": 2, "empty": 0})
+    message = (
+        r"but eval and test got none of the 3 different documents .*\(dropped: 2 leaked\)\. .*`document_separator`"
+    )
+    with pytest.raises(InputError, match=message):
+        buckets.check_splits(counts, WEIGHTS)
+
+
+@pytest.mark.parametrize("weights", [[], {"train": 1}, {"train": 1, "eval": 0}, {"train": 1.5, "eval": 1}])
+def test_bad_weights(weights):
+    with pytest.raises(InputError, match=r"Received: "):
+        buckets.checked_weights(weights)
+
+
+def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(buckets, "FLUSH_BYTES", 2**18)
+
+    def peak_bytes(documents: int) -> int:
+        texts = (Document.of_text(f"{number} " * 100, source="a.txt") for number in range(documents))
+        folder, number = tmp_path / str(documents), documents // 500
+        tracemalloc.start()
+        buckets.scatter(texts, str(folder), writer="w0", buckets=number)
+        for bucket in range(number):
+            path = f"{folder}/shard-{bucket}"
+            buckets.write_bucket(
+                buckets.unique_documents(str(folder), bucket),
+                weights={"train": 1, "eval": 1},
+                splits=("train", "eval"),
+                shard_path=lambda split, path=path: path + split,
+            )
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    peak_bytes(500)  # pays for what is loaded once
+    assert peak_bytes(8000) < 1.3 * peak_bytes(2000)

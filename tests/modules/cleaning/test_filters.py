@@ -1,0 +1,104 @@
+"""Each document is dropped for the first reason that applies, and settings name what is wrong with them."""
+
+import subprocess
+import sys
+
+import pydantic
+import pytest
+
+from modules.cleaning.filters import REASONS, CleaningSettings, reject_reason
+
+ENGLISH = "The quick brown fox jumps over the lazy dog and runs away."
+FRENCH = "Les enfants jouent dans la cour de l'école pendant que les parents discutent."
+GERMAN = "Der Hund schläft heute im Garten, und die Katze sitzt auf dem Dach."
+ADDRESS = "Write to jane.doe@mail.uni-bonn.de."
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "reason"),
+    [
+        ("abcd", {"min_characters": 5}, "too_short"),
+        ("abcde", {"min_characters": 5, "max_characters": 5}, None),
+        ("abcdef", {"max_characters": 5}, "too_long"),
+        ("Caf\ufffd " * 20, {}, "charset"),
+        ("Caf\ufffd " + "is 'café', decoded wrongly once in a hundred characters. " * 3, {}, None),
+        ("Caf\ufffd " * 20, {"max_replacement_share": None}, None),
+        ("+---+---+\n| 1 | 2 |\n+---+---+", {}, None),
+        ("+---+---+\n| 1 | 2 |\n+---+---+", {"min_alphabetic_words": 0.8}, "charset"),
+        ("four words of 5", {"min_alphabetic_words": 0.75}, None),
+        ("four words of 5", {"min_alphabetic_words": 0.8}, "charset"),
+        (ENGLISH, {"languages": ["en"]}, None),
+        (FRENCH, {"languages": ["en"]}, "language"),
+        (FRENCH, {"languages": ["en", "fr"]}, None),
+        (FRENCH, {}, None),
+        ("Bonjour", {"languages": ["en"]}, None),
+        ("Bonjour", {"languages": ["en"], "min_language_probability": 0.1}, "language"),
+        ("1 2 3\n4 5 6\n7 8 9", {"languages": ["en"]}, None),
+        (ADDRESS, {}, None),
+        (ADDRESS, {"secrets": "off"}, None),
+        (ADDRESS, {"secrets": "drop"}, "secret"),
+        ("", {}, "too_short"),
+    ],
+)
+def test_reasons(text, settings, reason):
+    assert reject_reason(text, CleaningSettings(**settings)) == reason
+
+
+def test_all_languages_compete_whatever_is_kept():
+    """German stays out of a corpus of English and French, though it must be likened to one of the two."""
+    assert reject_reason(GERMAN, CleaningSettings(languages=("en", "fr"))) == "language"
+
+
+def test_the_first_reason_counts():
+    text = FRENCH + ADDRESS + "\ufffd" * 9
+    settings = {"max_characters": 10, "languages": ("en",), "secrets": "drop"}
+    reasons = []
+    one_by_one = (
+        {},
+        {"max_characters": None},
+        {"max_replacement_share": None},
+        {"secrets": "off"},
+        {"languages": None},
+    )
+    for lifted in one_by_one:
+        settings |= lifted
+        reasons.append(reject_reason(text, CleaningSettings(**settings)))
+    assert reasons == ["too_long", "charset", "secret", "language", None]
+    assert ("too_short", *reasons[:-1]) == REASONS
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"languages": ["enn"]}, r"Received: 'enn'\. Did you mean one of .*\ben\b"),
+        ({"languages": ["de", "??"]}, r"Received: '\?\?'\. Did you mean one of ace, af, am"),
+        ({"languages": []}, r"must name at least one language\. Received: none"),
+        ({"min_characters": 9, "max_characters": 5}, r"at least `min_characters`\. Received: 5 and 9"),
+        ({"min_characters": 0}, "greater than or equal to 1"),
+        ({"near_duplicates": 0.3}, r"greater than or equal to 0\.5"),
+        ({"leakage": 0}, "greater than 0"),
+        ({"secrets": "hide"}, "'warn', 'drop' or 'off'"),
+        ({"minimum_characters": 5}, "Extra inputs are not permitted"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(pydantic.ValidationError, match=message):
+        CleaningSettings(**settings)
+
+
+def test_settings_survive_json():
+    settings = CleaningSettings(languages=("en", "de"), near_duplicates=None, secrets="drop")
+    assert CleaningSettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_every_setting_is_described():
+    assert all(field.description for field in CleaningSettings.model_fields.values())
+
+
+def test_the_language_model_is_loaded_only_when_asked_for():
+    code = (
+        "import sys; from modules.cleaning.filters import *; reject_reason('text', CleaningSettings()); "
+        "print([name for name in ('py3langid', 'tensorflow', 'scipy') if name in sys.modules])"
+    )
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == "[]"

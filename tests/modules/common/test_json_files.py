@@ -1,0 +1,30 @@
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+
+from modules.common.json_files import read_json, write_json
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    y: tuple[float, ...]
+
+
+def test_what_json_cannot_hold_becomes_null(tmp_path: Path) -> None:
+    write_json(tmp_path / "new", "a.json", {"point": Point(math.nan, (1.5, -math.inf)), "text": "ä\u2028"})
+    assert read_json(tmp_path / "new", "a.json") == {"point": {"x": None, "y": [1.5, None]}, "text": "ä\u2028"}
+
+
+def test_a_url_is_no_local_path() -> None:
+    write_json("ram://folder", "a.json", [1])
+    assert read_json("ram://folder", "a.json") == [1]
+    with pytest.raises(OSError, match=r"ram://folder/b\.json"):
+        read_json("ram://folder", "b.json")
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"a\.json"):
+        read_json(tmp_path, "a.json")

@@ -1,0 +1,116 @@
+"""TFDS datasets by name: a tiny one defined here, and the project's own."""
+
+import pytest
+import tensorflow_datasets as tfds
+
+from modules.common.errors import InputError
+from modules.data import corpus, tfds_documents, work_pieces
+from modules.data.corpus import DataSource
+from modules.data.documents import Document, ReadCounts
+from modules.data.python_documentation import EnvironmentConfig, PythonDocumentation
+
+
+class TinyRhymes(tfds.core.GeneratorBasedBuilder):
+    """Is found as `tiny_rhymes`, as every builder class whose module is imported."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {"text": tfds.features.Text(), "stars": tfds.features.ClassLabel(num_classes=5)}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(5), "test": self._generate_examples(1)}
+
+    def _generate_examples(self, number):
+        for index in range(number):
+            yield index, {"text": f"Rhyme {index}\x00" if index < 4 else " ", "stars": index}
+
+
+class Unreachable(TinyRhymes):
+    """A dataset whose server does not answer."""
+
+    def _split_generators(self, dl_manager):
+        raise ConnectionError("Name or service not known")
+
+
+class TestByName:
+    def test_reads_all_splits_in_slices(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(tfds_documents, "EXAMPLES_PER_SLICE", 2)
+        source = DataSource.from_string("tfds:tiny_rhymes")
+        pieces = work_pieces.plan(source, str(tmp_path))
+        assert [piece.tfds_slice for piece in pieces] == ["test[0:1]", "train[0:2]", "train[2:4]", "train[4:5]"]
+        counts = ReadCounts()
+        documents = [document for piece in pieces for document in work_pieces.read(piece, counts)]
+        assert Document.of_text("Rhyme 0", source="tiny_rhymes/test") in documents
+        texts = sorted(document.content for document in documents)
+        assert texts == ["Rhyme 0", "Rhyme 0", "Rhyme 1", "Rhyme 2", "Rhyme 3"]
+        assert counts == ReadCounts(dropped={"empty": 1}, control_characters_removed=5)
+
+    def test_a_truncated_shard_is_named(self, tmp_path):
+        source = DataSource(tfds="tiny_rhymes", tfds_splits=("train",))
+        builder = tfds_documents.prepare(source, str(tmp_path))
+        (shard,) = [path for path in builder.data_path.iterdir() if "train.tfrecord" in path.name]
+        shard.write_bytes(shard.read_bytes()[:-5])
+        with pytest.raises(
+            InputError, match=r"tiny_rhymes, train\[0:5\]: a file in .*1\.0\.0 is damaged .*Remove that"
+        ):
+            list(tfds_documents.read_slice(source, str(tmp_path), "train[0:5]"))
+
+    def test_only_the_splits_asked_for(self, tmp_path):
+        source = DataSource(tfds="tiny_rhymes", tfds_splits=("test",))
+        builder = tfds_documents.prepare(source, str(tmp_path))
+        assert tfds_documents.slices(source, builder) == [("test[0:1]", 1)]
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            (
+                {"tfds": "imdb_review"},
+                r"knows no dataset of this name\. Received: 'imdb_review'\. Did you mean imdb_rev",
+            ),
+            ({"tfds": "tiny_rhymes/large"}, r"cannot build the dataset 'tiny_rhymes/large'|knows no dataset"),
+            ({"tfds": "tiny_rhymes:9.9.9"}, r"cannot build the dataset 'tiny_rhymes:9\.9\.9'|knows no dataset"),
+            ({"tfds": "unreachable"}, r"'unreachable' could not be downloaded.*Name or service not known"),
+            ({"tfds": "tiny_rhymes", "tfds_splits": ["dev"]}, r"has no split 'dev'\. It has: test, train\."),
+            ({"tfds": "tiny_rhymes", "text_column": "stars"}, r"feature 'stars' must .* Text features: text\."),
+        ],
+    )
+    def test_faults(self, tmp_path, settings, message):
+        with pytest.raises(InputError, match=message):
+            tfds_documents.prepare(DataSource(**settings), str(tmp_path))
+
+
+def test_without_network_it_is_said_at_once(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("socket.getaddrinfo", fail)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    with pytest.raises(InputError, match=r"'imdb_reviews/plain_text' could not be .* connection to ai\.stanford\.edu"):
+        corpus.check_source(DataSource(tfds="imdb_reviews/plain_text"), data_directory=str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+class TestPythonDocumentation:
+    def test_prepares_and_reads_back_the_standard_librarys_json(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(PythonDocumentation, "__init__", _with_packages(("json", "unittest")))
+        source = DataSource.from_string("tfds:python_documentation")
+        pieces = work_pieces.plan(source, str(tmp_path))
+        documents = [document for piece in pieces for document in work_pieces.read(piece, ReadCounts())]
+        assert {document.source for document in documents} == {"json", "unittest"}
+        assert any(
+            document.content.startswith("Serialize ``obj`` to a JSON formatted ``str``.") for document in documents
+        )
+        assert not [document for document in documents if "\n    Serialize" in document.content]
+        prepared = tmp_path / "python_documentation" / EnvironmentConfig.of(("json", "unittest")).name / "1.0.0"
+        assert prepared.is_dir()
+
+
+def _with_packages(packages):
+    original = PythonDocumentation.__init__
+
+    def initialize(self, *, config=None, **settings):
+        original(self, config=EnvironmentConfig.of(packages), **settings)
+
+    return initialize

@@ -1,0 +1,64 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modules.evaluation.confidence_intervals import RatioSums
+
+
+def total(pairs: list[tuple[float, float]]) -> RatioSums:
+    sums = RatioSums()
+    for x, t in pairs:
+        sums = sums.plus(RatioSums.of(x, t))
+    return sums
+
+
+def test_by_hand() -> None:
+    # r = 6 / 4 = 1.5; residuals 1 - 1.5 * 1 = -0.5 and 5 - 1.5 * 3 = 0.5; se = sqrt(0.5 * 2 / 1) / 4 = 0.25;
+    # Student's t with one degree of freedom reaches 12.706.
+    estimate = total([(1.0, 1.0), (5.0, 3.0)]).estimate()
+    assert estimate == pytest.approx((1.5, 1.5 - 12.706 * 0.25, 1.5 + 12.706 * 0.25), rel=1e-4)
+
+
+def test_documents_that_agree_leave_no_doubt() -> None:
+    assert total([(2.0, 1.0), (4.0, 2.0), (20.0, 10.0)]).estimate() == (2.0, 2.0, 2.0)
+
+
+def test_one_document_has_no_interval_and_none_no_ratio() -> None:
+    assert math.isnan(total([]).estimate().ratio)
+    assert math.isnan(total([(0.0, 0.0), (0.0, 0.0)]).estimate().ratio)
+    one = total([(3.0, 2.0)]).estimate()
+    assert one.ratio == 1.5
+    assert math.isnan(one.lower)
+    assert math.isnan(one.upper)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_no_number_stays_none(bad: float) -> None:
+    assert not math.isfinite(total([(1.0, 1.0), (bad, 2.0)]).estimate().ratio)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1e4), st.integers(1, 1000).map(float)), min_size=2, max_size=30),
+    st.randoms(use_true_random=False),
+)
+def test_order_and_parts_do_not_matter(pairs: list[tuple[float, float]], random) -> None:
+    shuffled = list(pairs)
+    random.shuffle(shuffled)
+    cut = random.randrange(len(shuffled) + 1)
+    in_parts = total(shuffled[:cut]).plus(total(shuffled[cut:]))
+    assert in_parts.estimate().ratio == pytest.approx(total(pairs).estimate().ratio, rel=1e-12)
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    """400 samples of 60 documents; the truth, 2 nats a token, must lie in about 95% of their intervals."""
+    numbers = np.random.default_rng(1)
+    hits = 0
+    for _ in range(400):
+        tokens = numbers.integers(5, 200, 60).astype(float)
+        nats = tokens * numbers.normal(2.0, 0.5, 60)  # documents differ: some are hard, some easy
+        _, lower, upper = total(list(zip(nats, tokens, strict=True))).estimate()
+        hits += lower <= 2.0 <= upper
+    assert 0.91 <= hits / 400 <= 0.98

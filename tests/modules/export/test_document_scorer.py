@@ -1,0 +1,165 @@
+"""Scores against an oracle that shares no code with the model: GPT-2 in NumPy, in float64."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from modules.export import document_scorer
+from modules.export.document_scorer import DocumentScorer
+from modules.model.cached_gpt2 import CachedGPT2
+from tests.toys.release import reference_logits, tiny_backbone
+
+END = 258
+
+
+def _norm(x: np.ndarray, layer) -> np.ndarray:
+    centred = x - x.mean(-1, keepdims=True)
+    normal = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + layer.epsilon)
+    return normal * np.asarray(layer.gamma, np.float64) + np.asarray(layer.beta, np.float64)
+
+
+def _dense(x: np.ndarray, layer) -> np.ndarray:
+    kernel = np.asarray(layer.kernel, np.float64)
+    bias = np.asarray(layer.bias, np.float64).reshape(-1)
+    return x @ kernel.reshape(x.shape[-1], -1) + bias
+
+
+def _oracle_window(inputs: list[int], targets: list[int], counted: list[int]) -> float:
+    """Negative log-likelihood in nats of the targets of one window that count."""
+    backbone = tiny_backbone()
+    table = np.asarray(backbone.token_embedding.embeddings, np.float64)
+    time = len(inputs)
+    x = table[inputs] + np.asarray(backbone.position_embedding.position_embeddings, np.float64)[:time]
+    for layer in backbone.transformer_layers:
+        attention = layer._self_attention_layer
+        y = _norm(x, layer._self_attention_layer_norm)
+        projections = (attention._query_dense, attention._key_dense, attention._value_dense)
+        query, key, value = (_dense(y, one).reshape(time, 4, 8).swapaxes(0, 1) for one in projections)
+        scores = query @ key.swapaxes(1, 2) / math.sqrt(8)
+        scores[:, np.triu(np.ones((time, time), bool), 1)] = -np.inf
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        x = x + _dense((weights @ value).swapaxes(0, 1).reshape(time, 32), attention._output_dense)
+        y = _dense(_norm(x, layer._feedforward_layer_norm), layer._feedforward_intermediate_dense)
+        y = 0.5 * y * (1 + np.tanh(math.sqrt(2 / math.pi) * (y + 0.044715 * y**3)))
+        x = x + _dense(y, layer._feedforward_output_dense)
+    logits = _norm(x, backbone.layer_norm) @ table.T
+    top = logits.max(-1)
+    log_sum = top + np.log(np.exp(logits - top[:, None]).sum(-1))
+    return float(((log_sum - logits[np.arange(time), targets]) * counted).sum())
+
+
+def oracle(
+    document: list[int], sequence_length: int, loss_mask: list[int] | None = None, stride: int | None = None
+) -> float:
+    """Negative log-likelihood in nats of a document's targets that count, its end among them."""
+    inputs, targets = [END, *document], [*document, END]
+    counted = [*(loss_mask or [1] * len(document)), 1]
+    total, scored = 0.0, 0
+    for at in range(0, len(inputs), stride or sequence_length):
+        if scored == len(inputs):
+            break
+        cut = slice(at, at + sequence_length)
+        new = [count * (place >= scored) for place, count in enumerate(counted)]
+        total += _oracle_window(inputs[cut], targets[cut], new[cut])
+        scored = min(at + sequence_length, len(inputs))
+    return total
+
+
+def _documents(*lengths: int) -> list[list[int]]:
+    numbers = np.random.default_rng(3)
+    return [numbers.integers(0, END, length).tolist() for length in lengths]
+
+
+def _scorer(sequence_length: int) -> DocumentScorer:
+    return DocumentScorer(CachedGPT2(tiny_backbone()), end_of_text_id=END, sequence_length=sequence_length)
+
+
+@pytest.mark.parametrize("tokens_per_chunk", [2048, 24])
+def test_sums_equal_the_oracles(tokens_per_chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document_scorer, "TOKENS_PER_CHUNK", tokens_per_chunk)
+    # Empty, one token, just under, at and over one window (16 targets with end-of-text), and several windows.
+    documents = _documents(0, 1, 14, 15, 16, 17, 100, 3)
+    score = tf.function(_scorer(16).score)  # in a graph, as the SavedModel runs it
+    nll_sum, num_tokens, _ = score(tf.ragged.constant(documents, dtype=tf.int64))
+    assert num_tokens.numpy().tolist() == [1, 2, 15, 16, 17, 18, 101, 4]
+    np.testing.assert_allclose(nll_sum, [oracle(document, 16) for document in documents], rtol=1e-6)
+
+
+@pytest.mark.parametrize("tokens_per_chunk", [2048, 24])
+def test_of_masked_documents_only_the_targets_that_count_are_summed(
+    tokens_per_chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(document_scorer, "TOKENS_PER_CHUNK", tokens_per_chunk)
+    documents = _documents(4, 0, 50, 3)
+    # Of the third the first two windows of 16 hold nothing that counts.
+    masks = [[0, 1, 0, 1], [], [0] * 40 + [1] * 10, [0, 0, 0]]
+    score = tf.function(_scorer(16).score)
+    columns = (tf.ragged.constant(rows, dtype=tf.int64) for rows in (documents, masks))
+    nll_sum, num_tokens, _ = score(*columns)
+    assert num_tokens.numpy().tolist() == [3, 1, 11, 1]
+    expected = [oracle(document, 16, mask) for document, mask in zip(documents, masks, strict=True)]
+    np.testing.assert_allclose(nll_sum, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 5, 8, 15, 16])
+def test_overlapping_windows_score_every_token_once_and_with_more_context(stride: int) -> None:
+    documents = _documents(0, 1, 15, 16, 17, 23, 24, 25, 60)
+    scorer = DocumentScorer(CachedGPT2(tiny_backbone()), end_of_text_id=END, sequence_length=16, stride=stride)
+    scores = scorer.score(tf.ragged.constant(documents, dtype=tf.int64))
+    assert scores.num_tokens.numpy().tolist() == [len(document) + 1 for document in documents]
+    expected = [oracle(document, 16, stride=stride) for document in documents]
+    np.testing.assert_allclose(scores.nll_sum, expected, rtol=1e-6)
+
+
+def test_hits_are_the_tokens_that_were_the_likeliest() -> None:
+    (document,) = _documents(7)
+    # Two tokens replaced by what the model expects there; what follows them may be expected anew.
+    for place in (2, 5):
+        document[place] = int(np.argmax(reference_logits([END, *document])[place]))
+    likeliest = np.argmax(reference_logits([END, *document]), axis=-1).tolist()
+    expected = sum(one == other for one, other in zip(likeliest, [*document, END], strict=True))
+    assert expected >= 2
+    scores = _scorer(16).score(tf.ragged.constant([document], tf.int64, ragged_rank=1))
+    assert scores.num_correct.numpy().tolist() == [expected]
+
+
+def test_a_stride_beyond_the_window_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"from 1 to the window's 8 tokens\. Received: 9"):
+        DocumentScorer(CachedGPT2(tiny_backbone()), end_of_text_id=END, sequence_length=8, stride=9)
+
+
+def test_a_mask_of_ones_is_no_mask() -> None:
+    token_ids = tf.ragged.constant(_documents(5, 40, 0), dtype=tf.int64)
+    scorer = _scorer(8)
+    for one, other in zip(scorer.score(token_ids), scorer.score(token_ids, tf.ones_like(token_ids)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_document_scores_the_same_in_any_batch() -> None:
+    documents = _documents(5, 40, 0, 12)
+    scorer = _scorer(8)
+    together = scorer.score(tf.ragged.constant(documents, dtype=tf.int64))[0].numpy()
+    alone = [scorer.score(tf.ragged.constant([one], tf.int64, ragged_rank=1))[0].numpy()[0] for one in documents]
+    np.testing.assert_allclose(together, alone, rtol=1e-6)
+
+
+def test_a_model_that_knows_nothing_needs_log_vocabulary_nats_a_token() -> None:
+    model = CachedGPT2(tiny_backbone())
+    model.token_embedding.assign(tf.zeros_like(model.token_embedding))
+    scorer = DocumentScorer(model, end_of_text_id=END, sequence_length=4)
+    nll_sum, num_tokens, _ = scorer.score(tf.ragged.constant([[7] * 9, []], tf.int64))
+    assert num_tokens.numpy().tolist() == [10, 1]
+    np.testing.assert_allclose(nll_sum, [10 * math.log(259), math.log(259)], rtol=1e-6)
+
+
+def test_no_documents_have_no_scores() -> None:
+    nll_sum, num_tokens, _ = _scorer(8).score(tf.ragged.constant([], tf.int64, ragged_rank=1))
+    assert nll_sum.shape == num_tokens.shape == [0]
+
+
+def test_a_window_beyond_the_context_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"from 1 to the context length, 48\. Received: 49"):
+        _scorer(49)

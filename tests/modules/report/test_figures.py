@@ -1,0 +1,104 @@
+import re
+import xml.etree.ElementTree as ElementTree
+
+from modules.evaluation.gates import Check
+from modules.evaluation.perplexity_gate import PERPLEXITY, REGRESSION
+from modules.report.contents import Training
+from modules.report.figures import MOST_SLICES, loss_plot, perplexity_limits, perplexity_plot, shown_slices
+from tests.toys.report import HOSTILE, PASSED, TRAINING, evaluation, evaluation_slice
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts(svg: str) -> list[str]:
+    return [element.text or "" for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+def markers(svg: str, colour: str) -> int:
+    """How often a marker of a colour is drawn, the legend's included."""
+    return sum(
+        f"var(--{colour})" in element.get("style", "") for element in ElementTree.fromstring(svg).iter(f"{SVG}use")
+    )
+
+
+def test_a_row_a_slice_with_the_baseline_and_the_limit() -> None:
+    measured = evaluation(evaluation_slice("", 120.0, 130.0), evaluation_slice("scipy", 100.0, 110.0))
+    svg = perplexity_plot(measured, [PASSED])
+    shown = texts(svg)
+    assert [label for label in shown if label in ("all documents", "source=scipy")] == ["all documents", "source=scipy"]
+    assert shown[-3:] == ["this model", "latest blessed", "limit"]
+    # Two rows and the legend; the limit is that of all documents.
+    assert (markers(svg, "candidate"), markers(svg, "baseline"), markers(svg, "limit")) == (3, 3, 2)
+
+
+def test_perplexities_of_another_tokenizer_are_not_drawn_beside() -> None:
+    svg = perplexity_plot(evaluation(evaluation_slice("", 120.0, 130.0), same_tokenizer=False), [])
+    assert (markers(svg, "candidate"), markers(svg, "baseline")) == (2, 0)
+
+
+def test_what_was_not_measured_has_a_row_without_a_point() -> None:
+    svg = perplexity_plot(evaluation(evaluation_slice("", None), evaluation_slice("scipy", None)), [])
+    assert "source=scipy" in texts(svg)
+    assert markers(svg, "candidate") == 0
+    assert "Perplexity in all: not measured." in svg
+
+
+def test_limits_by_slice_the_strictest_counts() -> None:
+    def at_most(limit: float, metric: str = PERPLEXITY, of: str = "") -> Check:
+        return Check(metric=metric, measured=1.0, limit=limit, bound="at most", of=of, limit_from="x")
+
+    slices = evaluation(evaluation_slice("", 120.0, 100.0), evaluation_slice("scipy", 80.0, 200.0)).slices
+    assert perplexity_limits(
+        slices,
+        [
+            at_most(150.0),
+            at_most(0.25, REGRESSION),  # 25% above 100
+            at_most(90.0, of="source=scipy"),
+            at_most(0.5, REGRESSION, of="source=scipy"),  # 50% above 200
+            at_most(0.1, "share of continuations"),
+        ],
+    ) == {"": 125.0, "source=scipy": 90.0}
+
+
+def test_of_very_many_slices_the_largest_are_drawn() -> None:
+    slices = [{**evaluation_slice(f"s{number}", 10.0), "documents": number} for number in range(60)]
+    shown = shown_slices(evaluation(evaluation_slice("", 10.0), *slices))
+    assert [one.name for one in shown[:2]] == ["", "source=s20"]
+    assert (len(shown), shown[-1].name) == (MOST_SLICES + 1, "source=s59")
+
+
+def test_names_of_slices_are_neither_markup_nor_mathematics() -> None:
+    names = [HOSTILE, "$\\alpha$", "\x1b\uffff", "a" * 500]
+    svg = perplexity_plot(evaluation(evaluation_slice("", 10.0), *[evaluation_slice(name, 10.0) for name in names]), [])
+    assert "<script" not in svg
+    assert [text for text in texts(svg) if text.startswith("source=")] == [
+        "source=<script>alert(1)</…", "source=$\\alpha$", "source=\\x1b\\uffff", f"source={'a' * 18}…",
+    ]  # fmt: skip
+
+
+def test_the_loss_in_picture_and_words() -> None:
+    svg = loss_plot(Training.model_validate(TRAINING))
+    root = ElementTree.fromstring(svg)
+    assert root.get("role") == "img"
+    assert root.findtext(f"{SVG}title") == "Loss by training step"
+    assert root.findtext(f"{SVG}desc") == (
+        "Training loss from 8.25 at step 10 to 4.84 at step 300; validation loss 4.9 at step 300."
+    )
+    assert texts(svg)[-2:] == ["training", "validation"]
+    assert "loss, nats a token" in texts(svg)
+    assert "loss" in texts(loss_plot(Training.model_validate({**TRAINING, "loss_unit": None})))
+
+
+def test_without_a_logged_step_there_is_no_plot() -> None:
+    assert loss_plot(Training(parameters=1)) == ""
+
+
+def test_colours_are_the_pages_and_ids_are_a_figures_own() -> None:
+    figures = [loss_plot(Training.model_validate(TRAINING)), perplexity_plot(evaluation(evaluation_slice("", 9.0)), [])]
+    assert not re.search(
+        r"#[0-9a-fA-F]{3,6}\b|font-family|<style", "".join(re.sub(r"#\w+-m\w+", "", svg) for svg in figures)
+    )
+    ids = [re.findall(r' id="([^"]+)"', svg) for svg in figures]
+    assert len({*ids[0], *ids[1]}) == len(ids[0]) + len(ids[1])
+    for svg, own in zip(figures, ids, strict=True):
+        assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg)) <= set(own)

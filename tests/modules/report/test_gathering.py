@@ -1,0 +1,108 @@
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+
+from modules.cleaning.buckets import serialized_example
+from modules.report import gathering
+from modules.report.contents import Report, Split
+from tests.toys.report import CONFIGURATION, REFUSED, write_artifacts
+
+
+def gathered(folder: Path, **settings: Any) -> Report:
+    artifacts = write_artifacts(folder, **settings)
+    return gathering.gather(artifacts, pipeline="poems", run="run 7", configuration=CONFIGURATION)
+
+
+def test_what_the_nodes_wrote_comes_together(tmp_path: Path) -> None:
+    report = gathered(tmp_path)
+    assert report.verdict.sentence == "Blessed: the one gate passed."
+    assert report.data.splits == (
+        Split(name="train", documents=180, size_bytes=70000, tokens=17500),
+        Split(name="eval", documents=20, size_bytes=4000, tokens=1000),
+    )
+    assert report.data.dropped == {"exact duplicate": 7}  # none was too short
+    assert (report.data.input_fingerprint, report.data.secrets) == ("1f1f", {"email_address": 2})
+    assert (report.model.start, report.model.num_layers, report.model.context_length) == ("a random start", 4, 32)
+    assert [(file.name, file.size_bytes, file.perplexity, file.released) for file in report.files] == [
+        ("SavedModel", 7_000_000, 120.0, True),
+        ("TFLite float16", 2_900_000, 120.0, True),
+        ("TFLite int8", 1_800_000, 130.0, True),
+    ]
+    assert [(item.name, item.type, item.id) for item in report.lineage][:2] == [
+        ("examples", "Examples", 11),
+        ("transformed_examples", "Examples", 12),
+    ]
+
+
+def test_of_a_refused_model_nothing_ships(tmp_path: Path) -> None:
+    report = gathered(tmp_path, checks=[REFUSED], blessed=False)
+    assert report.verdict.sentence == "Refused: perplexity 152 is above 150 (evaluation.max_perplexity)."
+    assert [file.released for file in report.files] == [False, False, False]
+
+
+def test_a_file_that_failed_stays_behind_alone(tmp_path: Path) -> None:
+    report = gathered(tmp_path, int8_released=False)
+    assert report.verdict.blessed
+    assert [file.released for file in report.files] == [True, True, False]
+
+
+def test_not_a_number_is_no_value(tmp_path: Path) -> None:
+    nan = float("nan")  # which Python's json writes and reads, although it is not JSON
+    training = gathered(tmp_path, training={"perplexity_before": nan, "loss": [{"step": 1, "loss": nan}]}).training
+    assert training.perplexity_before is None
+    assert training.loss[0].loss is None
+
+
+def test_where_every_file_is_needed_nothing_ships(tmp_path: Path) -> None:
+    artifacts = write_artifacts(tmp_path, int8_released=False)
+    stopped = dataclasses.replace(artifacts["tflite_evaluation"], properties={"blessed": 0})
+    report = gathering.gather(
+        {**artifacts, "tflite_evaluation": stopped}, pipeline="poems", run="run 7", configuration=CONFIGURATION
+    )
+    assert "nothing ships without it" in report.verdict.sentence
+    assert [file.released for file in report.files] == [False, False, False]
+
+
+@pytest.mark.parametrize("name", ["evaluation/metrics.json", "evaluation/checks.json", "model_run/training.json"])
+def test_a_node_that_did_not_write_is_an_error(tmp_path: Path, name: str) -> None:
+    artifacts = write_artifacts(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(FileNotFoundError, match=Path(name).name):
+        gathering.gather(artifacts, pipeline="poems", run="run 7", configuration=CONFIGURATION)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("/home/someone/texts/*.txt", "…/*.txt"),
+        (["~/poems/**/*.md", "more/*.md"], ["…/*.md", "more/*.md"]),
+        ({"merges": "/data/gpt2/merges.txt", "steps": 3}, {"merges": "…/merges.txt", "steps": 3}),
+        ("tfds:imdb_reviews/plain_text", "tfds:imdb_reviews/plain_text"),
+        ("///", "///"),  # a separator of documents
+    ],
+)
+def test_folders_of_the_machine_are_left_out(value: Any, shown: Any) -> None:
+    assert gathering.without_folders(value) == shown
+
+
+def test_samples_hold_no_secret_and_are_short(tmp_path: Path) -> None:
+    documents = ["Write to jane.doe@gmail.com.", "Roses are red.", "Violets " * 200]
+    samples = gathered(tmp_path, documents=documents).data.samples
+    assert [sample.text for sample in samples] == ["Roses are red.", ("Violets " * 75).strip() + " …"]
+    assert {sample.source for sample in samples} == {"poems.txt"}
+
+
+def test_samples_come_from_different_sources_where_they_can(tmp_path: Path) -> None:
+    artifacts = write_artifacts(tmp_path)
+    path = next((tmp_path / "examples" / "Split-train").iterdir())
+    with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
+        for source in ("a", "a", "a", "b", "c"):
+            writer.write(
+                serialized_example({"prompt": ["Q1 ", " Q2 "], "completion": ["A1", "A2"]}, "Q1 A1 Q2 A2", source)
+            )
+    samples = gathering.gather(artifacts, pipeline="p", run="r", configuration=CONFIGURATION).data.samples
+    assert [sample.source for sample in samples] == ["a", "b", "c", "a"]
+    assert samples[0].text == "Q1 A1 Q2 A2"

@@ -1,0 +1,34 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from modules.common.errors import InputError
+from modules.serving.continuation import open_generator, prompt_template
+
+VERDICT = "rise in perplexity of int8: 5% is above 2% (evaluation.tflite.max_rise.int8)"
+
+
+def _release(folder: Path, **facts) -> Path:
+    manifest = {"data": {}, "files": {"tflite/model_fp16.tflite": {}}, **facts}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def test_a_file_that_was_left_out_is_told_with_its_verdict(tmp_path: Path) -> None:
+    release = _release(tmp_path, tflite={"int8": {"verdict": VERDICT}})
+    with pytest.raises(InputError) as raised:
+        open_generator(release, "tflite-int8")
+    assert str(raised.value) == (
+        f"{release} holds no tflite/model_int8.tflite. It did not pass its gate: {VERDICT}. "
+        "Use --format saved_model or --format tflite-fp16, or another --release."
+    )
+
+
+@pytest.mark.parametrize("content", ["no JSON", "[]", "{}", None])
+def test_what_is_no_release_is_told(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "manifest.json").write_text(content)
+    for use in (lambda: open_generator(tmp_path, "saved_model"), lambda: prompt_template(tmp_path)):
+        with pytest.raises(InputError, match=r"must be a folder with a manifest\.json\. Received: "):
+            use()

@@ -1,0 +1,87 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modules.common.errors import InputError
+from modules.serving.text_generators import LiteRTGenerator, SavedModelGenerator
+from modules.tokenization.vocabulary import Vocabulary
+from tests.toys.release import converted_release, reference_greedy
+
+# Lengths around the prefills of 4 and 16, the context of 32, and what the tokenizer must not read as special.
+PROMPTS = ["", "a", "abc", "abcd", "x y z, the then", "q" * 20, "q" * 31, "q" * 200, "<|endoftext|>", "Ünï 𝄞"]
+
+
+def _litert(precision: str) -> LiteRTGenerator:
+    release, _ = converted_release()
+    return LiteRTGenerator(release.tflite(precision), release.tokenizer_json)
+
+
+def _saved_model() -> SavedModelGenerator:
+    return SavedModelGenerator(converted_release()[0].saved_model)
+
+
+def _agreeing_characters(left: str, right: str) -> int:
+    return next((at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), len(left))
+
+
+def test_float16_continues_every_prompt_as_the_saved_model() -> None:
+    saved_model, float16 = _saved_model(), _litert("float16")
+    expected = [saved_model.generate(prompt, max_new_tokens=12) for prompt in PROMPTS]
+    assert [float16.generate(prompt, max_new_tokens=12) for prompt in PROMPTS] == expected
+    assert expected[2] == reference_greedy("abc", 12).decode(errors="replace")
+
+
+def test_int8_agrees_at_first() -> None:
+    saved_model, int8 = _saved_model(), _litert("int8")
+    pairs = [(saved_model.generate(one, max_new_tokens=12), int8.generate(one, max_new_tokens=12)) for one in PROMPTS]
+    agreeing = [_agreeing_characters(*pair) for pair in pairs]
+    print(f"characters before int8 differs, of {[len(left) for left, _ in pairs]}: {agreeing}")
+    assert min(agreeing) >= 1
+    assert sum(agreeing) > 60
+
+
+def test_the_same_seed_draws_the_same_text_in_both_runtimes() -> None:
+    settings = {"max_new_tokens": 6, "temperature": 0.7, "top_k": 20}
+    saved_model, float16 = _saved_model(), _litert("float16")
+    texts = [saved_model.generate("abc", seed=seed, **settings) for seed in range(4)]
+    assert len(set(texts)) == 4
+    assert [float16.generate("abc", seed=seed, **settings) for seed in range(4)] == texts
+
+
+def test_a_generator_forgets_the_prompt_before() -> None:
+    generator = _litert("float16")
+    first = generator.generate("abc", max_new_tokens=5)
+    generator.generate("something else entirely", max_new_tokens=20)
+    assert generator.generate("abc", max_new_tokens=5) == first
+
+
+def test_litert_needs_no_tensorflow() -> None:
+    release, _ = converted_release()
+    code = (
+        "import sys; sys.modules['tensorflow'] = None; "
+        "from modules.serving.text_generators import LiteRTGenerator as G; "
+        "sys.stdout.buffer.write(G(*sys.argv[1:]).generate('abc', max_new_tokens=9).encode())"
+    )
+    command = [sys.executable, "-c", code, release.tflite("float16"), release.tokenizer_json]
+    run = subprocess.run(command, capture_output=True, timeout=300, cwd=Path(__file__).parents[3], check=True)
+    assert run.stdout.decode() == reference_greedy("abc", 9).decode(errors="replace")
+
+
+def test_missing_files_are_told() -> None:
+    with pytest.raises(InputError, match=r"holds saved_model\.pb\. Received: /nowhere"):
+        SavedModelGenerator("/nowhere")
+    with pytest.raises(InputError, match=r"Received: /nowhere\.tflite, not a file"):
+        LiteRTGenerator("/nowhere.tflite", converted_release()[0].tokenizer_json)
+    with pytest.raises(InputError, match=r"Received: /nowhere\.json, not a file"):
+        LiteRTGenerator(converted_release()[0].tflite("int8"), "/nowhere.json")
+
+
+def test_a_tokenizer_without_end_of_text_is_refused(tmp_path: Path) -> None:
+    release, _ = converted_release()
+    Vocabulary.from_table(release.table).write_folder(tmp_path)
+    other = tmp_path / "tokenizer.json"
+    other.write_text(other.read_text(encoding="utf-8").replace("<|endoftext|>", "<eos>"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"must know <\|endoftext\|>"):
+        LiteRTGenerator(release.tflite("int8"), str(other))

@@ -1,0 +1,116 @@
+"""The graph tokenizer with GPT-2's own vocabulary: equal to `tokenizers` and to `tiktoken` on every string."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer, Detokenizer
+from modules.tokenization.vocabulary import Vocabulary
+from tests.toys.tokenizer_reference import SHARED_DATA, gpt2_vocabulary, reference_tokenizer, tiktoken_encoding
+from tests.toys.tokenizer_texts import HARD_TEXTS, random_texts
+
+BATCH_SIZE = 4096
+
+CountMismatches = Callable[[list[str]], int]
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocabulary:
+    vocabulary = gpt2_vocabulary()
+    if vocabulary is None:
+        pytest.skip("GPT-2's own vocabulary is not on this machine")
+    return vocabulary
+
+
+@pytest.fixture(scope="module")
+def count_mismatches(vocabulary: Vocabulary, tmp_path_factory: pytest.TempPathFactory) -> CountMismatches:
+    """Counts the texts that a library encodes otherwise than the graph, or that decode to something else."""
+    folder: Path = tmp_path_factory.mktemp("gpt2")
+    vocabulary.write_table(folder / "vocabulary.tsv")
+    vocabulary.write_token_bytes(folder / "token_bytes.txt")
+    encode = tf.function(
+        BytePairTokenizer(str(folder / "vocabulary.tsv")).tokenize,
+        input_signature=[tf.TensorSpec([None], tf.string)],
+    )
+    detokenizer = Detokenizer(str(folder / "token_bytes.txt"))
+    reference, encoding = reference_tokenizer(vocabulary), tiktoken_encoding(vocabulary)
+
+    def count(texts: list[str]) -> int:
+        mismatches = 0
+        for start in range(0, len(texts), BATCH_SIZE):
+            batch = texts[start : start + BATCH_SIZE]
+            token_ids = encode(tf.constant([text.encode() for text in batch], tf.string))
+            found = zip(
+                token_ids.to_list(),
+                [encoded.ids for encoded in reference.encode_batch(batch)],
+                encoding.encode_ordinary_batch(batch, num_threads=2),
+                detokenizer.detokenize(token_ids).numpy().tolist(),
+                batch,
+                strict=True,
+            )
+            mismatches += sum(
+                not (ours == theirs == tiktokens and decoded == text.encode())
+                for ours, theirs, tiktokens, decoded, text in found
+            )
+        return mismatches
+
+    return count
+
+
+def test_hello_world(vocabulary: Vocabulary, tmp_path: Path) -> None:
+    vocabulary.write_table(tmp_path / "vocabulary.tsv")
+    tokenizer = BytePairTokenizer(str(tmp_path / "vocabulary.tsv"))
+    assert tokenizer.tokenize(["Hello world", "", "I'm\n\nhere"]).to_list() == [
+        [15496, 995],
+        [],
+        [40, 1101, 198, 198, 1456],
+    ]
+    assert (int(tokenizer.size()), int(tokenizer.end_of_text_id())) == (50257, 50256)
+
+
+def test_hard_and_naughty_strings(count_mismatches: CountMismatches) -> None:
+    naughty = json.loads((SHARED_DATA / "naughty_strings" / "blns.json").read_text(encoding="utf-8"))
+    assert len(naughty) > 500
+    assert count_mismatches(HARD_TEXTS + naughty) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "between_paragraphs"), [("tinyshakespeare/input.txt", "\n\n"), ("wikitext-2/valid.txt", "\n \n")]
+)
+def test_corpora_in_lines_in_paragraphs_and_whole(
+    count_mismatches: CountMismatches, name: str, between_paragraphs: str
+) -> None:
+    text = (SHARED_DATA / name).read_text(encoding="utf-8")
+    lines, paragraphs = text.splitlines(keepends=True), text.split(between_paragraphs)
+    assert min(len(lines), len(paragraphs)) > 500
+    assert count_mismatches([*lines, *text.splitlines(), *paragraphs, text]) == 0
+
+
+def test_100_000_random_texts(count_mismatches: CountMismatches) -> None:
+    texts = random_texts(100_000)
+    assert len(set(texts)) > 95_000
+    assert count_mismatches(texts) == 0
+
+
+# Alphabets that make neighbours meet which decide where a word ends.
+_TEXTS = st.text() | st.text(" \n\t\xa0\u3000\x85'smrelvtd1!aé中\u200d\x00") | st.text("a'ls ") | st.text("the in\n")
+
+
+@settings(max_examples=60)
+@given(st.lists(_TEXTS, max_size=30))
+def test_any_text(count_mismatches: CountMismatches, texts: list[str]) -> None:
+    assert count_mismatches(texts) == 0
+
+
+@settings(max_examples=60)
+@given(st.lists(st.binary(max_size=60), max_size=30))
+def test_any_bytes_are_read_as_python_reads_them(
+    vocabulary: Vocabulary, count_mismatches: CountMismatches, texts: list[bytes]
+) -> None:
+    # That the graph does the same replacement by itself: test_bpe_graph.py.
+    assert count_mismatches([text.decode("utf-8", errors="replace") for text in texts]) == 0

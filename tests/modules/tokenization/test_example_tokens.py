@@ -1,0 +1,139 @@
+"""The mask beside the tokens it belongs to, as values."""
+
+import pytest
+import tensorflow as tf
+
+from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer
+from modules.tokenization.example_tokens import (
+    check_data_kind,
+    conversation_tokens,
+    conversations,
+    feature_spec,
+    preference_tokens,
+    tokenize_and_end,
+)
+from tests.toys.release import saved_release
+
+END = 258
+A, B, C, D = (ord(letter) - ord("!") for letter in "abcd")
+THE = 257  # the vocabulary joins "th" and "the"
+T = ord("t") - ord("!")
+H = ord("h") - ord("!")
+
+
+def encode(prompts: list[list[str]], completions: list[list[str]]) -> tuple[list[list[int]], list[list[int]]]:
+    tokenizer = BytePairTokenizer(saved_release().table)
+
+    @tf.function  # as in Transform and in the SavedModel
+    def encode_rows(prompts: tf.RaggedTensor, completions: tf.RaggedTensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        return conversation_tokens(prompts, completions, lambda texts: tokenize_and_end(tokenizer, texts))
+
+    rows = [tf.ragged.constant(column, tf.string, ragged_rank=1) for column in (prompts, completions)]
+    token_ids, loss_mask = encode_rows(*rows)
+    assert token_ids.dtype == loss_mask.dtype == tf.int64
+    return token_ids.to_list(), loss_mask.to_list()
+
+
+def test_only_the_completion_counts() -> None:
+    token_ids, loss_mask = encode([["abc"]], [["dthe"]])
+    assert token_ids == [[A, B, C, D, THE]]
+    assert loss_mask == [[0, 0, 0, 1, 1]]
+
+
+def test_every_completion_but_the_last_is_followed_by_end_of_text_that_counts() -> None:
+    token_ids, loss_mask = encode([["ab"], ["a", "b", "c"]], [["cd"], ["c", "dd", "a"]])
+    assert token_ids == [[A, B, C, D], [A, C, END, B, D, D, END, C, A]]
+    assert loss_mask == [[0, 0, 1, 1], [0, 1, 1, 0, 1, 1, 1, 0, 1]]
+
+
+def test_prompt_and_completion_are_tokenized_apart() -> None:
+    # In one piece "the" would be one token, and that token half prompt.
+    token_ids, loss_mask = encode([["t"]], [["he"]])
+    assert token_ids == [[T, H, ord("e") - ord("!")]]
+    assert loss_mask == [[0, 1, 1]]
+
+
+def test_empty_prompts_and_empty_completions_beside_others_are_allowed() -> None:
+    token_ids, loss_mask = encode([["", "b"], ["ab", "c"]], [["a", ""], ["", "d"]])
+    assert token_ids == [[A, END, B], [A, B, END, C, D]]
+    assert loss_mask == [[1, 1, 0], [0, 0, 1, 0, 1]]
+
+
+def test_no_rows_have_no_tokens() -> None:
+    assert encode([], []) == ([], [])
+
+
+@pytest.mark.parametrize("completions", [[], [""]])
+def test_a_row_without_anything_to_learn_is_refused(completions: list[str]) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="needs a `completion` that is not empty"):
+        encode([["a"], ["b"] * len(completions)], [["c"], completions])
+
+
+def test_a_prompt_without_its_completion_is_refused() -> None:
+    # As many prompts as completions in all, but not in each row.
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Every `prompt` of an example needs its `completion`"):
+        encode([["a", "b"], ["c"]], [["a"], ["b", "c"]])
+
+
+def preferences(prompts: list[list[str]], chosen: list[list[str]], rejected: list[list[str]]) -> list[list[list[int]]]:
+    tokenizer = BytePairTokenizer(saved_release().table)
+    calls = []
+
+    def tokenize(texts: tf.Tensor) -> tf.RaggedTensor:
+        calls.append(texts)
+        return tokenize_and_end(tokenizer, texts)
+
+    rows = [tf.ragged.constant(column, tf.string, ragged_rank=1) for column in (prompts, chosen, rejected)]
+    tokens = preference_tokens(*rows, tokenize)
+    assert len(calls) == 1  # so that one vocabulary is learned
+    return [column.to_list() for pair in tokens for column in pair]
+
+
+def test_a_preference_is_two_conversations() -> None:
+    token_ids, loss_mask, rejected_ids, rejected_mask = preferences(
+        [["ab"], ["c"]],
+        [["cd"], ["a"]],
+        [
+            ["d"],
+            [
+                "the",
+            ],
+        ],
+    )
+    assert (token_ids, loss_mask) == ([[A, B, C, D], [C, A]], [[0, 0, 1, 1], [0, 1]])
+    assert (rejected_ids, rejected_mask) == ([[A, B, D], [C, THE]], [[0, 0, 1], [0, 1]])
+
+
+def test_a_preference_without_one_of_its_answers_is_refused() -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="needs a `rejected` that is not empty"):
+        preferences([["a"]], [["b"]], [[""]])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Every `prompt` of an example needs its `chosen`"):
+        preferences([["a"]], [["b", "c"]], [["b"]])
+
+
+def test_what_measures_a_preference_sees_the_chosen_answer() -> None:
+    texts = {"prompt": [b"a"], "chosen": [b"b"], "rejected": [b"c"]}
+    features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=value)) for name, value in texts.items()}
+    example = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    parsed = tf.io.parse_example(tf.constant([example]), feature_spec("preference"))
+    assert [column.to_list() for column in conversations(parsed, "preference")] == [[[b"a"]], [[b"b"]]]
+
+
+def test_another_kind_of_data_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"must be one of \('text', 'instruction', 'preference'\)\. Received: 'chat'"):
+        check_data_kind("chat")
+
+
+def test_examples_are_parsed_by_their_kind() -> None:
+    values = {"prompt": ["a", "b"], "completion": ["c", "d"], "text": ["e"]}
+    features = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode() for value in texts]))
+        for name, texts in values.items()
+    }
+    serialized = [tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()]
+    parsed = tf.io.parse_example(serialized, feature_spec("instruction"))
+    assert {name: column.to_list() for name, column in parsed.items()} == {
+        "prompt": [[b"a", b"b"]],
+        "completion": [[b"c", b"d"]],
+    }
+    assert tf.io.parse_example(serialized, feature_spec("text"))["text"].numpy().tolist() == [b"e"]

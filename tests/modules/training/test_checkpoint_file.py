@@ -1,0 +1,107 @@
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modules.training.checkpoint_file import CheckpointFile, State
+from tests.toys.training import SETTINGS, changed, counting_data, train
+
+
+def state(value: float) -> State:
+    arrays = {"model/0 a/b": np.full(1000, value), "model/1 seed": np.array([7, 8], np.int32)}
+    return State(arrays=arrays, facts={"n": value})
+
+
+def assert_holds(file: CheckpointFile, value: float) -> None:
+    found = file.read()
+    assert found is not None
+    assert found.facts == {"n": value}
+    np.testing.assert_array_equal(found.arrays["model/0 a/b"], np.full(1000, value), strict=True)
+    np.testing.assert_array_equal(found.arrays["model/1 seed"], np.array([7, 8], np.int32), strict=True)
+
+
+@contextmanager
+def disk_of(size_bytes: int) -> Iterator[None]:
+    """No file can grow beyond; the kernel then fails the write, as it does on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_what_was_written_is_read_until_something_newer_is(tmp_path: Path) -> None:
+    file = CheckpointFile(tmp_path / "folder" / "one.npz")
+    assert file.read() is None
+    for value in (1.0, 2.0):
+        file.write(state(value))
+        assert_holds(file, value)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 100, 5000, 8500])
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, size_bytes: int) -> None:
+    file = CheckpointFile(tmp_path / "one.npz")
+    file.write(state(1.0))
+    with disk_of(size_bytes), pytest.raises(OSError, match="File too large"):
+        file.write(state(2.0))
+    assert_holds(file, 1.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["one.npz"]
+    file.write(state(3.0))
+    assert_holds(file, 3.0)
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-10], lambda data: b"", lambda data: data.replace(b"\x40", b"\x41")]
+)
+def test_a_damaged_checkpoint_is_no_checkpoint(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    file = CheckpointFile(tmp_path / "one.npz")
+    file.write(state(2.0))
+    file.path.write_bytes(damage(file.path.read_bytes()))
+    assert file.read() is None
+
+
+def test_a_training_outlives_a_full_disk(tmp_path: Path) -> None:
+    settings = changed(SETTINGS, steps=5, checkpoint_seconds=0)
+    expected, _ = train(settings)
+    file = CheckpointFile(tmp_path / "one.npz")
+    data = counting_data()
+    with disk_of(5000):
+        model, _ = train(settings, data=data, checkpoint=file)
+    assert file.read() is None
+    for one, other in zip(expected.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def with_other_shapes(found: State) -> State:
+    return State(arrays={name: array[..., None] for name, array in found.arrays.items()}, facts=found.facts)
+
+
+def with_other_points(found: State) -> State:
+    points = [{**point, "seconds": 1.0} for point in found.facts["curve"]["points"]]
+    return State(arrays=found.arrays, facts={**found.facts, "curve": {**found.facts["curve"], "points": points}})
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (with_other_shapes, "it holds other variables than the model has"),
+        (with_other_points, "its points of the loss curve have other fields"),
+    ],
+)
+def test_a_checkpoint_of_other_code_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, change: Callable[[State], State], problem: str
+) -> None:
+    file, data, settings = CheckpointFile(tmp_path / "one.npz"), counting_data(), changed(SETTINGS, steps=2)
+    model, _ = train(settings, data=data, checkpoint=file)
+    found = file.read()
+    assert found is not None
+    file.write(change(found))
+    again, curve = train(settings, data=data, checkpoint=file)
+    assert f"does not fit ({problem}): training begins anew" in caplog.text
+    assert [point.step for point in curve.points] == [1, 2]
+    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -1,0 +1,299 @@
+import json
+from pathlib import Path
+
+import keras
+import keras_hub
+import numpy as np
+import pyarrow as pa
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from tfx.components.trainer.fn_args_utils import DataAccessor, FnArgs
+from tfx.components.util.tfxio_utils import get_tf_dataset_factory_from_artifact
+from tfx.types import standard_artifacts
+from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
+
+from modules.common.errors import InputError
+from modules.model import gpt2, lora
+from modules.tokenization.vocabulary import Vocabulary
+from modules.training.run_fn import run_fn, starting_model
+from modules.training.settings import TrainingSettings
+from modules.training.transformed_examples import read_rows, store_windows
+from tests.modules.tokenization.test_preprocessing import transform_rows
+from tests.toys.preferences import documents
+from tests.toys.training import MODEL, SETTINGS, changed, counting_windows
+
+
+def windows_of(count: int, **columns: list[int]) -> tf.data.Dataset:
+    return counting_windows(count).map(lambda window: {**window, **columns})
+
+
+def test_too_little_text_is_told_with_its_cure() -> None:
+    with pytest.raises(InputError, match=r"the train split fills 3 windows of 9 tokens, fewer than 4; add text"):
+        store_windows(counting_windows(3), counting_windows(3), SETTINGS)
+    with pytest.raises(InputError, match=r"the eval split fills 0 windows"):
+        store_windows(counting_windows(9), counting_windows(0), SETTINGS)
+    none = windows_of(0, loss_mask=[1, 0, 0, 0, 0, 0, 0, 0, 0])
+    with pytest.raises(
+        InputError, match="the train split fills 0 windows of 9 tokens that hold a token of a completion"
+    ):
+        store_windows(none, none, SETTINGS)
+
+
+@pytest.mark.parametrize(("validation_windows", "stored"), [(5, 5), (80, 10), (None, 10)])
+def test_so_many_validation_windows_as_asked_for_are_kept(validation_windows: int | None, stored: int) -> None:
+    settings = changed(SETTINGS, validation_windows=validation_windows)
+    data = store_windows(counting_windows(12), counting_windows(10), settings)
+    assert (data.train.count, data.validation.count, data.tokens_a_row) == (12, stored, 8)
+
+
+FEATURES = {
+    "text": ["text"], "instruction": ["prompt", "completion"], "preference": ["prompt", "chosen", "rejected"],
+}  # fmt: skip
+
+
+def transformed_examples(folder: Path, rows: list[dict[str, list[bytes]]], data_kind: str) -> str:
+    """Files as Transform writes them, and its graph in `folder`; returns the file's path."""
+    spec = {name: tf.io.VarLenFeature(tf.string) for name in FEATURES[data_kind]}
+    spec["source"] = tf.io.FixedLenFeature([1], tf.string)
+    rows = [{**row, "source": [b"file"]} for row in rows]
+    custom_config = {"data_kind": data_kind, "tokenizer": {"vocabulary_size": 257}}
+    transformed = transform_rows(folder, rows, spec, custom_config)
+    schema = tft.TFTransformOutput(str(folder)).transformed_metadata.schema
+    encoder = RecordBatchToExamplesEncoder(schema)
+    batch = pa.RecordBatch.from_pylist(transformed)
+    position = batch.schema.get_field_index("tokens_per_byte")  # Python has no float32
+    batch = batch.set_column(position, "tokens_per_byte", batch.column(position).cast(pa.list_(pa.float32())))
+    with tf.io.TFRecordWriter(f"{folder}.gz", tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+        for example in encoder.encode(batch):
+            writer.write(example)
+    return f"{folder}.gz"
+
+
+def run_trainer(
+    folder: Path,
+    rows: list[dict[str, list[bytes]]],
+    data_kind: str,
+    model: gpt2.ModelSettings,
+    settings: TrainingSettings,
+    base_model: str | None = None,
+) -> FnArgs:
+    """Runs `run_fn` on rows as the Trainer does; train and eval are the same."""
+    file = transformed_examples(folder / "graph", rows, data_kind)
+    accessor = DataAccessor(
+        get_tf_dataset_factory_from_artifact([standard_artifacts.Examples()], []), record_batch_factory=None,
+        data_view_decode_fn=None,
+    )  # fmt: skip
+    fn_args = FnArgs(
+        train_files=[file], eval_files=[file], transform_graph_path=str(folder / "graph"), data_accessor=accessor,
+        serving_model_dir=str(folder / "model" / "Format-Serving"), model_run_dir=str(folder / "run"),
+        base_model=base_model,
+        custom_config={
+            "data_kind": data_kind, "model": model.model_dump(), "training": settings.model_dump(),
+            "training_fingerprint": settings.fingerprint(), "checkpoint_directory": str(folder / "checkpoints"),
+        },
+    )  # fmt: skip
+    run_fn(fn_args)
+    return fn_args
+
+
+def saved_preset(folder: Path, backbone: keras_hub.models.GPT2Backbone) -> gpt2.ModelSettings:
+    """The settings of a start from a backbone, whose files are put into the folder."""
+    backbone.save_to_preset(str(folder))
+    return gpt2.ModelSettings(preset=str(folder), context_length=backbone.max_sequence_length)
+
+
+def serialized(row: dict[str, list[bytes]]) -> bytes:
+    features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=texts)) for name, texts in row.items()}
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def test_run_fn_learns_the_answers_and_not_the_questions(tmp_path: Path) -> None:
+    letters = np.random.default_rng(0).integers(ord("a"), ord("z"), (200, 6)).astype(np.uint8)
+    rows = [{"prompt": [row.tobytes()], "completion": [b"yes!"]} for row in letters]
+    settings = changed(SETTINGS, steps=100, isolate_documents=True)
+    model = MODEL.model_copy(update={"context_length": 16})
+    fn_args = run_trainer(tmp_path, rows, "instruction", model, settings)
+    evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
+
+    def score(prompt: bytes, completion: bytes) -> tuple[float, int]:
+        example = serialized({"prompt": [prompt], "completion": [completion]})
+        outputs = evaluate(examples=tf.constant([example]))
+        return float(outputs["nll_sum"][0]), int(outputs["num_tokens"][0])
+
+    answer, tokens = score(b"qwerty", b"yes!")
+    assert tokens == 4 + 1  # y e s ! <|endoftext|>: the vocabulary has bytes only
+    assert answer / tokens < 0.5
+    question, tokens = score(b"yes!", b"qwerty")
+    assert question / tokens > 3  # log(25) = 3.2 nats a letter at best, had it been learned
+
+    record = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert record["perplexity_before"] is None  # a random start has none worth telling
+    assert [point["step"] for point in record["loss"]] == list(range(1, 101))
+    assert record["loss"][-1]["loss"] < 1 < record["loss"][0]["loss"]
+    assert [point["step"] for point in record["validation"]] == [25, 50, 75, 100]
+    prompts = {row.tobytes().decode() for row in letters}
+    picture = tf.io.decode_png((tmp_path / "run" / "loss.png").read_bytes())
+    assert picture.shape[1] == 960
+    assert list((tmp_path / "run" / "train").iterdir())  # TensorBoard's
+    for sample in record["samples"]:
+        assert sample["prompt"] in prompts
+        assert "yes!" not in sample["before"]
+        assert sample["after"].startswith("yes")
+
+
+def test_run_fn_learns_which_answer_is_preferred(tmp_path: Path) -> None:
+    letters = np.random.default_rng(0).integers(ord("a"), ord("z"), (60, 5)).astype(np.uint8)
+    rows = [{"prompt": [row.tobytes()], "chosen": [b"yes"], "rejected": [b"never"]} for row in letters]
+    rows.append({"prompt": [b"too long for the context"], "chosen": [b"a"], "rejected": [b"b"]})
+    settings = changed(
+        SETTINGS,
+        steps=40,
+        micro_batches=2,
+        dpo={"beta": 1.0},
+        lora={"rank": 4, "targets": ["value", "feedforward_output"]},
+    )
+    sizes = MODEL.model_copy(update={"context_length": 16})
+    keras.utils.set_random_seed(settings.seed)
+    model = saved_preset(tmp_path / "preset", gpt2.build_backbone(sizes, vocabulary_size=257, dtype="float32"))
+    fn_args = run_trainer(tmp_path, rows, "preference", model, settings)
+
+    record = json.loads((tmp_path / "run" / "training.json").read_text())
+    first, last = record["loss"][0], record["loss"][-1]
+    assert first["loss"] == pytest.approx(np.log(2), abs=1e-3)  # the reference is the base: LoRA begins as no change
+    assert last["loss"] < 0.5
+    assert last["metrics"]["reward_margin"] > 0.5
+    assert last["metrics"]["reward_accuracy"] == record["validation"][-1]["metrics"]["reward_accuracy"] == 1.0
+    assert record["loss_unit"] is None
+    assert {len(sample["prompt"]) for sample in record["samples"]} <= {5, 24}  # prompts without their answers
+
+    evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
+    outputs = evaluate(examples=tf.constant([serialized(rows[0])]))
+    assert outputs["num_tokens"].numpy().tolist() == [3 + 1]  # y e s <|endoftext|>: the answer that was chosen
+
+
+def test_too_few_pairs_that_fit_are_told_with_their_cure() -> None:
+    pairs = documents(*[([1, 2], [3], [4])] * 3, ([1] * 9, [2], [3]))
+    with pytest.raises(InputError, match="the train split has 3 pairs that fit into 9 tokens, fewer than 4; add rows"):
+        read_rows(pairs, pairs, changed(SETTINGS, dpo={}), context_length=8, end_of_text_id=0)
+
+
+def test_perplexity_before_is_what_the_saved_model_measures(tmp_path: Path) -> None:
+    # Shorter than a window of 16 tokens, longer, and empty; malformed and multi-byte.
+    texts = [b"one two three four five six seven eight", b"", "na\u00efve \U0001f9d1 \xff".encode() + b"\xff", b"short"]
+    rows = [{"text": [text]} for text in texts * 3]
+    keras.utils.set_random_seed(3)
+    backbone = gpt2.build_backbone(
+        MODEL.model_copy(update={"context_length": 16}), vocabulary_size=257, dtype="float32"
+    )
+    for weight in backbone.weights:  # far from uniform
+        weight.assign(weight + 0.3 * np.random.default_rng(7).standard_normal(weight.shape))
+    model = saved_preset(tmp_path / "preset", backbone)
+    # With a rate of (almost) zero the model stays.
+    settings = changed(SETTINGS, steps=1, learning_rate=1e-30, precision="mixed_bfloat16")
+    fn_args = run_trainer(tmp_path, rows, "text", model, settings)
+
+    evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
+    outputs = evaluate(examples=tf.constant([serialized(row) for row in rows]))
+    perplexity = np.exp(outputs["nll_sum"].numpy().sum() / outputs["num_tokens"].numpy().sum())
+    record = json.loads((tmp_path / "run" / "training.json").read_text())
+    assert record["perplexity_before"] == pytest.approx(perplexity, rel=1e-6)
+    assert record["parameters"] == backbone.count_params()
+    assert len(record["samples"]) == 4
+    assert [sample["before"] for sample in record["samples"]] == [sample["after"] for sample in record["samples"]]
+
+
+def test_with_lora_the_adapters_are_kept_beside_the_merged_model(tmp_path: Path) -> None:
+    rows = [{"text": [b"the cat sat on the mat. " * 3]}] * 40
+    settings = changed(SETTINGS, steps=4, lora={"rank": 2, "targets": ["query"], "quantization": "int8"})
+    base = gpt2.build_backbone(MODEL, vocabulary_size=257, dtype="float32")
+    fn_args = run_trainer(tmp_path, rows, "text", saved_preset(tmp_path / "preset", base), settings)
+    assert (tmp_path / "model" / "adapters.safetensors").stat().st_size < 100_000
+    merged = keras_hub.models.GPT2Backbone.from_preset(str(tmp_path / "model" / "preset"))
+    query = merged.transformer_layers[0]._self_attention_layer._query_dense
+    assert query.kernel.dtype == "float32"
+    assert not query.lora_enabled
+    # On the base that it began with, the file gives what was released.
+    lora.load_adapters(base, tmp_path / "model" / "adapters.safetensors")
+    for one, other in zip(lora.merge(base).get_weights(), merged.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert "generate" in tf.saved_model.load(fn_args.serving_model_dir).signatures
+
+
+def test_a_training_whose_model_was_never_recorded_is_not_done_again(tmp_path: Path) -> None:
+    rows = [{"text": [b"the cat sat on the mat. " * 3]}] * 40
+    fn_args = run_trainer(tmp_path, rows, "text", MODEL, changed(SETTINGS, steps=4))
+    assert len(list((tmp_path / "checkpoints").glob("*.npz"))) == 1
+    record = json.loads((tmp_path / "run" / "training.json").read_text())
+    # Killed before TFX records the model, the next run calls this again, and takes no step: speeds would differ.
+    run_fn(fn_args)
+    assert json.loads((tmp_path / "run" / "training.json").read_text()) == record
+
+
+def saved_perplexity(fn_args: FnArgs, rows: list[dict[str, list[bytes]]]) -> float:
+    """What the SavedModel measures."""
+    evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
+    outputs = evaluate(examples=tf.constant([serialized(row) for row in rows]))
+    return float(np.exp(outputs["nll_sum"].numpy().sum() / outputs["num_tokens"].numpy().sum()))
+
+
+def test_a_warm_start_begins_with_the_trained_model(tmp_path: Path) -> None:
+    rows = [{"text": [b"the cat sat on the mat. " * 3]}] * 40
+    trained = run_trainer(tmp_path / "first", rows, "text", MODEL, changed(SETTINGS, steps=20))
+    # With a rate of (almost) zero the model stays, and the adapters begin as no change.
+    settings = changed(SETTINGS, steps=1, learning_rate=1e-30, lora={"rank": 2})
+    warm = MODEL.model_copy(update={"warm_start": True, "dropout": 0.1})
+    run_trainer(tmp_path / "second", rows, "text", warm, settings, base_model=trained.serving_model_dir)
+
+    first, second = (
+        keras_hub.models.GPT2Backbone.from_preset(str(tmp_path / name / "model" / "preset"))
+        for name in ("first", "second")
+    )
+    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    before, after = (
+        json.loads((tmp_path / name / "run" / "training.json").read_text()) for name in ("first", "second")
+    )
+    assert (before["warm_start"], after["warm_start"]) == (False, True)
+    assert after["perplexity_before"] == pytest.approx(saved_perplexity(trained, rows), rel=1e-5)
+    assert after["samples"][0]["before"] == before["samples"][0]["after"]
+    # The windows of validation are few, and in the same order: the first look after the start sees the last one's loss.
+    assert after["validation"][0]["loss"] == pytest.approx(before["validation"][-1]["loss"], rel=1e-5)
+
+
+def test_with_nothing_blessed_a_warm_start_is_a_start_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
+    keras.utils.set_random_seed(0)
+    plain = starting_model(None, MODEL, Vocabulary.from_merges([]), dtype="float32", adapters=False)
+    keras.utils.set_random_seed(0)
+    settings = MODEL.model_copy(update={"warm_start": True})
+    with caplog.at_level("INFO", logger="absl"):
+        warm = starting_model(None, settings, Vocabulary.from_merges([]), dtype="float32", adapters=False)
+    for one, other in zip(plain.get_weights(), warm.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert "No model is blessed yet to start from" in caplog.text
+
+
+def test_with_nothing_blessed_there_is_nothing_for_adapters_to_change() -> None:
+    settings = MODEL.model_copy(update={"warm_start": True})
+    with pytest.raises(InputError, match=r"`training.lora` must start from a trained model. Received: no `model.prese"):
+        starting_model(None, settings, Vocabulary.from_merges([]), dtype="float32", adapters=True)
+
+
+def test_run_fn_teaches_what_the_teacher_says_and_not_the_text(tmp_path: Path) -> None:
+    backbone = gpt2.build_backbone(MODEL, vocabulary_size=257, dtype="float32")
+    y = ord("y") - ord("!")
+    # A teacher whose every prediction is "y": the hidden state is the norm's beta, and only y's embedding meets it.
+    direction = np.eye(MODEL.hidden_dim)[0]
+    backbone.layer_norm.gamma.assign(0 * direction)
+    backbone.layer_norm.beta.assign(20 * direction)
+    backbone.token_embedding.embeddings.assign(np.outer(np.eye(257)[y], direction))
+    backbone.save_to_preset(str(tmp_path / "teacher"))
+
+    rows = [{"text": [b"the cat sat on the mat. " * 3]}] * 40
+    distillation = {"teacher": str(tmp_path / "teacher"), "mix": 1}
+    run_trainer(tmp_path, rows, "text", MODEL, changed(SETTINGS, steps=60, distillation=distillation))
+    record = json.loads((tmp_path / "run" / "training.json").read_text())
+    for sample in record["samples"]:
+        assert set(sample["after"]) == {"y"} != set(sample["before"])
+    # The loss that is told is the text's, which the teacher knows nothing of.
+    assert record["validation"][-1]["loss"] > record["loss"][0]["loss"]

@@ -1,0 +1,82 @@
+"""What a person sees of a run, as a terminal of a given width shows it."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from pipeline.console.run_view import Watch, describe_progress, picture
+
+TEXT = {"loss": 10.82, "perplexity": 12345.67, "tokens_per_second": 123456, "left": "12:34:56"}
+PAIRS = {
+    "loss": 0.69,
+    "reward_margin": -0.12345,
+    "reward_accuracy": 0.953125,
+    "tokens_per_second": 123456,
+    "left": "9:59",
+}
+
+
+def progress(facts: dict[str, Any], *, total: int | None = 500_000) -> dict[str, Any]:
+    return {"event": "progress", "node": "Trainer", "done": 123456, "total": total, "unit": "steps", "facts": facts}
+
+
+def lines(event: dict[str, Any], tmp_path: Path, *, width: int = 80) -> list[str]:
+    """The picture of a run whose third node has come as far as the event says, without the column of marks."""
+    events = [
+        {"event": "plan", "nodes": ["Transform", "LatestBlessedTokens", "Trainer", "Evaluator"]},
+        {"event": "started", "node": "Transform", "time": 0.0},
+        {"event": "finished_node", "node": "Transform", "time": 70.0},
+        {"event": "started", "node": "LatestBlessedTokens", "time": 70.0},
+        {"event": "cached", "node": "LatestBlessedTokens"},
+        {"event": "finished_node", "node": "LatestBlessedTokens", "time": 70.0},
+        {"event": "started", "node": "Trainer", "time": 70.0},
+        event,
+    ]
+    path = tmp_path / "events.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in events))
+    watch = Watch(path)
+    watch.read()
+    file = io.StringIO()
+    Console(file=file, width=width, no_color=True, force_terminal=True, color_system=None).print(picture(watch))
+    return [line[3:].rstrip() for line in file.getvalue().splitlines()]
+
+
+def test_a_training_of_any_size_fits_into_80_columns(tmp_path: Path) -> None:
+    assert lines(progress(TEXT), tmp_path) == [
+        "Transform            1:10 min",
+        "LatestBlessedTokens  cached",
+        "Trainer              ━━━━               123,456/500,000 steps · left 12:34:56",
+        "loss 10.82 · perplexity 12,346 · 123,456 tokens/s",
+        "Evaluator",
+    ]
+    assert lines(progress(PAIRS), tmp_path)[3] == (
+        "loss 0.69 · reward margin -0.1235 · reward accuracy 0.9531 · 123,456 tokens/s"  # 77 columns
+    )
+
+
+@pytest.mark.parametrize(("width", "bar"), [(80, 18), (120, 58)])
+def test_the_bar_takes_what_remains(tmp_path: Path, width: int, bar: int) -> None:
+    finished = {**progress(TEXT), "done": 500_000}
+    line = lines(finished, tmp_path, width=width)[2]
+    assert (3 + len(line), line.count("━")) == (width, bar)
+
+
+def test_without_a_known_end_there_is_no_bar(tmp_path: Path) -> None:
+    assert lines(progress({"phase": "writing"}, total=None), tmp_path)[2:] == [
+        "Trainer              123,456 steps · phase writing",
+        "Evaluator",
+    ]
+
+
+def test_progress_in_words() -> None:
+    assert describe_progress(progress(TEXT)) == (
+        "123,456/500,000 steps · left 12:34:56",
+        "loss 10.82 · perplexity 12,346 · 123,456 tokens/s",
+    )
+    assert describe_progress(progress({}, total=None)) == ("123,456 steps", "")
+    seconds = {"float16": 3.1, "int8": 4.2}
+    assert describe_progress(progress({"seconds": seconds}))[1] == "seconds {'float16': 3.1, 'int8': 4.2}"

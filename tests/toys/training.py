@@ -1,0 +1,87 @@
+"""A tiny training, which tests also run in a process of its own and kill."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from modules.model import gpt2
+from modules.objectives.objective import LanguageModelling
+from modules.training import loop, packing
+from modules.training.loop import TrainingData
+from modules.training.loss_curve import LossCurve
+from modules.training.settings import TrainingSettings
+from modules.training.stored_rows import store_rows
+
+SETTINGS = TrainingSettings(steps=30, batch_size=4, learning_rate=1e-2, warmup_steps=10, weight_decay=0.1)
+MODEL = gpt2.ModelSettings(
+    preset=None, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=None, context_length=8, dropout=0.0
+)
+
+
+def changed(settings: Any, **values: Any) -> TrainingSettings:
+    """The settings with other values, checked."""
+    return TrainingSettings(**{**settings.model_dump(exclude_unset=True), **values})
+
+
+def counting_windows(count: int) -> tf.data.Dataset:
+    """Windows 0 1 2 … 8, 1 2 … 9: every next token follows from the last."""
+    return tf.data.Dataset.range(count).map(
+        lambda n: {"token_ids": tf.cast((tf.range(9, dtype=tf.int64) + n) % 10, tf.int32)}
+    )
+
+
+def counting_data(train: int = 40, validation: int = 10) -> TrainingData:
+    """The same as rows to train on."""
+    return TrainingData(
+        train=store_rows(counting_windows(train)),
+        validation=store_rows(counting_windows(validation)),
+        to_batch=packing.to_batch,
+        tokens_a_row=8,
+    )
+
+
+def tiny_model(*, dropout: float = 0.0, dtype: str = "float32", seed: int = 0) -> keras.Model:
+    """A language model of ten tokens, the same for each seed."""
+    keras.utils.set_random_seed(seed)
+    return gpt2.language_model(
+        gpt2.build_backbone(gpt2.ModelSettings(**{**vars(MODEL), "dropout": dropout}), vocabulary_size=10, dtype=dtype)
+    )
+
+
+def train(
+    settings: TrainingSettings, *, data: TrainingData | None = None, **options: Any
+) -> tuple[keras.Model, LossCurve]:
+    """Trains a tiny model."""
+    model = tiny_model(dtype=settings.precision, dropout=options.pop("dropout", 0.0), seed=settings.seed)
+    objective = LanguageModelling(label_smoothing=settings.label_smoothing)
+    curve = loop.fit(model, objective, data or counting_data(), settings, **options)
+    return model, curve
+
+
+def train_in_folder(folder: str, settings: TrainingSettings) -> None:
+    """Trains with dropout and a checkpoint; leaves `steps`, a line a step, and at the end `weights.npz` in a folder."""
+    with open(Path(folder, "steps"), "a") as file:
+        data = counting_data()
+        model = tiny_model(dropout=0.1, seed=settings.seed)
+        checkpoint = loop.checkpoint_file(f"{folder}/checkpoints", model, data, settings, facts={})
+        curve = loop.fit(
+            model, LanguageModelling(), data, settings, checkpoint=checkpoint, callbacks=[StepLog(file.fileno())]
+        )
+    losses = [point.loss for point in curve.points]
+    np.savez(Path(folder, "weights.npz"), *model.get_weights(), losses=losses)
+
+
+class StepLog(keras.callbacks.Callback):
+    """Writes the number of each step that was taken into a file."""
+
+    def __init__(self, descriptor: int):
+        super().__init__()
+        self._descriptor = descriptor
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        assert logs is not None
+        os.write(self._descriptor, b"%d\n" % logs["step"])
