@@ -6,19 +6,17 @@ run's, and nothing from there on would be cached.
 
 from tfx.dsl.components.common import resolver
 from tfx.dsl.input_resolution.strategies import latest_blessed_model_strategy
-from tfx.types import artifact
 
+from components.artifact_types import Artifacts
 from components.mlmd_properties import CONTRACT, STATISTICS_ID
 
 CANDIDATE_KEY = "candidate"
-
-_Artifacts = dict[str, list[artifact.Artifact]]
 
 
 class LatestOtherBlessedModelStrategy(latest_blessed_model_strategy.LatestBlessedModelStrategy):
     """TFX's latest blessed model, leaving out the candidate."""
 
-    def resolve_artifacts(self, store: object, input_dict: _Artifacts) -> _Artifacts | None:
+    def resolve_artifacts(self, store: object, input_dict: Artifacts) -> Artifacts | None:
         """Resolves `model` and `model_blessing`; the third channel, `candidate`, names the model to leave out."""
         candidates = input_dict[CANDIDATE_KEY]
         candidate_ids = {candidate.id for candidate in candidates}
@@ -37,7 +35,7 @@ class LatestOtherBlessedStatisticsStrategy(resolver.ResolverStrategy):
         """Looks only at what passed by this contract."""
         self._contract = contract
 
-    def resolve_artifacts(self, store: object, input_dict: _Artifacts) -> _Artifacts | None:
+    def resolve_artifacts(self, store: object, input_dict: Artifacts) -> Artifacts | None:
         """Resolves `statistics`, to none where there are none; `data_blessing` names those that passed."""
         candidates = input_dict[CANDIDATE_KEY]
         candidate_ids = {candidate.id for candidate in candidates}

@@ -11,8 +11,8 @@ MAY_IMPORT = {
     "components": {"components", "modules"},
     "pipeline": {"pipeline", "components", "modules"},
 }
-# Types that name an output of one component and an input of another belong to neither.
-SHARED = "components.artifact_types"
+# Belong to no component: types of an output of one and an input of another, and how ML Metadata's properties are read.
+SHARED = ("components.artifact_types", "components.mlmd_properties")
 LAYERS = {"modules", "components", "pipeline", "tests", "notebooks"}
 
 

@@ -8,8 +8,9 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
 from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
-from tfx.types import artifact, artifact_utils
+from tfx.types import artifact_utils
 
+from components.artifact_types import Artifacts
 from components.mlmd_properties import CONTRACT, STATISTICS_ID
 from modules.common.errors import InputError
 
@@ -27,12 +28,7 @@ _MOST = "The feature value with maximum difference is:"
 class Executor(base_executor.BaseExecutor):
     """Reads the anomalies of every split and fails if there is one that may not pass."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[artifact.Artifact]],
-        output_dict: dict[str, list[artifact.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Fails on an anomaly; drift and skew may pass, as `on_drift` says.
 
         Raises:

@@ -9,6 +9,7 @@ from tfx.components.evaluator import executor as evaluator_executor
 from tfx.types import artifact, artifact_utils
 from tfx.utils import io_utils, path_utils
 
+from components.artifact_types import Artifacts
 from components.mlmd_properties import set_finite
 from modules.common.errors import InputError
 from modules.common.json_files import read_json
@@ -21,13 +22,11 @@ from modules.tokenization.vocabulary import TABLE_NAME
 EVAL_FINGERPRINT = "eval_fingerprint"
 PROMPT_TEMPLATE = "prompt_template"
 
-_Artifacts = dict[str, list[artifact.Artifact]]
-
 
 class Executor(evaluator_executor.Executor):
     """Runs TFX's Evaluator for the figures, then holds them against the limits."""
 
-    def Do(self, input_dict: _Artifacts, output_dict: _Artifacts, exec_properties: dict[str, Any]) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Measures, writes `metrics.json` and `checks.json`, and blesses where all checks passed.
 
         Raises:
@@ -75,7 +74,7 @@ def _saved_model(models: list[artifact.Artifact]) -> str:
 
 
 def _measured(
-    input_dict: _Artifacts, evaluation_dir: str, files: list[str], exec_properties: dict[str, Any]
+    input_dict: Artifacts, evaluation_dir: str, files: list[str], exec_properties: dict[str, Any]
 ) -> Evaluation:
     window = exec_properties["window"]
     same_tokenizer = None
@@ -97,7 +96,7 @@ def _measured(
     )
 
 
-def _perplexity_before(input_dict: _Artifacts) -> float | None:
+def _perplexity_before(input_dict: Artifacts) -> float | None:
     return read_json(artifact_utils.get_single_uri(input_dict["model_run"]), "training.json")["perplexity_before"]
 
 
@@ -127,7 +126,7 @@ def _set_properties(evaluated: artifact.Artifact, measured: Evaluation) -> None:
     evaluated.set_string_custom_property(EVAL_FINGERPRINT, measured.eval_fingerprint)
 
 
-def _bless(blessing: artifact.Artifact, input_dict: _Artifacts, *, passed: bool) -> None:
+def _bless(blessing: artifact.Artifact, input_dict: Artifacts, *, passed: bool) -> None:
     """Writes what TFX's Evaluator writes where thresholds are set, so that its resolvers and its Pusher understand."""
     model = artifact_utils.get_single_instance(input_dict["model"])
     blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)

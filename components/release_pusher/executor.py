@@ -9,6 +9,7 @@ from tfx.components.pusher import executor as pusher_executor
 from tfx.components.util.model_utils import is_model_blessed
 from tfx.types import artifact, artifact_utils
 
+from components.artifact_types import Artifacts
 from components.mlmd_properties import plain_values
 from modules.common.files import file_facts, without_folders
 from modules.evaluation import gates, tflite_gate
@@ -23,12 +24,7 @@ REPORT_FILES = {"report.html": "report.html", "MODEL_CARD.md": "model_card.md"}
 class Executor(pusher_executor.Executor):
     """Publishes a release if the Evaluator blessed the model and TFLiteEvaluator lets it pass."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[artifact.Artifact]],
-        output_dict: dict[str, list[artifact.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Publishes, or marks the output as not pushed."""
         pushed_model = artifact_utils.get_single_instance(output_dict["pushed_model"])
         tflite_evaluation = artifact_utils.get_single_instance(input_dict["tflite_evaluation"])
@@ -53,7 +49,7 @@ class Executor(pusher_executor.Executor):
         )
         self._MarkPushed(pushed_model, pushed_destination=str(published), pushed_version=published.name)
 
-    def _facts(self, input_dict: dict[str, list[artifact.Artifact]], exec_properties: dict[str, Any]) -> dict[str, Any]:
+    def _facts(self, input_dict: Artifacts, exec_properties: dict[str, Any]) -> dict[str, Any]:
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         evaluation = artifact_utils.get_single_instance(input_dict["evaluation"])
         return {

@@ -7,6 +7,7 @@ from typing import Any
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact, artifact_utils
 
+from components.artifact_types import Artifacts
 from components.mlmd_properties import plain_values
 from modules.report import gathering, rendering
 from modules.report.gathering import SourceArtifact
@@ -18,12 +19,7 @@ CARD = "model_card.md"
 class Executor(base_executor.BaseExecutor):
     """Gathers what the nodes wrote and renders it."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[artifact.Artifact]],
-        output_dict: dict[str, list[artifact.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Writes the page and the model card.
 
         Raises:

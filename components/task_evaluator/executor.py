@@ -6,6 +6,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact, artifact_utils
 from tfx.utils import path_utils
 
+from components.artifact_types import Artifacts
 from modules.common import progress
 from modules.data.examples import split_files
 from modules.data.prompt_templates import TEMPLATES
@@ -18,12 +19,7 @@ NODE = "TaskEvaluator"
 class Executor(base_executor.BaseExecutor):
     """Evaluates the model by its SavedModel, as a server would run it."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[artifact.Artifact]],
-        output_dict: dict[str, list[artifact.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Writes what was measured, also where a gate fails: the Evaluator blesses or does not.
 
         Raises:

@@ -16,6 +16,7 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
+from components.artifact_types import Artifacts
 from modules.cleaning import buckets, corpus_cleaning, filters
 from modules.cleaning.buckets import TRAIN, BucketCounts, StoredDocument
 from modules.cleaning.document_filters import keep_documents
@@ -36,12 +37,7 @@ _REPORT_INTERVAL_S = 0.5
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Writes `<uri>/Split-<name>/data_tfrecord-*.gz` and `<uri>/counts.json`."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[Any]],
-        output_dict: dict[str, list[Any]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Reads the source and writes the Examples artifact.
 
         Raises:

@@ -5,21 +5,17 @@ from typing import Any
 
 from tfx.components.transform import executor as transform_executor
 from tfx.dsl.io import fileio
-from tfx.types import artifact, artifact_utils, standard_component_specs
+from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import json_utils
 
+from components.artifact_types import Artifacts
 from modules.tokenization import packing_efficiency, token_counts
 
 
 class Executor(transform_executor.Executor):
     """Runs TFX's Transform, then counts the tokens of every split."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[artifact.Artifact]],
-        output_dict: dict[str, list[artifact.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Transforms, and writes counts as properties of the transformed examples.
 
         They are `tokens_<split>`, unless it is text `loss_tokens_<split>`, and of the train split

@@ -11,6 +11,8 @@ from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types import artifact, artifact_utils, standard_component_specs
 from tfx.utils import writer_utils
 
+from components.artifact_types import Artifacts
+
 # With fewer, shares differ by chance alone by more than the contracts allow.
 MIN_EXAMPLES = 100
 _TRAIN, _EVAL = "train", "eval"
@@ -19,12 +21,7 @@ _TRAIN, _EVAL = "train", "eval"
 class Executor(example_validator.Executor):
     """Validates every split as TFX does, with statistics to compare with."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[artifact.Artifact]],
-        output_dict: dict[str, list[artifact.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> Any:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> Any:
         """Writes the anomalies of every split, those of comparators among them."""
         self._statistics = artifact_utils.get_single_instance(input_dict[standard_component_specs.STATISTICS_KEY])
         previous = input_dict.get("previous_statistics")

@@ -9,6 +9,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact, artifact_utils
 from tfx.utils import path_utils
 
+from components.artifact_types import Artifacts
 from modules.common import progress
 from modules.common.files import file_facts
 from modules.export import tflite_conversion
@@ -20,12 +21,7 @@ from modules.tokenization.vocabulary import TABLE_NAME, Vocabulary
 class Executor(base_executor.BaseExecutor):
     """Converts in a process of its own and records what came out."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[artifact.Artifact]],
-        output_dict: dict[str, list[artifact.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Converts `model` to `model_fp16` and `model_int8`.
 
         Raises:

@@ -9,6 +9,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact, artifact_utils
 from tfx.utils import path_utils
 
+from components.artifact_types import Artifacts
 from components.mlmd_properties import set_finite
 from modules.common import progress
 from modules.common.files import file_facts
@@ -24,12 +25,7 @@ _REPORT_EVERY = 16
 class Executor(base_executor.BaseExecutor):
     """Measures the files one after another and writes what came out; a file that fails stops nothing here."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[artifact.Artifact]],
-        output_dict: dict[str, list[artifact.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Measures `model_fp16` and `model_int8` against `model`."""
         settings = tflite_gate.TFLiteGateSettings.model_validate_json(exec_properties["settings"])
         model = artifact_utils.get_single_instance(input_dict["model"])
