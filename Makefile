@@ -18,7 +18,7 @@ run: $(VENV) ## raw text in, a gated release out: the whole pipeline, here
 test: lint ## ruff, mypy and all tests
 	$(RUN) -m pytest
 
-lint: $(VENV) ## ruff, and mypy on pipeline/ and modules/
+lint: $(VENV) ## ruff, and mypy on pipeline/, components/ and modules/
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
