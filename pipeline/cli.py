@@ -11,10 +11,12 @@ from rich.table import Table
 
 from modules.common.errors import InputError
 from pipeline.config import DEFAULT_RECIPE, PipelineConfig, load_config
+from pipeline.nodes import NODES
+from pipeline.preflight import check_data, check_model
+from pipeline.request import RunRequest
 
 if TYPE_CHECKING:
     from pipeline.metadata.reader import Run
-    from pipeline.runners.local import RunRequest
 
 app = typer.Typer(
     help="Fine-tunes GPT-2 on your own text and ships it through gates.",
@@ -64,7 +66,6 @@ def run(
     """
     from pipeline.console import run_view
     from pipeline.console.summary import print_summary
-    from pipeline.runners.local import NODES, RunRequest
 
     settings = load_config(config, set_)
     check_data(settings)
@@ -85,7 +86,6 @@ def validate(config: ConfigOption = DEFAULT_RECIPE, set_: SetOption = None) -> N
     """
     from pipeline.console import run_view
     from pipeline.console.summary import print_data
-    from pipeline.runners.local import RunRequest
 
     settings = load_config(config, set_)
     check_data(settings)
@@ -95,48 +95,7 @@ def validate(config: ConfigOption = DEFAULT_RECIPE, set_: SetOption = None) -> N
     console.print("[bold green]DATA GOOD[/]  it meets its contract.")
 
 
-def check_data(settings: PipelineConfig) -> None:
-    """Reads as much of the data as two seconds allow; raises InputError for what cannot be used."""
-    from modules.data import corpus
-
-    corpus.check_source(settings.data.to_source(), data_directory=str(settings.workspace / "tfds"))
-
-
-def check_model(settings: PipelineConfig) -> None:
-    """Makes sure that what the configuration asks for can be trained; raises InputError where it cannot."""
-    from modules.evaluation import tasks
-    from modules.model.presets import check_positions
-    from modules.tokenization import tokenizer_files
-
-    tokenizer, distillation = settings.tokenizer.settings(), settings.training.distillation
-    presets = {"model.preset": settings.model.preset}
-    if distillation:
-        presets["training.distillation.teacher"] = distillation.teacher
-    for setting, preset in presets.items():
-        tokenizer_files.check_fits(tokenizer, preset, setting)
-        if preset is not None:
-            check_positions(preset, settings.model.context_length)
-    tasks.check_tasks(settings.evaluation.tasks, data_kind=settings.data.kind)
-    check_slices(settings)
-
-
-def check_slices(settings: PipelineConfig) -> None:
-    """Makes sure that the eval split can be sliced as asked; raises InputError where it cannot."""
-    from google.protobuf import text_format
-    from tensorflow_metadata.proto.v0 import schema_pb2
-
-    contract = Path(__file__).parents[1] / "schemas" / f"{settings.data.kind}.pbtxt"
-    schema = text_format.Parse(contract.read_text(encoding="utf-8"), schema_pb2.Schema())
-    features = [feature.name for feature in schema.feature]
-    for name in settings.evaluation.sliced_by:
-        if name not in features:
-            raise InputError(
-                f"`evaluation.slices` and `slice_limits` take features of schemas/{contract.name}: "
-                f"{', '.join(features)}. Received: {name!r}."
-            )
-
-
-def run_to_end(request: "RunRequest") -> "Run":
+def run_to_end(request: RunRequest) -> "Run":
     """Runs the request in a child and shows it; exits where it failed, and returns the run where it did not."""
     from pipeline.console import run_view
     from pipeline.metadata.reader import MetadataReader

@@ -3,14 +3,9 @@
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import tensorflow_data_validation as tfdv
-from tfx.components import (
-    SchemaGen,
-    StatisticsGen,
-    Trainer,
-)
+from tfx.components import SchemaGen, StatisticsGen, Trainer
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_node import BaseNode
@@ -40,46 +35,12 @@ from modules.evaluation import model_analysis
 from modules.report import rendering
 from pipeline.code_fingerprint import ROOT, code_fingerprint
 from pipeline.config import PipelineConfig, Stage
+from pipeline.placement import Placement
 
 SCHEMAS = Path("schemas")
 # The default runner would download a binary and run it. This one works in the process, without an image; told of one,
 # TFX does not pack a copy of itself for each node (3 s, and 53 MB that stay in the temporary folder).
 BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Placement:
-    """Where a pipeline runs and what identifies its inputs there.
-
-    Attributes:
-        pipeline_root: Where TFX writes artifacts.
-        push_directory: Where releases appear.
-        push_directory_id: Names the life of the push directory: a new one has releases pushed again.
-        data_directory: Where TFDS prepares data sets.
-        data_fingerprint: Hash of the input text; a changed one re-runs the DAG.
-        tokenizer_fingerprint: Hash of the vocabulary files in use.
-        preset_fingerprint: Hash of the files of `model.preset`.
-        training_fingerprint: Hash of the files that `training` names.
-        task_fingerprint: Hash of the files of `evaluation.tasks`.
-        checkpoint_directory: Where an interrupted training leaves its state; None: nowhere.
-        project: Folder of this project there.
-        own_strategies: Whether resolvers may use the project's strategies; Vertex knows TFX's own only.
-        metadata_connection_config: MLMD's connection; None where the orchestrator brings its own.
-    """
-
-    pipeline_root: str
-    push_directory: str
-    push_directory_id: str
-    data_directory: str
-    data_fingerprint: str
-    tokenizer_fingerprint: str
-    preset_fingerprint: str
-    training_fingerprint: str
-    task_fingerprint: str
-    checkpoint_directory: str | None = None
-    project: Path = ROOT
-    own_strategies: bool = True
-    metadata_connection_config: Any = None
 
 
 def create_pipeline(config: PipelineConfig, placement: Placement, *, until: Stage = "release") -> Pipeline:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pipeline.console.run_view import clock
 from pipeline.metadata.reader import Execution, Run
-from pipeline.runners.local import NODES
+from pipeline.nodes import NODES
 
 _RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 # What TFX itself writes onto examples and statistics.

@@ -22,7 +22,7 @@ from rich.text import Text
 from modules.common.progress import EVENTS_VARIABLE
 from modules.evaluation import gates
 from pipeline.config import PipelineConfig
-from pipeline.runners.local import RunRequest
+from pipeline.request import RunRequest
 
 EXIT_PUSHED, EXIT_ERROR, EXIT_INPUT, EXIT_REFUSED = 0, 1, 2, 3
 

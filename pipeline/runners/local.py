@@ -12,68 +12,21 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import pydantic
-
 from modules.common import progress
 from modules.common.errors import InputError
-from pipeline.config import PipelineConfig, Stage
+from pipeline.config import PipelineConfig
 from pipeline.metadata.run_record import RunRecord
+from pipeline.nodes import NODES
+from pipeline.preflight import check_devices
+from pipeline.request import RunRequest
+from pipeline.runners.node_events import NodeEvents
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
-
-# The nodes of `pipeline.dag`, here so that the command line knows them without loading TFX.
-NODES = (
-    "Contract",
-    "TextExampleGen",
-    "StatisticsGen",
-    "SchemaGen",
-    "LatestBlessedData",
-    "ExampleValidator",
-    "AnomalyGate",
-    "Transform",
-    "TokenContract",
-    "TokenStatistics",
-    "LatestBlessedTokens",
-    "TokenValidator",
-    "TokenGate",
-    "WarmStartModel",  # with `model.warm_start` alone
-    "Trainer",
-    "LatestBlessedModel",
-    "TaskEvaluator",
-    "Evaluator",
-    "TFLiteConverter",
-    "TFLiteEvaluator",
-    "Report",
-    "Pusher",
-)
-
-# Messages of the pinned TFX release, by which a node's start and end are known.
-NODE_STARTED = "Component %s is running."
-NODE_FINISHED = "Component %s is finished."
-NODE_CACHED = "A cached execution %d is used."
-# Of those that work; a launcher may also return without having worked, and the node's end is told all the same.
-NODE_SUCCEEDED = "Execution %d succeeded."
-
-
-class RunRequest(pydantic.BaseModel):
-    """What the command line asks for.
-
-    Attributes:
-        config: The configuration.
-        run_id: Names the run in ML Metadata.
-        from_node: Start here and reuse what came before from the last run; None: run all.
-        until: Where the pipeline ends: `data`, `tokens` or `release`.
-    """
-
-    config: PipelineConfig
-    run_id: str
-    from_node: str | None = None
-    until: Stage = "release"
 
 
 def main() -> int:
@@ -104,34 +57,17 @@ def run(request: RunRequest) -> None:
     progress.emit({"event": "phase", "text": "loading TFX and TensorFlow"})
     import absl.logging
     from tfx.dsl.compiler import compiler, constants
-    from tfx.orchestration import metadata
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
     from tfx.orchestration.portable import runtime_parameter_utils
     from tfx.proto.orchestration import pipeline_pb2
 
-    from modules.data import corpus
-    from modules.evaluation import tasks
-    from modules.release import publishing
-    from modules.tokenization import tokenizer_files
-    from pipeline.dag import Placement, create_pipeline
+    from pipeline.dag import create_pipeline
+    from pipeline.placement import Placement, checkpoint_directory
 
     config = request.config
     check_devices(request)
     progress.emit({"event": "phase", "text": "fingerprinting the text"})
-    checkpoint_directory = str((config.workspace / config.name / "checkpoints").absolute())
-    placement = Placement(
-        pipeline_root=str(config.pipeline_root.absolute()),
-        push_directory=str(config.push_directory.absolute()),
-        data_directory=str((config.workspace / "tfds").absolute()),
-        checkpoint_directory=checkpoint_directory,
-        data_fingerprint=corpus.fingerprint(config.data.to_source()),
-        preset_fingerprint=config.model.fingerprint(),
-        training_fingerprint=config.training.fingerprint(),
-        task_fingerprint=tasks.fingerprint(config.evaluation.tasks),
-        push_directory_id=publishing.directory_id(config.push_directory),
-        tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.settings()),
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(config.metadata_path.absolute())),
-    )
+    placement = Placement.local(config)
     proto = compiler.Compiler().compile(create_pipeline(config, placement, until=request.until))
     nodes = [node.pipeline_node.node_info.id for node in proto.nodes]
     runtime_parameter_utils.substitute_runtime_parameter(
@@ -141,7 +77,7 @@ def run(request: RunRequest) -> None:
     # By absl's own call: TFT changes the verbosity for a while and restores what absl knows.
     absl.logging.set_verbosity(absl.logging.INFO)
     # Not before TFX has recorded the model: until then it would have to be trained again.
-    after = {"Trainer": lambda: remove_checkpoints(Path(checkpoint_directory))}
+    after = {"Trainer": lambda: remove_checkpoints(checkpoint_directory(config))}
     logging.getLogger("absl").addHandler(NodeEvents(after))
     options = None
     if request.from_node:
@@ -156,33 +92,6 @@ def run(request: RunRequest) -> None:
         )
     record_start(proto, placement.metadata_connection_config, RunRecord.of(config))
     LocalDagRunner().run_with_ir(proto, options)
-
-
-def check_devices(request: RunRequest) -> None:
-    """Makes sure that the Trainer, which works in this process, will have its devices; what comes before takes long.
-
-    Raises:
-        InputError: They are not there, or are those of several machines.
-    """
-    from modules.training import devices
-
-    settings, first = request.config.training, request.from_node or NODES[0]
-    if request.until != "release" or NODES.index(first) > NODES.index("Trainer"):
-        return
-    if settings.devices == "multi_worker":
-        raise InputError(
-            "`training.devices: multi_worker` needs workers that run the Trainer alone, each in a process that has not "
-            "used TensorFlow, and a pipeline that runs here uses it before. Take `mirrored`, all GPUs of this machine, "
-            "or another orchestrator."
-        )
-    try:
-        devices.build_strategy(settings)
-    except InputError as error:
-        # Whether the Trainer would be cached is known when it is reached, not before.
-        after = NODES[NODES.index("Trainer") + 1]
-        raise InputError(
-            f"{error} Where the last run trained what is to be looked at, go on after it: `--from-node {after}`."
-        ) from None
 
 
 def remove_checkpoints(folder: Path) -> None:
@@ -245,36 +154,6 @@ def base_run(config: PipelineConfig, from_node: str, nodes: Sequence[str]) -> st
         if needed <= finished:
             return found.id
     raise InputError(f"--from-node {from_node} needs an earlier run that finished what comes before; run all first.")
-
-
-class NodeEvents(logging.Handler):
-    """Turns TFX's log messages about nodes into progress events, and does what follows a node."""
-
-    def __init__(self, after: Mapping[str, Callable[[], None]]):
-        """Waits for messages.
-
-        Args:
-            after: What to do, by node, once the node has worked and ML Metadata knows its outputs; not where they
-                were cached, or there was nothing to work on.
-        """
-        super().__init__(logging.INFO)
-        self._after = after
-        self._node = ""
-        self._succeeded = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Emits `started`, `cached` and `finished`."""
-        if record.msg == NODE_STARTED and record.args:
-            self._node, self._succeeded = str(record.args[0]), False  # type: ignore[index]
-            progress.emit({"event": "started", "node": self._node})
-        elif record.msg == NODE_CACHED:
-            progress.emit({"event": "cached", "node": self._node})
-        elif record.msg == NODE_SUCCEEDED:
-            self._succeeded = True
-        elif record.msg == NODE_FINISHED:
-            if self._node in self._after and self._succeeded:
-                self._after[self._node]()
-            progress.emit({"event": "finished_node", "node": self._node})
 
 
 class exclusive:

@@ -9,7 +9,7 @@ from pipeline.config import PipelineConfig
 def compile_pipeline(config: PipelineConfig, output: Path, *, image: str, pipeline_root: str) -> None:
     """Writes the spec.
 
-    On Vertex the image's tag tells which code runs, so build a new tag for new code; and the text's hash is taken
+    On Vertex the image's tag identifies the code, so build a new tag for new code; and the text's hash is taken
     here and now, so compile again when the text has changed.
 
     Args:
@@ -29,31 +29,15 @@ def compile_pipeline(config: PipelineConfig, output: Path, *, image: str, pipeli
     except ImportError as error:
         raise InputError("compiling needs kfp: install the extra, `tfx-gpt2[cloud]`.") from error
 
-    from modules.data import corpus
-    from modules.evaluation import tasks
-    from modules.tokenization import tokenizer_files
-    from pipeline.dag import Placement, create_pipeline
+    from pipeline.dag import create_pipeline
+    from pipeline.placement import Placement
 
     if output.suffix not in (".yaml", ".yml"):
         raise InputError(f"--output must end with .yaml. Received: {output}.")
     if not output.absolute().parent.is_dir():
         raise InputError(f"the folder of --output does not exist. Received: {output}.")
-    root = pipeline_root.rstrip("/")
-    placement = Placement(
-        pipeline_root=root,
-        push_directory=f"{root}/releases",
-        data_directory=f"{root}/tfds",
-        data_fingerprint=corpus.fingerprint(config.data.to_source()),
-        preset_fingerprint=config.model.fingerprint(),
-        training_fingerprint=config.training.fingerprint(),
-        task_fingerprint=tasks.fingerprint(config.evaluation.tasks),
-        push_directory_id="",
-        tokenizer_fingerprint=tokenizer_files.fingerprint(config.tokenizer.settings()),
-        project=Path(),  # in the image the project is the working directory
-        own_strategies=False,
-    )
     runner = KubeflowV2DagRunner(
         KubeflowV2DagRunnerConfig(display_name=config.name, default_image=image, use_pipeline_spec_2_1=True),
         output_filename=str(output.absolute()),
     )
-    runner.run(create_pipeline(config, placement))
+    runner.run(create_pipeline(config, Placement.vertex(config, pipeline_root)))

@@ -22,7 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.runners.local import NODE_FINISHED, NODE_STARTED
+from pipeline.runners.node_events import NODE_FINISHED, NODE_STARTED
 
 WORDS_A_DOCUMENT = 150
 REPLACED = 0.2
@@ -68,7 +68,8 @@ def run_once(folder: Path) -> None:
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
     from pipeline.config import load_config
-    from pipeline.dag import Placement, create_pipeline
+    from pipeline.dag import create_pipeline
+    from pipeline.placement import Placement
 
     config = load_config(folder / "recipe.yaml")
     placement = Placement(

@@ -7,10 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.common.errors import InputError
 from modules.tokenization.vocabulary import Vocabulary
-from pipeline.config import load_config
-from pipeline.runners.local import RunRequest, check_devices
 from tests.conftest import ROOT
 from tests.toys.huggingface_folder import write_folder
 
@@ -145,27 +142,6 @@ def test_data_and_settings_that_do_not_go_together(
     assert message in refuse(tmp_path, *(part for argument in arguments for part in ("--set", argument)))
 
 
-def test_devices_that_are_not_there_are_told_before_any_node_runs(tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("some text")
-    (tmp_path / "recipe.yaml").write_text(RECIPE % "text.txt")
-
-    def check(devices: str, **changes: str) -> None:
-        config = load_config(tmp_path / "recipe.yaml", [f"training.devices={devices}"])
-        check_devices(RunRequest(config=config, run_id="1", **changes))
-
-    with pytest.raises(
-        InputError, match=r"needs at least two GPUs of this machine. Received: .* Take `devices: auto`"
-    ) as refused:
-        check("mirrored")
-    assert "go on after it: `--from-node LatestBlessedModel`." in str(refused.value)
-    with pytest.raises(InputError, match="needs workers that run the Trainer alone"):
-        check("multi_worker")
-    check("auto")
-    # Where nothing is trained, no device is missing.
-    check("mirrored", until="data")
-    check("mirrored", from_node="LatestBlessedModel")
-
-
 def test_a_run_that_would_miss_its_device_ends_at_its_start(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("some text")
     (tmp_path / "recipe.yaml").write_text(RECIPE % "text.txt")
@@ -174,5 +150,5 @@ def test_a_run_that_would_miss_its_device_ends_at_its_start(tmp_path: Path) -> N
         cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True,
     )  # fmt: skip
     assert result.returncode == 2, result.stdout + result.stderr
-    assert "`training.devices: multi_worker` needs workers that run the Trainer alone" in result.stderr
+    assert "`training.devices: multi_worker` needs workers that run only the Trainer" in result.stderr
     assert not (tmp_path / "workspace/metadata.sqlite").exists()

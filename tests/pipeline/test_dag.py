@@ -11,7 +11,8 @@ from tfx.dsl.compiler.compiler import Compiler
 from tfx.proto.orchestration.pipeline_pb2 import PipelineNode
 
 from pipeline.config import PipelineConfig, load_config
-from pipeline.dag import Placement, create_pipeline
+from pipeline.dag import create_pipeline
+from pipeline.placement import Placement
 from pipeline.runners.vertex import compile_pipeline
 from tests.conftest import RECIPE
 

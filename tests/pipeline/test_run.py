@@ -12,7 +12,7 @@ import pytest
 
 from modules.evaluation import gates
 from pipeline.console.comparison import changes
-from pipeline.runners.local import NODES
+from pipeline.nodes import NODES
 from tests.conftest import RESOLVERS, Checkout, FinishedRun
 
 ALL = {

@@ -1,0 +1,26 @@
+"""The ids of the DAG's nodes in the order in which they run, known without loading TFX."""
+
+NODES = (
+    "Contract",
+    "TextExampleGen",
+    "StatisticsGen",
+    "SchemaGen",
+    "LatestBlessedData",
+    "ExampleValidator",
+    "AnomalyGate",
+    "Transform",
+    "TokenContract",
+    "TokenStatistics",
+    "LatestBlessedTokens",
+    "TokenValidator",
+    "TokenGate",
+    "WarmStartModel",  # only with `model.warm_start`
+    "Trainer",
+    "LatestBlessedModel",
+    "TaskEvaluator",
+    "Evaluator",
+    "TFLiteConverter",
+    "TFLiteEvaluator",
+    "Report",
+    "Pusher",
+)

@@ -1,0 +1,90 @@
+"""Checks of data, settings and devices before the first node runs.
+
+The heavy libraries are imported where they are needed: the command line loads this module.
+"""
+
+from modules.common.errors import InputError
+from pipeline.code_fingerprint import ROOT
+from pipeline.config import PipelineConfig
+from pipeline.nodes import NODES
+from pipeline.request import RunRequest
+
+
+def check_data(settings: PipelineConfig) -> None:
+    """Reads as much of the data as two seconds allow.
+
+    Raises:
+        InputError: It cannot be used.
+    """
+    from modules.data import corpus
+
+    corpus.check_source(settings.data.to_source(), data_directory=str(settings.workspace / "tfds"))
+
+
+def check_model(settings: PipelineConfig) -> None:
+    """Checks that the model, its tokenizer and its tasks go together.
+
+    Raises:
+        InputError: They do not.
+    """
+    from modules.evaluation import tasks
+    from modules.model.presets import check_positions
+    from modules.tokenization import tokenizer_files
+
+    tokenizer, distillation = settings.tokenizer.settings(), settings.training.distillation
+    presets = {"model.preset": settings.model.preset}
+    if distillation:
+        presets["training.distillation.teacher"] = distillation.teacher
+    for setting, preset in presets.items():
+        tokenizer_files.check_fits(tokenizer, preset, setting)
+        if preset is not None:
+            check_positions(preset, settings.model.context_length)
+    tasks.check_tasks(settings.evaluation.tasks, data_kind=settings.data.kind)
+    check_slices(settings)
+
+
+def check_slices(settings: PipelineConfig) -> None:
+    """Checks that the contract has the features by which the eval split is to be sliced.
+
+    Raises:
+        InputError: It lacks one.
+    """
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    contract = ROOT / "schemas" / f"{settings.data.kind}.pbtxt"
+    schema = text_format.Parse(contract.read_text(encoding="utf-8"), schema_pb2.Schema())
+    features = [feature.name for feature in schema.feature]
+    for name in settings.evaluation.sliced_by:
+        if name not in features:
+            raise InputError(
+                f"`evaluation.slices` and `slice_limits` take features of schemas/{contract.name}: "
+                f"{', '.join(features)}. Received: {name!r}."
+            )
+
+
+def check_devices(request: RunRequest) -> None:
+    """Checks that the Trainer, which works in this process, will have its devices: the nodes before it take long.
+
+    Raises:
+        InputError: They are not there, or are those of several machines.
+    """
+    from modules.training import devices
+
+    settings, first = request.config.training, request.from_node or NODES[0]
+    if request.until != "release" or NODES.index(first) > NODES.index("Trainer"):
+        return
+    if settings.devices == "multi_worker":
+        raise InputError(
+            "`training.devices: multi_worker` needs workers that run only the Trainer, each in a process that has not "
+            "used TensorFlow, and a pipeline that runs here uses it before. Take `mirrored`, all GPUs of this machine, "
+            "or another orchestrator."
+        )
+    try:
+        devices.build_strategy(settings)
+    except InputError as error:
+        # Whether the Trainer would be cached is known when it is reached, not before.
+        after = NODES[NODES.index("Trainer") + 1]
+        raise InputError(
+            f"{error} Where the last run trained what is to be looked at, go on after it: `--from-node {after}`."
+        ) from None

@@ -1,0 +1,31 @@
+"""Checks before the first node; those of data and settings are in `test_cli`, as the command line reports them."""
+
+from pathlib import Path
+
+import pytest
+
+from modules.common.errors import InputError
+from pipeline.config import load_config
+from pipeline.preflight import check_devices
+from pipeline.request import RunRequest
+from tests.conftest import RECIPE
+
+
+def test_devices_that_are_not_there_are_reported_before_any_node_runs(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+
+    def check(devices: str, **changes: str) -> None:
+        config = load_config(tmp_path / "recipe.yaml", [f"training.devices={devices}"])
+        check_devices(RunRequest(config=config, run_id="1", **changes))
+
+    with pytest.raises(
+        InputError, match=r"needs at least two GPUs of this machine. Received: .* Take `devices: auto`"
+    ) as refused:
+        check("mirrored")
+    assert "go on after it: `--from-node LatestBlessedModel`." in str(refused.value)
+    with pytest.raises(InputError, match="needs workers that run only the Trainer"):
+        check("multi_worker")
+    check("auto")
+    # Where nothing is trained, no device is missing.
+    check("mirrored", until="data")
+    check("mirrored", from_node="LatestBlessedModel")
