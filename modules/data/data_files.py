@@ -8,7 +8,7 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, cast
 
 from modules.common.errors import InputError
 
@@ -47,7 +47,7 @@ def opened(path: str) -> Iterator[IO[bytes]]:
     """
     try:
         with gzip.open(path, "rb") if path.lower().endswith(".gz") else open(path, "rb") as handle:
-            yield handle  # type: ignore[misc]
+            yield cast(IO[bytes], handle)  # a GzipFile reads like one
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(
             f"{path} is not a whole gzip file ({error}). Test it with `gzip -t`, then copy it again."

@@ -11,7 +11,7 @@ import keras_hub
 import tensorflow as tf
 
 from modules.export.document_scorer import DocumentScorer, Scores
-from modules.model.cached_gpt2 import CachedGPT2
+from modules.model.cached_gpt2 import CachedGPT2, LayerCache
 from modules.tokenization import example_tokens
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer, Detokenizer
 from modules.tokenization.vocabulary import Vocabulary
@@ -150,7 +150,9 @@ class TextModel(tf.Module):
         def choose(logits: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
             return _choose(logits[0], temperature, top_k, seed, number)
 
-        def add_token(new_ids, next_id, caches):  # type: ignore[no-untyped-def]
+        def add_token(
+            new_ids: tf.Tensor, next_id: tf.Tensor, caches: list[LayerCache]
+        ) -> tuple[tf.Tensor, tf.Tensor, list[LayerCache]]:
             position = prompt_length + tf.size(new_ids)
             new_ids = tf.concat([new_ids, next_id[tf.newaxis]], 0)
             logits, caches = self.model.step(next_id[tf.newaxis, tf.newaxis], position[tf.newaxis], caches)

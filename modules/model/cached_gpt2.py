@@ -6,6 +6,7 @@ keras-hub's `GPT2Backbone`, and the logits equal those of the backbone with its 
 
 from collections.abc import Callable
 
+import keras
 import keras_hub
 import numpy as np
 import tensorflow as tf
@@ -45,11 +46,11 @@ def write_into_cache(cache: tf.Tensor, new: tf.Tensor, positions: tf.Tensor) -> 
 class _LayerNorm(tf.Module):
     """As in "Layer Normalization" (2016) over the last axis."""
 
-    def __init__(self, layer: object) -> None:
+    def __init__(self, layer: keras.layers.LayerNormalization) -> None:
         super().__init__()
-        self.epsilon = float(layer.epsilon)  # type: ignore[attr-defined]
-        self.scale = _constant(layer.gamma)  # type: ignore[attr-defined]
-        self.shift = _constant(layer.beta)  # type: ignore[attr-defined]
+        self.epsilon = float(layer.epsilon)
+        self.scale = _constant(layer.gamma)
+        self.shift = _constant(layer.beta)
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         mean = tf.reduce_mean(x, -1, keepdims=True)
@@ -60,10 +61,10 @@ class _LayerNorm(tf.Module):
 class _Dense(tf.Module):
     """A matrix and a bias; any heads axes of the source layer are flattened into `[inputs, outputs]`."""
 
-    def __init__(self, layer: object, inputs: int, outputs: int, scale: float = 1.0) -> None:
+    def __init__(self, layer: keras.layers.Layer, inputs: int, outputs: int, scale: float = 1.0) -> None:
         super().__init__()
-        self.kernel = _constant(layer.kernel, (inputs, outputs), scale)  # type: ignore[attr-defined]
-        self.bias = _constant(layer.bias, (outputs,), scale)  # type: ignore[attr-defined]
+        self.kernel = _constant(layer.kernel, (inputs, outputs), scale)
+        self.bias = _constant(layer.bias, (outputs,), scale)
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         # Two-dimensional on purpose: it converts to one FULLY_CONNECTED with its bias fused.
@@ -73,13 +74,13 @@ class _Dense(tf.Module):
 class _Block(tf.Module):
     """One pre-norm transformer layer."""
 
-    def __init__(self, layer: object, hidden_dim: int, num_heads: int) -> None:
+    def __init__(self, layer: keras_hub.layers.TransformerDecoder, hidden_dim: int, num_heads: int) -> None:
         super().__init__()
-        attention = layer._self_attention_layer  # type: ignore[attr-defined]
-        intermediate = layer._feedforward_intermediate_dense  # type: ignore[attr-defined]
+        attention = layer._self_attention_layer
+        intermediate = layer._feedforward_intermediate_dense
         intermediate_dim = int(intermediate.kernel.shape[-1])
-        self.attention_norm = _LayerNorm(layer._self_attention_layer_norm)  # type: ignore[attr-defined]
-        self.feedforward_norm = _LayerNorm(layer._feedforward_layer_norm)  # type: ignore[attr-defined]
+        self.attention_norm = _LayerNorm(layer._self_attention_layer_norm)
+        self.feedforward_norm = _LayerNorm(layer._feedforward_layer_norm)
         # The 1 / sqrt(head_dim) of scaled dot-product attention is folded into the query's weights.
         scale = (hidden_dim // num_heads) ** -0.5
         self.query = _Dense(attention._query_dense, hidden_dim, hidden_dim, scale)
@@ -87,7 +88,7 @@ class _Block(tf.Module):
         self.value = _Dense(attention._value_dense, hidden_dim, hidden_dim)
         self.attention_output = _Dense(attention._output_dense, hidden_dim, hidden_dim)
         self.intermediate = _Dense(intermediate, hidden_dim, intermediate_dim)
-        self.feedforward_output = _Dense(layer._feedforward_output_dense, intermediate_dim, hidden_dim)  # type: ignore[attr-defined]
+        self.feedforward_output = _Dense(layer._feedforward_output_dense, intermediate_dim, hidden_dim)
 
 
 class CachedGPT2(tf.Module):
@@ -202,8 +203,8 @@ class CachedGPT2(tf.Module):
         return tf.transpose(tf.reshape(x, [rows, time, self.num_heads, self.head_dim]), [0, 2, 1, 3])
 
 
-def _constant(variable: object, shape: tuple[int, ...] | None = None, scale: float = 1.0) -> tf.Variable:
-    value = np.asarray(tf.cast(variable.value, tf.float32))  # type: ignore[attr-defined]
+def _constant(variable: keras.Variable, shape: tuple[int, ...] | None = None, scale: float = 1.0) -> tf.Variable:
+    value = np.asarray(tf.cast(variable.value, tf.float32))
     return tf.Variable(np.float32(scale) * value.reshape(shape or value.shape), trainable=False)
 
 

@@ -97,7 +97,7 @@ def test_a_process_that_aborts_is_told_by_its_signal(tmp_path: Path, monkeypatch
 
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ValueError, match=r"one of \('float16', 'int8'\)\. Received: 'int3'"):
-        tflite_conversion.export_tflite("preset", "out", precision="int3")  # type: ignore[arg-type]
+        tflite_conversion.export_tflite("preset", "out", precision="int3")
 
 
 @pytest.mark.parametrize("lengths", [[], [1, 16]])
