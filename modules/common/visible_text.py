@@ -1,19 +1,46 @@
-r"""Foreign text with what cannot be seen written out, for terminals, logs and pages.
+r"""Foreign text with what cannot be seen written out, for terminals and pages.
 
-A document, a prompt, a generated text or a file's name may hold characters that a terminal obeys rather than shows:
-`\x1b]0;title\x07` renames its window, `\r` overwrites the line, U+202E shows a line in an order in which it is not.
+A document, a prompt, a generated text or the name of a file may hold characters that a terminal obeys rather than
+shows: `\x1b]0;title\x07` renames its window, `\r` overwrites the line, U+202E reverses what follows.
 """
 
 import re
 import unicodedata
 
-# Controls, unassigned characters and surrogates, which may not be encoded; separators of lines and paragraphs; and the
-# format characters, of which all but those below are invisible and deceive: bidirectional controls, zero-width spaces,
-# tags, which can hold a hidden message.
+# Control and format characters (bidirectional controls, zero-width spaces, tags), lone surrogates, which no encoding
+# takes, and the separators of lines and paragraphs.
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-# Of the format characters, those that a text needs: the joiners U+200C and U+200D form the letters of Arabic and of
-# Indic scripts and the emoji of families, and the soft hyphen U+00AD, the marks of numbers in Arabic and Syriac and
-# the controls of hieroglyphs are shown, or say where a word may be divided.
-_SCRIPTS = re.compile(r"[\u00ad\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u200c\u200d\U000110bd\U000110cd\U00013430-\U0001343f]")
-# Not allowed in XML, and so not in SVG.
-_NO_CHARACTERS = frozenset("\ufffe\uffff")
+_NO_CHARACTERS = frozenset("\ufffe\uffff")  # not allowed in XML, and so not in SVG
+# Format characters that a text needs: the joiners U+200C and U+200D shape the letters of Arabic and Indic scripts and
+# join emoji; the others are signs that are seen, such as Arabic's mark of a number, or build hieroglyphs.
+_NEEDED = re.compile(
+    "[\u200c\u200d\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd\U00013430-\U0001343f]"
+)
+
+
+def visible(text: str, keep: str = "\n\t") -> str:
+    r"""Returns the text with every character that is not seen, or that reorders others, as an escape.
+
+    ```
+    "\x1b[31mred"     "\\x1b[31mred"
+    "abc\u202edef"    "abc\\u202edef"    a terminal would show abcfed
+    "a\rb\n"          "a\\x0db\n"
+    ```
+
+    The result is plain: `visible` leaves it as it is. Joiners that scripts and emoji need stay.
+
+    Args:
+        text: Any text.
+        keep: Characters that stay although they are hidden.
+    """
+    if text.isprintable():  # nothing hidden: most texts are done here
+        return text
+    return "".join(character if character in keep else _visible_character(character) for character in text)
+
+
+def _visible_character(character: str) -> str:
+    hidden = character in _NO_CHARACTERS or unicodedata.category(character) in _HIDDEN_CATEGORIES
+    if not hidden or _NEEDED.match(character):
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
