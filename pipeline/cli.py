@@ -1,16 +1,21 @@
 """The command line: `python -m pipeline run | validate | generate | runs | compare | compile`."""
 
+import contextlib
 import enum
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+import typer.core
 from rich.markup import escape
 from rich.table import Table
 
 from modules.common.errors import InputError
+from modules.common.visible_text import visible
 from pipeline.config import DEFAULT_RECIPE, PipelineConfig, load_config
+from pipeline.console.terminal import Console, Text
 from pipeline.nodes import NODES
 from pipeline.preflight import check_data, check_model
 from pipeline.request import RunRequest
@@ -18,14 +23,42 @@ from pipeline.request import RunRequest
 if TYPE_CHECKING:
     from pipeline.metadata.reader import Run
 
+# Click's UsageError, found by a subclass that Typer exports: Typer brings a Click of its own.
+_UsageError: Any = typer.BadParameter.__bases__[0]
+
+
+@contextlib.contextmanager
+def _visible_usage_errors() -> Iterator[None]:
+    """Writes out hidden characters of the command line in what Click complains about; Typer prints that itself."""
+    try:
+        yield
+    except _UsageError as error:
+        error.message = visible(error.message)
+        raise
+
+
+class _Commands(typer.core.TyperGroup):
+    """The commands, with the errors in their command lines made visible."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parses what comes before the command's name."""
+        with _visible_usage_errors():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parses the command's own arguments and calls it."""
+        with _visible_usage_errors():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Fine-tunes GPT-2 on your own text and ships it through gates.",
     no_args_is_help=True,
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,  # `main` shows them
 )
-# Without emoji: Rich would turn `:key:` in a model's text into a picture.
-console = Console(emoji=False)
-errors = Console(stderr=True, emoji=False)
+console = Console()
+errors = Console(stderr=True)
 
 ConfigOption = Annotated[
     Path,
@@ -172,12 +205,12 @@ def runs(
         )
     for found in MetadataReader(workspace / "metadata.sqlite").runs()[:limit]:
         table.add_row(
-            found.id,
-            found.pipeline,
+            Text(found.id),
+            Text(found.pipeline),
             found.verdict,
             "" if found.perplexity is None else f"{found.perplexity:.2f}",
             "" if found.baseline_perplexity is None else f"{found.baseline_perplexity:.2f}",
-            found.release.name if found.release else "",
+            Text(found.release.name if found.release else ""),
         )
     console.print(table)
 
@@ -215,13 +248,17 @@ def compile(
     if settings.data.on_drift == "stop":
         raise InputError("drift is not checked on Vertex yet, so it cannot stop there: set data.on_drift to warn.")
     compile_pipeline(settings, output, image=image, pipeline_root=pipeline_root)
-    console.print(f"wrote {output} for {target.value}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output} for {target.value}", markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
-    """Runs the command line; an InputError becomes its message and exit status 2."""
+    """Runs the command line; an InputError becomes its message and exit status 2, any other a traceback and 1."""
     try:
         app()
     except InputError as error:
         errors.print(f"[bold red]error[/]: {escape(str(error))}", highlight=False, soft_wrap=True)
         raise SystemExit(2) from None
+    except Exception:
+        # Not left to Python: the message may hold text of a document.
+        errors.print(traceback.format_exc().rstrip("\n"), markup=False, highlight=False, soft_wrap=True)
+        raise SystemExit(1) from None

@@ -9,9 +9,10 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
+from modules.common.visible_text import visible
 from pipeline.console.run_view import clock
+from pipeline.console.terminal import Text
 from pipeline.metadata.reader import Execution, Run
 from pipeline.nodes import NODES
 
@@ -205,7 +206,8 @@ def _shown(value: Any) -> str:
         return f"{value:,.0f}" if math.isfinite(value) and value == round(value) else f"{value:,.6g}"
     if isinstance(value, list):
         return ", ".join(_shown(item) for item in value)
-    return " ".join(str(value).split())
+    # Before it is cut to a width.
+    return visible(" ".join(str(value).split()))
 
 
 def _shortened(one: str, other: str) -> tuple[str, str]:

@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Column, Table
-from rich.text import Text
 
 from modules.common.progress import EVENTS_VARIABLE
 from modules.evaluation import gates
 from pipeline.config import PipelineConfig
+from pipeline.console.terminal import Console, Text
 from pipeline.request import RunRequest
 
 EXIT_PUSHED, EXIT_ERROR, EXIT_INPUT, EXIT_REFUSED = 0, 1, 2, 3
@@ -139,7 +139,7 @@ def _show(watch: Watch, child: "subprocess.Popen[bytes]", console: Console) -> N
         for event in _events_until_end(watch, child):
             line = _plain_line(event, watch)
             if line:
-                console.print(line, highlight=False, soft_wrap=True)
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
         return
     with Live(console=console, refresh_per_second=8, transient=True, get_renderable=lambda: picture(watch)):
         for _ in _events_until_end(watch, child):
@@ -175,7 +175,7 @@ def _plain_line(event: dict[str, Any], watch: Watch) -> str | None:
 def picture(watch: Watch) -> Table | Spinner:
     """The nodes of a run, those that work with how far they are; before these are known, what is being done."""
     if not watch.nodes:
-        return Spinner("dots", text=f"{watch.phase} …")
+        return Spinner("dots", text=Text(f"{watch.phase} …"))
     table = Table.grid(padding=(0, 2))
     marks: dict[str, Text | Spinner] = {
         "waiting": Text("·", style="dim"), "running": Spinner("dots"), "done": Text("✔", style="green"),
@@ -207,8 +207,8 @@ def _running_lines(name: Text, node: dict[str, Any]) -> RenderableType:
     if not event["total"]:
         return Text.assemble(name, "  ", " · ".join(filter(None, (far, facts))))
     line = Table.grid(Column(no_wrap=True), Column(ratio=1), Column(no_wrap=True), padding=(0, 1), expand=True)
-    line.add_row(Text.assemble(name, " "), ProgressBar(total=event["total"], completed=event["done"]), far)
-    return Group(line, facts) if facts else line
+    line.add_row(Text.assemble(name, " "), ProgressBar(total=event["total"], completed=event["done"]), Text(far))
+    return Group(line, Text(facts)) if facts else line
 
 
 def describe_progress(event: dict[str, Any]) -> tuple[str, str]:

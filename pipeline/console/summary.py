@@ -3,19 +3,18 @@
 import json
 from pathlib import Path
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from modules.evaluation import gates
 from modules.evaluation.results import Evaluation
 from modules.evaluation.task_figures import read_task_figures
 from modules.export.tflite_files import TFLITE_FILES
 from modules.release.publishing import MANIFEST
-from modules.report.escaping import visible
 from modules.tokenization.packing_efficiency import LENGTHS_FILE, unpacked_useful_share
 from pipeline.config import PipelineConfig
 from pipeline.console.run_view import clock
+from pipeline.console.terminal import Console, Text
 from pipeline.metadata.reader import Run
 
 DROPPED = "dropped_"
@@ -98,7 +97,7 @@ def _warnings(run: Run) -> list[Text]:
             f"more in {relative(path)}. To leave such documents out: --set data.cleaning.secrets=drop"
         )
     for gate in ("AnomalyGate", "TokenGate"):
-        for line in (run.measured(gate, "blessing", "drift") or "").splitlines():
+        for line in filter(None, (run.measured(gate, "blessing", "drift") or "").split("\n")):
             warnings.append(line)
     return [Text.assemble(("warning", "bold yellow"), f"  {warning}") for warning in warnings]
 
@@ -131,7 +130,7 @@ def _tasks(run: Run) -> list[RenderableType]:
     evaluated = run.output("TaskEvaluator", "task_evaluation")
     if evaluated is None:
         return []
-    return [Text(visible(f"{one.name}: {one.value}; {one.note}.")) for one in read_task_figures(evaluated.uri)]
+    return [Text(f"{one.name}: {one.value}; {one.note}.") for one in read_task_figures(evaluated.uri)]
 
 
 def _gates(run: Run) -> list[RenderableType]:
@@ -142,7 +141,7 @@ def _gates(run: Run) -> list[RenderableType]:
         for check in gates.read_checks(evaluated.uri) if evaluated else []:
             of = f" of {check.of}" if check.of else ""
             mark = Text("✔", style="green") if check.passed else Text("✘", style="bold red")
-            gate = Text(visible(f"{check.metric}{of}"))
+            gate = Text(f"{check.metric}{of}")
             table.add_row(gate, check.measured_told, check.bound, check.limit_told, mark)
     return [table] if table.row_count else []
 
@@ -180,7 +179,7 @@ def _verdict(run: Run) -> RenderableType:
     lines: list[Text] = []
     if report:
         lines = [
-            Text(visible(report.properties["verdict"])),
+            Text(report.properties["verdict"]),
             Text(f"report: {relative(Path(report.uri, 'report.html'))}"),
         ]
     if run.release:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from rich.console import Console
 
 from modules.common.errors import InputError
 from pipeline.config import load_config
 from pipeline.console.comparison import Changes, changes, comparison, dotted
+from pipeline.console.terminal import Console
 from pipeline.metadata.reader import MetadataReader
 from pipeline.metadata.run_record import RunRecord
 from tests.conftest import Checkout, FinishedRun
@@ -83,7 +83,7 @@ class Store:
         """What is printed, in 80 columns."""
         printed = io.StringIO()
         reader = self.reader()
-        console = Console(file=printed, width=80, color_system=None, emoji=False)
+        console = Console(file=printed, width=80, color_system=None)
         console.print(comparison(reader.find_run(one), reader.find_run(other)), highlight=False)
         return printed.getvalue()
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from pipeline.console.run_view import Watch, describe_progress, picture
+from pipeline.console.terminal import Console
 
 TEXT = {"loss": 10.82, "perplexity": 12345.67, "tokens_per_second": 123456, "left": "12:34:56"}
 PAIRS = {
