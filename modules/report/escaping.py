@@ -2,15 +2,12 @@
 
 import math
 import re
-import unicodedata
 
+from modules.common import visible_text
 from modules.evaluation import gates
 
 NOT_MEASURED = "not measured"
 _LINE_ENDS = re.compile("\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
-# Unicode's Bidi_Control: they reorder what stands around them, so that a line may read as what it does not say.
-_BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_NO_CHARACTERS = frozenset("\ufffe\uffff")  # not allowed in XML, and so not in SVG
 # What Markdown (CommonMark, with GitHub's tables, strikethrough, autolinks, math and emoji) could act on.
 _MARKDOWN = re.compile(r"[\\`*_\[\]|~$@]|:(?=\S)|(?<=www)\.|^[#=]|^-(?=[\s-]|$)|^\+(?=\s|$)", re.IGNORECASE)
 _LIST_NUMBER = re.compile(r"^(\d+)([.)])(?=\s|$)")
@@ -61,21 +58,8 @@ def size(value: int | None) -> str:
 
 
 def visible(text: str) -> str:
-    """Foreign text with every line end as a line feed, and what cannot be seen written out: `\\x1b`, `\\u202e`.
-
-    Tabs and line feeds stay; so do the joiners of emoji and scripts.
-    """
-    return "".join(_visible_character(character) for character in _LINE_ENDS.sub("\n", text))
-
-
-def _visible_character(character: str) -> str:
-    if character in "\t\n":
-        return character
-    hidden = character in _BIDI_CONTROLS | _NO_CHARACTERS or unicodedata.category(character) in ("Cc", "Cs")
-    if not hidden:
-        return character
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    """Returns foreign text with every line end as a line feed, and its hidden characters as `visible_text` has them."""
+    return visible_text.visible(_LINE_ENDS.sub("\n", text))
 
 
 def markdown(text: str) -> MarkdownText:
