@@ -44,7 +44,7 @@ class TrainingSettings(Settings):
         0.01, description="AdamW's weight decay; not applied to biases and layer norms."
     )
     gradient_clip_norm: PositiveFloat = Field(
-        1.0, description="Gradients of a step are scaled down to this global norm."
+        1.0, description="Largest global norm of a step's gradients; larger gradients are scaled down to it."
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
