@@ -14,7 +14,7 @@ from markdown_it.token import Token
 
 from pipeline import settings_tables
 from pipeline.cli import app
-from tests.conftest import ROOT
+from pipeline.code_fingerprint import ROOT
 
 PAGES = settings_tables.pages()
 COMMANDS = typer.main.get_command(app).commands
