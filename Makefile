@@ -7,7 +7,7 @@ VENV := .venv/.synced
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench-tokenizer bench-vocabulary bench-data bench-evaluation bench-training bench-peers clean check-prerequisites
+.PHONY: help setup run test lint bench-tokenizer bench-vocabulary bench-data bench-evaluation bench-training bench-peers clean docs check-prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -45,6 +45,9 @@ bench-peers: .peers/.installed ## install what bench-training compares with into
 	@$(PYTHON) -m venv .peers
 	@.peers/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
+
+docs: $(VENV) ## write the tables of settings in the README.md files anew
+	@$(RUN) -m pipeline.settings_tables
 
 setup: $(VENV) ## install the locked packages into .venv
 

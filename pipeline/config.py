@@ -34,33 +34,40 @@ Stage = Literal["data", "tokens", "release"]
 class SplitWeights(Settings):
     """Relative sizes of the splits. A document's split is decided by the hash of its text."""
 
-    train: Share = 90
-    eval: Share = 5
-    test: Share = 5
+    train: Share = Field(
+        90, description="Weight of the train split; a document's split follows from the hash of its text."
+    )
+    eval: Share = Field(5, description="Weight of the eval split, on which models are measured.")
+    test: Share = Field(5, description="Weight of the test split; no gate uses it.")
 
 
 class DataConfig(Settings):
     """Where the text comes from; see README, "Your own data"."""
 
-    source: str | list[str] = Field(description="`tfds:name[/config]`, or a glob of files, or several globs.")
-    tfds_splits: tuple[str, ...] | None = Field(None, description="Splits of the TFDS data set to read; default: all.")
+    source: str | list[str] = Field(description="`tfds:name[/config]`, a glob of files, or a list of globs.")
+    tfds_splits: tuple[str, ...] | None = Field(
+        None, description="Splits of the TFDS data set to read; default: all of them."
+    )
     kind: Kind = Field(
-        "text", description="What a row is: text, an instruction with its completion, or a preference between two."
+        "text",
+        description="Content of a row: a text, an instruction with its completion, or a prompt with a preferred and a "
+        "rejected answer.",
     )
     template: TemplateName = Field(
-        "headings", description="How instructions and messages become prompts; see README, `Instruction data`."
+        "headings", description="Template that turns instructions and messages into prompts."
     )
     text_column: str = Field(
-        "text", description="Column of .jsonl, .json, .csv and .parquet files that holds the text, for `kind: text`."
+        "text", description="Column of the text in .jsonl, .json, .csv and .parquet files, for `kind: text`."
     )
     document_separator: str | None = Field(
         None,
-        description="Splits .txt and .md files: `blank_line`, or any literal text. Default: a document a file.",
+        description="Splits .txt and .md files into documents: `blank_line` or any literal text. Default: one document "
+        "per file.",
     )
-    splits: SplitWeights = SplitWeights()
-    cleaning: CleaningSettings = CleaningSettings.model_validate({})
+    splits: SplitWeights = Field(SplitWeights.model_validate({}), description="Relative sizes of the splits.")
+    cleaning: CleaningSettings = Field(CleaningSettings.model_validate({}), description="Which documents are dropped.")
     on_drift: Literal["warn", "stop"] = Field(
-        "warn", description="What to do where the text drifted from the last run's, or eval differs from train."
+        "warn", description="Warn or stop if the text has drifted from the last run's, or eval differs from train."
     )
 
     def to_source(self) -> DataSource:
@@ -79,14 +86,22 @@ class TokenizerConfig(Settings):
     """Byte-level BPE: trained on the corpus, taken from a preset, or read from GPT-2's two files; or bytes alone."""
 
     kind: Literal["bpe", "byte"] = Field(
-        "bpe", description="`byte`: a token a byte, for tiny corpora and languages without a tokenizer."
+        "bpe",
+        description="`byte` takes the 256 bytes as tokens: for tiny corpora and languages without a tokenizer. `bpe` "
+        "needs one of the other settings.",
     )
     vocabulary_size: Annotated[int, Field(ge=258)] | None = Field(
-        None, description="Train a vocabulary of this size on the corpus (256 bytes, merges, <|endoftext|>)."
+        None,
+        description="Train a vocabulary of this size on the train split: 256 bytes, merges, `<|endoftext|>`. The "
+        "merges are those of Hugging Face's trainer.",
     )
-    preset: str | None = Field(None, description="Name or folder of a keras-hub GPT-2 preset.")
-    vocabulary: Path | None = Field(None, description="GPT-2's vocabulary.json.")
-    merges: Path | None = Field(None, description="GPT-2's merges.txt.")
+    preset: str | None = Field(
+        None, description="Take the vocabulary of this preset: a name or folder as in `model.preset`."
+    )
+    vocabulary: Path | None = Field(
+        None, description="Take the vocabulary of this file in GPT-2's format; needs `merges`."
+    )
+    merges: Path | None = Field(None, description="The merges that belong to `vocabulary`, in GPT-2's format.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -112,14 +127,19 @@ class EvaluationConfig(PerplexityGateSettings):
 
     strided: bool = Field(
         False,
-        description="Evaluation windows overlap by half: a token deep in a document sees half a window or more.",
+        description="Evaluation windows overlap by half, so that a token deep in a document sees at least half a "
+        "window of the text before it.",
     )
     slices: tuple[str, ...] = Field(
-        ("source", "length"), description="Features of the contract by whose values the eval split is sliced."
+        ("source", "length"), description="Features of the contract; their values divide the eval split into slices."
     )
-    memorisation: MemorisationSettings = MemorisationSettings.model_validate({})
-    tasks: Tasks = ()
-    tflite: TFLiteGateSettings = TFLiteGateSettings.model_validate({})
+    memorisation: MemorisationSettings = Field(
+        MemorisationSettings.model_validate({}), description="Measures how much training text the model recites."
+    )
+    tasks: Tasks = Field((), description="Multiple-choice files, and answers to prompts of the eval split.")
+    tflite: TFLiteGateSettings = Field(
+        TFLiteGateSettings.model_validate({}), description="The gate of the TFLite files."
+    )
 
     @property
     def gate(self) -> PerplexityGateSettings:
@@ -143,14 +163,14 @@ class PipelineConfig(Settings):
     """Everything a run needs to know."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,60}$")] = Field(
-        description="Names the pipeline in ML Metadata, in the workspace and on Vertex."
+        description="Name of the pipeline in ML Metadata, in the workspace and on Vertex."
     )
-    workspace: Path = Field(Path("workspace"), description="Folder of metadata, artifacts, logs and releases.")
-    data: DataConfig
-    tokenizer: TokenizerConfig
-    model: ModelSettings
-    training: TrainingSettings
-    evaluation: EvaluationConfig
+    workspace: Path = Field(Path("workspace"), description="Folder for metadata, artifacts, logs and releases.")
+    data: DataConfig = Field(description="The text: source, kind, splits, cleaning.")
+    tokenizer: TokenizerConfig = Field(description="The vocabulary.")
+    model: ModelSettings = Field(description="Where the weights and sizes come from.")
+    training: TrainingSettings = Field(description="How to train.")
+    evaluation: EvaluationConfig = Field(description="How to measure, and the gates.")
 
     @model_validator(mode="after")
     def _preset_with_its_tokenizer(self) -> Self:

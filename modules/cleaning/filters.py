@@ -32,43 +32,49 @@ _NO_LANGUAGE = "zxx"
 class CleaningSettings(Settings):
     """What makes a document unfit; None switches a check off."""
 
-    min_characters: int = Field(1, ge=1, description="Documents of fewer characters are dropped.")
-    max_characters: int | None = Field(None, ge=1, description="Documents of more characters are dropped.")
+    min_characters: int = Field(1, ge=1, description="Documents with fewer characters are dropped.")
+    max_characters: int | None = Field(None, ge=1, description="Documents with more characters are dropped.")
     languages: tuple[str, ...] | None = Field(
         None,
-        description="ISO 639 codes of the languages that stay, for example [en, de]. Documents that are clearly in "
-        "another language are dropped; texts too short to tell stay.",
+        description="ISO 639 codes of the languages to keep, for example [en, de]. Documents that are clearly in "
+        "another language are dropped; a text that is too short to recognise is kept.",
     )
     min_language_probability: float = Field(
-        0.5, gt=0, le=1, description="How sure the recognition of another language must be to drop a document."
+        0.5,
+        gt=0,
+        le=1,
+        description="A document is dropped if another language is recognised with at least this probability.",
     )
     max_replacement_share: float | None = Field(
         0.01,
         ge=0,
         le=1,
-        description="The largest share of replacement characters (U+FFFD), which stand where text was decoded wrongly.",
+        description="Largest share of replacement characters (U+FFFD), which are the trace of wrongly decoded text.",
     )
     min_alphabetic_words: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="The smallest share of words that hold a letter. 0.8 is the rule of Gopher (arXiv:2112.11446, "
+        description="Smallest share of words that contain a letter. 0.8 is the rule of Gopher (arXiv:2112.11446, "
         "A.1.1) for web pages; it also drops tables and most code.",
     )
     near_duplicates: float | None = Field(
         0.8,
         ge=0.5,
         le=1,
-        description="The Jaccard similarity of word 5-grams from which a document is a near duplicate and dropped.",
+        description="A document is dropped as a near duplicate if the Jaccard similarity of its word 5-grams with "
+        "those of an earlier document is at least this.",
     )
     leakage: float | None = Field(
         0.5,
         gt=0,
         le=1,
-        description="The share of an eval or test document's word 13-grams found in train from which it is dropped.",
+        description="An eval or test document is dropped if at least this share of its word 13-grams is in train.",
     )
     secrets: Literal["warn", "drop", "off"] = Field(
-        "warn", description="What becomes of documents with e-mail addresses or key-like strings."
+        "warn",
+        description="Documents with e-mail addresses, keys or passwords are kept with a warning, dropped, or not "
+        "looked for.",
     )
 
     @pydantic.field_validator("languages")

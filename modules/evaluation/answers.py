@@ -19,11 +19,17 @@ from modules.evaluation.memorisation import Generate
 class AnswersSettings(Settings):
     """Answers to prompts of the eval split, held against the reference; see README, `Tasks`."""
 
-    kind: Literal["answers"]
-    rows: int = Field(50, ge=1, description="Examples of the eval split that are answered, or all if there are fewer.")
-    max_new_tokens: int = Field(64, ge=1, description="Length of an answer.")
-    min_rouge_l: float | None = Field(None, ge=0, le=1, description="A model with a lower ROUGE-L, 0 to 1, stays.")
-    min_bleu: float | None = Field(None, ge=0, le=100, description="A model with a lower BLEU, 0 to 100, stays.")
+    kind: Literal["answers"] = Field(description="Selects this kind of task.")
+    rows: int = Field(
+        50, ge=1, description="Number of examples of the eval split to answer; all of them if there are fewer."
+    )
+    max_new_tokens: int = Field(64, ge=1, description="Largest length of an answer in tokens.")
+    min_rouge_l: float | None = Field(
+        None, ge=0, le=1, description="Models with a lower ROUGE-L (0 to 1) are not released."
+    )
+    min_bleu: float | None = Field(
+        None, ge=0, le=100, description="Models with a lower BLEU (0 to 100) are not released."
+    )
 
 
 class Answer(NamedTuple):

@@ -38,17 +38,24 @@ Generate = Callable[[Sequence[str], int], list[str]]
 class MemorisationSettings(Settings):
     """Whether the model recites its training text; see README, `Tasks`."""
 
-    prompts: int = Field(32, ge=0, description="Beginnings of train documents that the model continues; 0: none.")
+    prompts: int = Field(
+        32,
+        ge=0,
+        description="Number of beginnings of train documents that the model continues greedily; 0 switches this off.",
+    )
     max_share: float | None = Field(
-        None, ge=0, le=1, description="A model that recites more than this share of its continuations does not ship."
+        None, ge=0, le=1, description="Largest share of recited continuations with which a model is released."
     )
     run_words: int = Field(
         20,
         ge=SHORTEST_RUN,
-        description="Words in a row, standing in the train split, from which a continuation counts as recited.",
+        description="A continuation counts as recited if this many of its words in a row also occur in the train "
+        "split.",
     )
-    prompt_words: int = Field(32, ge=1, description="Words of a document that the model is given; of text only.")
-    max_new_tokens: int = Field(64, ge=1, description="Length of a continuation.")
+    prompt_words: int = Field(
+        32, ge=1, description="Words of a document that the model is given as prompt; used for `data.kind: text` only."
+    )
+    max_new_tokens: int = Field(64, ge=1, description="Length of a continuation in tokens.")
 
     @pydantic.model_validator(mode="after")
     def _gate_has_something_to_measure(self) -> Self:

@@ -29,12 +29,14 @@ NegativeLogLikelihood = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 class MultipleChoiceSettings(Settings):
     """A file of questions with several answers each; see README, `Tasks`."""
 
-    kind: Literal["multiple_choice"]
+    kind: Literal["multiple_choice"] = Field(description="Selects this kind of task.")
     name: str = Field(pattern="^[a-z][a-z0-9_]{0,40}$", description="Names the task in reports and ML Metadata.")
     file: Path = Field(description="JSON lines with `ctx`, `endings`, `label`, or with `prompt`, `choices`, `answer`.")
-    min_accuracy: float | None = Field(None, ge=0, le=1, description="A model below does not ship; none: only told.")
+    min_accuracy: float | None = Field(
+        None, ge=0, le=1, description="Smallest accuracy with which a model is released; none: it is only reported."
+    )
     normalise: Literal["bytes", "none"] = Field(
-        "bytes", description="Which accuracy is held against it: of nats a byte of the choice, or of nats."
+        "bytes", description="Choices are ranked by nats per byte of the choice, or by nats."
     )
 
 

@@ -20,13 +20,13 @@ IMPROVEMENT = "improvement in perplexity over the preset"
 class SliceLimit(Settings):
     """Limits of a part of the eval split."""
 
-    feature: str = Field(description="Of the contract, e.g. `source` or `length`.")
-    value: str | None = Field(None, description="One of its values; default: every value, each by itself.")
-    max_perplexity: PositiveFloat | None = None
-    max_regression: NonNegativeFloat | None = None
-    min_documents: PositiveInt = Field(
-        1, description="Without a `value`: slices of fewer documents are not held against the limits."
+    feature: str = Field(description="A feature of the contract, for example `source` or `length`.")
+    value: str | None = Field(None, description="One value of the feature; default: each value has its own check.")
+    max_perplexity: PositiveFloat | None = Field(None, description="Largest perplexity of the slice.")
+    max_regression: NonNegativeFloat | None = Field(
+        None, description="Largest relative rise in the slice's perplexity over the latest blessed model."
     )
+    min_documents: PositiveInt = Field(1, description="Without a `value`, slices with fewer documents are not checked.")
 
     @model_validator(mode="after")
     def _something(self) -> Self:
@@ -38,16 +38,23 @@ class SliceLimit(Settings):
 class PerplexityGateSettings(Settings):
     """The limits. Perplexity is exp(nats per token) over the whole eval split."""
 
-    max_perplexity: PositiveFloat = Field(description="A model above this does not ship.")
+    max_perplexity: PositiveFloat = Field(
+        description="Largest perplexity on the whole eval split with which a model is released."
+    )
     max_regression: NonNegativeFloat = Field(
         0.0,
-        description="Relative rise in perplexity allowed against the latest blessed model on the same eval data: 0.01 "
-        "is 1%. Between different tokenizers, the rise in bits per byte, told as perplexity a token of the latter.",
+        description="Largest relative rise in perplexity over the latest blessed model on the same eval data; 0.02 is "
+        "2%. Between different tokenizers bits per byte are compared instead, so that 0.02 allows the same.",
     )
     min_improvement: float | None = Field(
-        None, ge=0, lt=1, description="Relative fall in perplexity asked of fine-tuning, against `model.preset`."
+        None,
+        ge=0,
+        lt=1,
+        description="Smallest relative fall in perplexity that fine-tuning must reach, compared with `model.preset`.",
     )
-    slice_limits: tuple[SliceLimit, ...] = ()
+    slice_limits: tuple[SliceLimit, ...] = Field(
+        (), description="Limits for parts of the eval split, each with its own settings."
+    )
 
     def check(self, evaluation: Evaluation, perplexity_before: float | None) -> list[Check]:
         """Holds an evaluation against the limits.

@@ -41,8 +41,10 @@ Tasks = Annotated[tuple[Task, ...], pydantic.AfterValidator(_different)]
 class TaskSettings(Settings):
     """All that the TaskEvaluator is asked."""
 
-    memorisation: MemorisationSettings = Field(MemorisationSettings.model_validate({}), description="Of training text.")
-    tasks: Tasks = Field((), description="Multiple choice by files, and answers of the eval split.")
+    memorisation: MemorisationSettings = Field(
+        MemorisationSettings.model_validate({}), description="Measures how much training text the model recites."
+    )
+    tasks: Tasks = Field((), description="Multiple-choice files, and answers to prompts of the eval split.")
 
 
 def check_tasks(tasks: Sequence[Task], *, data_kind: str) -> None:

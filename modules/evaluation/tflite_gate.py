@@ -19,22 +19,26 @@ FILES_FILE = "files.json"
 class MaxRise(Settings):
     """Relative rise in perplexity that each file may have over the float model: 0.02 is 2%."""
 
-    float16: NonNegativeFloat = 0.005
-    int8: NonNegativeFloat = 0.02
+    float16: NonNegativeFloat = Field(
+        0.005, description="Largest relative rise in perplexity of the float16 file over the SavedModel; 0.005 is 0.5%."
+    )
+    int8: NonNegativeFloat = Field(0.02, description="The same for the int8 file.")
 
 
 class TFLiteGateSettings(Settings):
     """The gate of the TFLite files."""
 
     max_rise: MaxRise = Field(
-        MaxRise(), description="Relative rise in perplexity that a file may have over the SavedModel: 0.02 is 2%."
+        MaxRise.model_validate({}),
+        description="Largest relative rise in perplexity of each file over the SavedModel; 0.02 is 2%.",
     )
     on_failure: Literal["leave_out", "stop"] = Field(
-        "leave_out", description="What a file that fails does: it is left out of the release, or nothing ships."
+        "leave_out",
+        description="If a file fails: leave it out and release the rest, or stop, so that nothing is released.",
     )
     max_tokens: PositiveInt | None = Field(
         200_000,
-        description="Documents of the eval split are scored until they hold this many tokens; null: all of them.",
+        description="Score documents of the eval split until they contain this many tokens; null: all documents.",
     )
 
 

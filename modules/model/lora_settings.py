@@ -14,15 +14,16 @@ Quantization = Literal["int8", "int4"]
 class LoraSettings(Settings):
     """Train low-rank changes of some matrices instead of the whole model (arXiv:2106.09685)."""
 
-    rank: PositiveInt = Field(8, description="Rank of the factors A and B of a change.")
-    alpha: PositiveFloat = Field(16, description="A change is alpha / rank × A B.")
+    rank: PositiveInt = Field(8, description="Rank of the factors A and B of each change.")
+    alpha: PositiveFloat = Field(16, description="Each change is alpha / rank × A B.")
     targets: tuple[Target, ...] = Field(
         ("query", "value"), min_length=1, description="The matrices of every layer that are changed."
     )
     quantization: Quantization | None = Field(
         None,
-        description="QLoRA (arXiv:2305.14314): the frozen matrices of all layers are held in int8, or in int4 by "
-        "blocks of 128, and the float32 model that ships is that of the rounded matrices with the changes added.",
+        description="QLoRA (arXiv:2305.14314): the frozen matrices of all layers are stored as int8, or as int4 in "
+        "blocks of 128. The released float32 model consists of these rounded matrices plus the changes. Needs "
+        "`precision: float32` or `mixed_bfloat16`.",
     )
 
     @pydantic.field_validator("targets")

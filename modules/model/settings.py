@@ -38,21 +38,27 @@ class ModelSettings(Settings):
         "config.json and model.safetensors.",
     )
     size: SizeName | None = Field(
-        None, description="A random start in a size of GPT-2's family (small is 12 × 768), or `tiny`, 4 × 256."
+        None, description="Random weights in a size of GPT-2's family (small is 12 × 768), or in `tiny`, 4 × 256."
     )
-    num_layers: PositiveInt | None = Field(None, description="A random start in numbers of your own.")
-    num_heads: PositiveInt | None = None
-    hidden_dim: PositiveInt | None = None
-    intermediate_dim: PositiveInt | None = Field(None, description="Default: 4 × hidden_dim.")
+    num_layers: PositiveInt | None = Field(
+        None, description="Random weights in sizes of your own: the number of transformer blocks."
+    )
+    num_heads: PositiveInt | None = Field(None, description="Attention heads per block; divides `hidden_dim`.")
+    hidden_dim: PositiveInt | None = Field(None, description="Width of the token embedding and of every block.")
+    intermediate_dim: PositiveInt | None = Field(
+        None, description="Width of the feed-forward layers; default: 4 × `hidden_dim`."
+    )
     warm_start: bool = Field(
         False,
-        description="Start from the pipeline's latest blessed model, of the same tokenizer and sizes; while there is "
-        "none, as the rest says.",
+        description="Start from the pipeline's latest blessed model, which must have the same tokenizer and sizes. "
+        "While there is none, the other settings decide.",
     )
     context_length: Annotated[int, Field(ge=2, le=1024)] = Field(
-        128, description="Tokens in a training window, an evaluation window and the exported KV cache."
+        128, description="Tokens in a training window, in an evaluation window and in the exported KV cache."
     )
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="Dropout rate in training; above 0, Keras' own slower layers compute the blocks."
+    )
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:

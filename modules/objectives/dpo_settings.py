@@ -10,5 +10,5 @@ class DpoSettings(Settings):
 
     beta: PositiveFloat = Field(
         0.1,
-        description="How much straying from the starting model costs: the larger, the nearer the trained one stays.",
+        description="Penalty for moving away from the starting model: a larger beta keeps the model closer to it.",
     )

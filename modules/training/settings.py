@@ -19,57 +19,81 @@ Devices = Literal["auto", "cpu", "gpu", "mirrored", "multi_worker", "tpu"]
 class TrainingSettings(Settings):
     """AdamW over packed windows: how long, how fast, how exactly, and what is kept."""
 
-    steps: PositiveInt | None = Field(None, description="Optimizer steps; or give `epochs`.")
-    epochs: PositiveFloat | None = Field(None, description="Passes over the train split; or give `steps`.")
+    steps: PositiveInt | None = Field(None, description="Optimizer steps. Give either this or `epochs`.")
+    epochs: PositiveFloat | None = Field(None, description="Passes over the train split. Give either this or `steps`.")
     devices: Devices = Field(
         "auto",
-        description="One GPU if there is one (auto), or what must be there: cpu, gpu; mirrored, all GPUs of a machine; "
-        "multi_worker, those of several machines (TF_CONFIG); tpu.",
+        description="`auto` takes a GPU if there is one. The others must be present: `cpu`, `gpu`, `mirrored` (all "
+        "GPUs of a machine), `multi_worker` (several machines, by TF_CONFIG), `tpu`.",
     )
-    batch_size: PositiveInt = Field(8, description="Windows a step, of preferences pairs; on all devices together.")
+    batch_size: PositiveInt = Field(
+        8, description="Windows (or pairs of preferences) per step, on all devices together."
+    )
     micro_batches: PositiveInt = Field(
         1,
-        description="Parts into which a batch is cut, one after the other in memory (gradient accumulation); what is "
-        "learned is the same. Divides `batch_size`. Validation takes as many rows at once as a part has.",
+        description="Gradient accumulation: a batch is cut into this many parts, which are in memory one after the "
+        "other. The gradient is that of the whole batch, weighted by counted targets. Must divide `batch_size`. "
+        "Validation uses batches of the same size as a part.",
     )
-    learning_rate: PositiveFloat = Field(3e-4, description="Peak, reached after the warm-up.")
+    learning_rate: PositiveFloat = Field(3e-4, description="Peak learning rate of AdamW, reached after the warm-up.")
     schedule: LearningRateSchedule = Field(
-        "cosine", description="After the warm-up: falls to zero along a cosine or a line, or stays."
+        "cosine", description="After the warm-up the rate falls to zero along a cosine or a line, or stays constant."
     )
-    warmup_steps: NonNegativeInt = Field(100, description="Steps in which the rate rises from zero to the peak.")
-    weight_decay: NonNegativeFloat = Field(0.01, description="Not applied to biases and layer norms.")
-    gradient_clip_norm: PositiveFloat = Field(1.0, description="Largest global norm of a step's gradients.")
+    warmup_steps: NonNegativeInt = Field(100, description="Steps during which the rate rises from zero to its peak.")
+    weight_decay: NonNegativeFloat = Field(
+        0.01, description="AdamW's weight decay; not applied to biases and layer norms."
+    )
+    gradient_clip_norm: PositiveFloat = Field(
+        1.0, description="Largest global norm of a step's gradients; larger gradients are scaled down to it."
+    )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="Share of the target's probability that is spread over the vocabulary."
+        0.0,
+        description="Share of the target's probability that is spread over the vocabulary. The loss curve and the "
+        "perplexity are computed without it.",
     )
-    precision: Precision = Field("float32", description="Of the computation; weights stay float32.")
-    jit_compile: bool = Field(False, description="Compile the training step with XLA.")
+    precision: Precision = Field(
+        "float32",
+        description="Precision of the computation; weights stay float32. mixed_float16 scales the loss and leaves out "
+        "a step that overflows.",
+    )
+    jit_compile: bool = Field(False, description="Compile the training step with XLA; on one device only.")
     remat: bool = Field(
         False,
-        description="Compute each block's activations again for its gradients instead of keeping them: less memory.",
+        description="Rematerialization: each block's activations are computed again for its gradients instead of "
+        "kept. Takes less memory and more time.",
     )
     isolate_documents: bool = Field(
-        False, description="Documents that share a window do not see each other, and positions restart in each."
+        False,
+        description="Documents that share a window do not attend to each other, and positions start at 0 in each.",
     )
     evaluate_every: PositiveInt | None = Field(
-        None, description="Steps between looks at the validation windows; default: a quarter of all steps."
+        None, description="Steps between evaluations of the validation windows; default: a quarter of all steps."
     )
     validation_windows: PositiveInt | None = Field(
-        80, description="Windows, or pairs, of the eval split that are looked at; null: all."
+        80, description="Windows (or pairs) of the eval split that validation uses; null: all."
     )
     early_stopping: PositiveInt | None = Field(
-        None, description="Stop after so many looks in a row without a lower validation loss than the lowest so far."
+        None, description="Stop after this many evaluations in a row without a new lowest validation loss."
     )
-    restore_best: bool = Field(False, description="End with the weights of the lowest validation loss, not the last.")
+    restore_best: bool = Field(
+        False, description="End with the weights that had the lowest validation loss, not with the last."
+    )
     checkpoint_seconds: NonNegativeFloat = Field(
-        60.0, description="Time between checkpoints, from which the same command goes on after an interruption."
+        60.0,
+        description="Seconds between checkpoints. After an interruption the same command resumes from the last one.",
     )
     lora: LoraSettings | None = Field(
-        None, description="Train small changes of some matrices (LoRA, QLoRA) instead of all weights."
+        None, description="Train low-rank changes of some matrices (LoRA, QLoRA) instead of all weights."
     )
-    dpo: DpoSettings | None = Field(None, description="How to learn from `data.kind: preference`, and only from that.")
-    distillation: DistillationSettings | None = Field(None, description="Learn from a larger model's predictions, too.")
-    seed: NonNegativeInt = Field(0, lt=2**32, description="Of the weights, the dropout and the order of the windows.")
+    dpo: DpoSettings | None = Field(
+        None, description="Train by DPO; required by `data.kind: preference`, and only for it."
+    )
+    distillation: DistillationSettings | None = Field(
+        None, description="Learn also from the predictions of a larger model."
+    )
+    seed: NonNegativeInt = Field(
+        0, lt=2**32, description="Seed of the initial weights, the dropout and the order of the windows."
+    )
 
     @pydantic.model_validator(mode="after")
     def _steps_or_epochs(self) -> Self:
