@@ -11,7 +11,7 @@ from modules.common.errors import InputError
 from modules.tokenization.vocabulary import Vocabulary
 from pipeline.config import load_config
 from pipeline.runners.local import RunRequest, check_devices
-from tests.conftest import ROOT
+from tests.toys.checkout import ROOT
 from tests.toys.huggingface_folder import write_folder
 
 RECIPE = """
