@@ -1,11 +1,5 @@
 """One real run of the pipeline, shared by all tests that look at its results."""
 
-import dataclasses
-import os
-import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from pydoc_data import topics
 
@@ -14,95 +8,15 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from pipeline.metadata.reader import MetadataReader, Run
-
-ROOT = Path(__file__).parents[1]
+from tests.toys.checkout import RECIPE, Checkout, FinishedRun, copy_project
 
 # How long an example takes is up to the machine, which may have other work.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-# Small enough to run in a minute, large enough that training visibly helps.
-RECIPE = """
-name: topics
-data:
-  source: texts/*.txt
-  document_separator: blank_line
-  splits: {train: 8, eval: 1, test: 1}
-tokenizer: {vocabulary_size: 512}
-model: {num_layers: 2, num_heads: 2, hidden_dim: 64, context_length: 64}
-training: {steps: 400, batch_size: 8, learning_rate: 5.0e-3, warmup_steps: 20}
-evaluation: {max_perplexity: 300, max_regression: 0.25}
-"""
-
-
-# A resolver only looks things up, in every run.
-RESOLVERS = {"LatestBlessedData", "LatestBlessedTokens", "WarmStartModel", "LatestBlessedModel"}
-
-
-@dataclasses.dataclass
-class Checkout:
-    """A copy of the project's code beside a small corpus, where tests may edit both."""
-
-    folder: Path
-
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Starts `python -m pipeline …` here, in a process group of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *arguments],
-            cwd=self.folder, env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
-
-    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Runs `python -m pipeline …` here."""
-        with self.start(*arguments) as process:
-            try:
-                stdout, stderr = process.communicate(timeout=600)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                raise
-        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
-
-    def run(self, *arguments: str) -> "FinishedRun":
-        """Runs the pipeline and looks its run up in ML Metadata."""
-        result = self.command("run", "--config", "recipe.yaml", *arguments)
-        return FinishedRun(result.returncode, result.stdout + result.stderr, self.reader().runs()[0])
-
-    def reader(self) -> MetadataReader:
-        """ML Metadata of the workspace."""
-        return MetadataReader(self.folder / "workspace" / "metadata.sqlite")
-
-
-@dataclasses.dataclass
-class FinishedRun:
-    """What a run printed, and what ML Metadata holds of it."""
-
-    status: int
-    output: str
-    run: Run
-
-    @property
-    def executed(self) -> set[str]:
-        """Nodes that really worked."""
-        return {
-            execution.node
-            for execution in self.run.executions
-            if execution.state == "complete" and execution.node not in RESOLVERS
-        }
-
-
-def copy_project(folder: Path, recipe: str) -> Path:
-    """Copies the project's code beside a recipe and an empty `texts/`; returns the folder."""
-    for name in ("modules", "components", "pipeline", "schemas"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "uv.lock", folder)
-    (folder / "recipe.yaml").write_text(recipe)
-    (folder / "texts").mkdir()
-    return folder
-
-
 # Tests run in two processes (pytest-xdist), each file in one of them; these share one `first_run`, so all in the same.
+# xdist's own `--dist loadgroup` would do, but pytest 9.2 computes a test's `nodeid` and so ignores the group that
+# xdist 3.8 writes behind it; and the process that schedules knows no more of a test than this id.
 SHARE_THE_RUN = (
     "tests/pipeline/console/test_comparison.py",
     "tests/pipeline/metadata/test_reader.py",

@@ -1,6 +1,10 @@
-"""Imports point one way: notebooks, tests -> pipeline -> components -> modules."""
+"""Imports point one way, and everything lives where one looks for it.
+
+notebooks, tests -> pipeline -> components -> modules, and of the rooms of modules/ each imports those to its left.
+"""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,12 +15,36 @@ MAY_IMPORT = {
     "components": {"components", "modules"},
     "pipeline": {"pipeline", "components", "modules"},
 }
-# Belong to no component: types of an output of one and an input of another, and how ML Metadata's properties are read.
-SHARED = ("components.artifact_types", "components.mlmd_properties")
 LAYERS = {"modules", "components", "pipeline", "tests", "notebooks"}
+ROOMS = (
+    "common", "data", "cleaning", "model", "tokenization", "objectives", "export", "release", "serving", "training",
+    "evaluation", "report",
+)  # fmt: skip
+# What several components share belongs to none of them.
+SHARED_COMPONENTS = {"artifact_types", "mlmd_properties"}
+# TensorFlow and Keras read environment variables when they are imported. `modules` sets them; `pipeline` and `tests`,
+# where a process starts, import it before anything else.
+ENVIRONMENT = "modules/__init__.py"
+ENTRANCES = {"pipeline/__init__.py", "tests/__init__.py"}
+# Tests whose subject is not one file of their room.
+NO_MIRROR = {
+    "tokenization/test_bpe_exact.py": "every implementation of BPE",
+    "training/test_resuming.py": "checkpoints, rows and the loop together",
+}
+
+
+def sources(folder: str) -> Iterator[Path]:
+    """All Python files under a folder of the project."""
+    return (path for path in sorted((ROOT / folder).rglob("*.py")) if "__pycache__" not in path.parts)
+
+
+def place(path: Path) -> str:
+    """The path from the project's folder, with `/`."""
+    return path.relative_to(ROOT).as_posix()
 
 
 def imported_names(path: Path) -> set[str]:
+    """The modules, and names in them, that a file imports anywhere."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -27,31 +55,95 @@ def imported_names(path: Path) -> set[str]:
     return names
 
 
+def project_modules(path: Path, folder: str) -> set[str]:
+    """The files of a folder that a file imports, as `modules.common.errors`."""
+    return {
+        name
+        for name in imported_names(path)
+        if name.startswith(f"{folder}.") and (ROOT / f"{name.replace('.', '/')}.py").is_file()
+    }
+
+
 @pytest.mark.parametrize("layer", MAY_IMPORT)
-def test_imports_point_one_way(layer):
+def test_imports_point_one_way(layer: str) -> None:
     wrong = {
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in (ROOT / layer).rglob("*.py")
+        f"{place(path)} imports {name}"
+        for path in sources(layer)
         for name in imported_names(path)
         if name.split(".")[0] in LAYERS - MAY_IMPORT[layer]
     }
     assert wrong == set()
 
 
-def test_components_do_not_import_one_another():
+def test_modules_has_these_rooms_and_no_others() -> None:
+    folders = {path.parent.name for path in (ROOT / "modules").glob("*/__init__.py")}
+    assert folders == set(ROOMS)
+    assert {path.name for path in (ROOT / "modules").glob("*.py")} == {"__init__.py"}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_rooms_to_its_left(room: str) -> None:
+    allowed = ROOMS[: ROOMS.index(room) + 1]
     wrong = {
-        f"{path.relative_to(ROOT)} imports {name}"
-        for path in (ROOT / "components").rglob("*.py")
+        f"{place(path)} imports {name}"
+        for path in sources(f"modules/{room}")
         for name in imported_names(path)
-        if name.startswith("components.")
-        and not name.startswith(SHARED)
-        and name.split(".")[1] != path.relative_to(ROOT / "components").parts[0]
+        if name.startswith("modules.") and name.split(".")[1] not in allowed
     }
     assert wrong == set()
 
 
-def test_every_component_folder_holds_its_specification_and_its_executor():
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_has_a_page_that_describes_it(room: str) -> None:
+    assert (ROOT / "modules" / room / "README.md").is_file()
+
+
+def test_components_do_not_import_one_another() -> None:
+    wrong = {
+        f"{place(path)} imports {name}"
+        for path in sources("components")
+        for name in imported_names(path)
+        if name.startswith("components.")
+        and name.split(".")[1] not in SHARED_COMPONENTS | {path.relative_to(ROOT / "components").parts[0]}
+    }
+    assert wrong == set()
+
+
+def test_every_component_folder_holds_its_specification_and_its_executor() -> None:
     folders = [path for path in (ROOT / "components").iterdir() if (path / "__init__.py").is_file()]
     assert len(folders) > 3
     for folder in folders:
         assert {path.name for path in folder.glob("*.py")} >= {"__init__.py", "component.py", "executor.py"}
+
+
+@pytest.mark.parametrize("folder", ["modules", "components", "pipeline", "tests"])
+def test_a_package_holds_one_docstring_and_nothing_else(folder: str) -> None:
+    for path in sources(folder):
+        if path.name != "__init__.py" or place(path) == ENVIRONMENT:
+            continue
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+            del body[0]
+        else:
+            assert folder == "tests", f"{place(path)} has no docstring"
+        expected = ["import modules"] if place(path) in ENTRANCES else []
+        assert [ast.unparse(statement) for statement in body] == expected, place(path)
+
+
+def test_what_tests_share_comes_from_the_toys() -> None:
+    wrong = {
+        f"{place(path)} imports {name}"
+        for path in sources("tests")
+        for name in project_modules(path, "tests")
+        if name.split(".")[-1].startswith(("test_", "conftest"))
+    }
+    assert wrong == set()
+
+
+def test_every_test_of_a_room_has_the_name_of_the_file_it_tests() -> None:
+    folder = ROOT / "tests" / "modules"
+    tests = {path.relative_to(folder).as_posix() for path in folder.rglob("test_*.py")}
+    mirrored = {
+        test for test in tests if (ROOT / "modules" / Path(test).with_name(Path(test).name[len("test_") :])).is_file()
+    }
+    assert tests - mirrored == set(NO_MIRROR)

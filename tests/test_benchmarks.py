@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.toys.checkout import ROOT
 
 
 def test_data() -> None:

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.conftest import ROOT, Checkout, FinishedRun
+from tests.toys.checkout import ROOT, Checkout, FinishedRun
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

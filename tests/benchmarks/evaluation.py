@@ -26,7 +26,7 @@ from modules.model.cached_gpt2 import CachedGPT2
 from modules.tokenization.bpe_training import train_merges
 from modules.tokenization.vocabulary import Vocabulary
 from pipeline.config import load_config
-from tests.components.test_perplexity_evaluator import Evaluated, write_examples
+from tests.toys.evaluator import Evaluated, write_examples
 from tests.toys.tokenizer_reference import corpus, corpus_word_counts, reference_tokenizer
 
 DOCUMENTS = 1000

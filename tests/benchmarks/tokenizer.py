@@ -39,6 +39,7 @@ from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer
 from modules.tokenization.preprocessing import preprocessing_fn
 from modules.tokenization.vocabulary import Vocabulary
 from pipeline.dag import BEAM_ARGS
+from tests.toys.examples import example
 from tests.toys.tokenizer_reference import (
     SHARED_DATA,
     corpus,
@@ -206,11 +207,7 @@ class InTransform:
 
 def serialized_example(text: str) -> bytes:
     """A document as `TextExampleGen` writes it."""
-    features = {
-        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-        for name, value in (("text", text.encode()), ("source", b"benchmark"))
-    }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    return example({"text": [text], "source": ["benchmark"]})
 
 
 def count_batch_tokens(batch: tuple[pa.RecordBatch, object]) -> None:

@@ -1,6 +1,5 @@
 """The Evaluator on a tiny model and real files: TFMA, Beam, and what becomes of the results."""
 
-import json
 import math
 import re
 from pathlib import Path
@@ -8,45 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from google.protobuf import json_format
-from tfx.dsl.components.base import base_beam_executor
 from tfx.types import standard_artifacts
 
-from components.perplexity_evaluator.executor import Executor
 from modules.common.errors import InputError
 from modules.evaluation import gates, model_analysis
 from modules.evaluation.gates import Check
-from modules.evaluation.results import Evaluation
 from modules.export import text_model
 from modules.tokenization.vocabulary import Vocabulary
 from pipeline.dag import BEAM_ARGS
-from tests.modules.export.test_document_scorer import oracle
+from tests.toys.evaluator import Evaluated, write_examples
+from tests.toys.numpy_gpt2 import oracle
 from tests.toys.release import saved_release, tiny_backbone, tiny_vocabulary
 
 DOCUMENTS = [("the cat", "a"), ("the the the " * 9, "a"), ("x", "b"), ("other", "b"), ("", "c")]
-
-
-def example(features: dict[str, str]) -> bytes:
-    columns = {
-        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
-        for name, value in features.items()
-    }
-    return tf.train.Example(features=tf.train.Features(feature=columns)).SerializeToString()
-
-
-def write_examples(folder: Path, *shards: list[dict[str, str]]) -> standard_artifacts.Examples:
-    artifact = standard_artifacts.Examples()
-    artifact.uri, artifact.id = str(folder), 1
-    artifact.split_names = '["eval"]'
-    artifact.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
-    artifact.set_string_custom_property("file_format", "tfrecords_gzip")
-    (folder / "Split-eval").mkdir(parents=True)
-    for number, shard in enumerate(shards):
-        path = str(folder / "Split-eval" / f"data_tfrecord-{number:05d}-of-{len(shards):05d}.gz")
-        with tf.io.TFRecordWriter(path, "GZIP") as writer:
-            for features in shard:
-                writer.write(example(features))
-    return artifact
 
 
 def texts(documents: list[tuple[str, str]] = DOCUMENTS) -> list[dict[str, str]]:
@@ -57,71 +30,6 @@ def tiny_model() -> standard_artifacts.Model:
     artifact = standard_artifacts.Model()
     artifact.uri, artifact.id = str(Path(saved_release().saved_model).parent), 2
     return artifact
-
-
-class Evaluated:
-    """One call of the executor in a folder of its own."""
-
-    def __init__(
-        self,
-        folder: Path,
-        examples: standard_artifacts.Examples,
-        model: standard_artifacts.Model,
-        *,
-        baseline: standard_artifacts.Model | None = None,
-        baseline_fingerprint: str | None = None,
-        baseline_template: str = "",
-        tasks: list[Check] | None = None,
-        slices: tuple[str, ...] = (),
-        strided: bool = False,
-        gate: dict | None = None,
-        beam_args: tuple[str, ...] = tuple(BEAM_ARGS),
-    ):
-        inputs = {"examples": [examples], "model": [model]}
-        for name, kind in (
-            ("model_run", standard_artifacts.ModelRun),
-            ("task_evaluation", standard_artifacts.ModelEvaluation),
-        ):
-            artifact = kind()
-            artifact.uri = str(folder / name)
-            Path(artifact.uri).mkdir(parents=True)
-            inputs[name] = [artifact]
-        Path(inputs["model_run"][0].uri, "training.json").write_text('{"perplexity_before": null}')
-        gates.write_checks(inputs["task_evaluation"][0].uri, tasks or [])
-        if baseline:
-            inputs["baseline_model"] = [baseline]
-            earlier = standard_artifacts.ModelBlessing()
-            earlier.set_string_custom_property("prompt_template", baseline_template)
-            if baseline_fingerprint:
-                earlier.set_string_custom_property("eval_fingerprint", baseline_fingerprint)
-            inputs["baseline_blessing"] = [earlier]
-        self.evaluation, self.blessing = standard_artifacts.ModelEvaluation(), standard_artifacts.ModelBlessing()
-        self.evaluation.uri, self.blessing.uri = str(folder / "evaluation"), str(folder / "blessing")
-        context = base_beam_executor.BaseBeamExecutor.Context(
-            beam_pipeline_args=list(beam_args), tmp_dir=str(folder / "tmp"), unique_id="1"
-        )
-        Executor(context).Do(
-            inputs,
-            {"evaluation": [self.evaluation], "blessing": [self.blessing]},
-            {
-                "eval_config": json_format.MessageToJson(model_analysis.eval_config(strided=strided, slices=slices)),
-                "gate": json.dumps(gate or {"max_perplexity": 1e6}),
-                "window": 16,
-                "strided": int(strided),
-            },
-        )
-        self.results = Evaluation.read(self.evaluation.uri)
-
-    @property
-    def blessed(self) -> bool:
-        """What TFX's Pusher and resolvers go by; its three forms must agree."""
-        forms = {
-            Path(self.blessing.uri, "BLESSED").exists(),
-            not Path(self.blessing.uri, "NOT_BLESSED").exists(),
-            self.blessing.get_int_custom_property("blessed") == 1,
-        }
-        (blessed,) = forms
-        return blessed
 
 
 def token_ids(text: str) -> list[int]:

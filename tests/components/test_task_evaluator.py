@@ -14,7 +14,7 @@ from modules.common import progress
 from modules.common.errors import InputError
 from modules.evaluation.gates import read_checks
 from modules.evaluation.tasks import TaskSettings
-from tests.modules.data.test_examples import write
+from tests.toys.examples import write_documents
 from tests.toys.release import saved_release
 
 TEXT = "once upon a time there was a king who had a daughter and she had a ball of gold "
@@ -34,7 +34,7 @@ def examples(folder: Path, kind: str, template: str = "") -> standard_artifacts.
         row = (
             {"text": [TEXT]} if kind == "text" else {"prompt": ["User:\nSing!\n\nAssistant:\n"], "completion": ["La."]}
         )
-        write(path / "data_tfrecord-00000-of-00001.gz", row)
+        write_documents(path / "data_tfrecord-00000-of-00001.gz", row)
     return artifact
 
 

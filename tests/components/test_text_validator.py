@@ -6,7 +6,7 @@ from pydoc_data import topics
 
 import pytest
 
-from tests.conftest import Checkout, copy_project
+from tests.toys.checkout import Checkout, copy_project
 
 RECIPE = """
 name: drift

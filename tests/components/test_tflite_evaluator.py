@@ -10,7 +10,8 @@ from components.tflite_evaluator import executor
 from components.tflite_evaluator.component import TFLiteEvaluator
 from modules.evaluation.gates import read_checks
 from modules.export import tflite_conversion
-from tests.toys.release import converted_release, write_nan_files, write_split
+from tests.toys.examples import write_split
+from tests.toys.release import converted_release, write_nan_files
 
 
 def _inputs(folder: Path) -> dict[str, list]:

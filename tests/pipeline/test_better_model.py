@@ -3,7 +3,7 @@
 import pytest
 
 from modules.evaluation.results import Evaluation
-from tests.conftest import Checkout
+from tests.toys.checkout import Checkout
 
 
 def test_a_better_model_ships_and_raises_the_bar(checkout: Checkout) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modules.tokenization.vocabulary import Vocabulary
-from tests.conftest import ROOT
+from tests.toys.checkout import ROOT
 from tests.toys.huggingface_folder import write_folder
 
 RECIPE = """

@@ -14,7 +14,7 @@ from pipeline.config import PipelineConfig, load_config
 from pipeline.dag import create_pipeline
 from pipeline.placement import Placement
 from pipeline.runners.vertex import compile_pipeline
-from tests.conftest import RECIPE
+from tests.toys.checkout import RECIPE
 
 PLACEMENT = Placement(
     pipeline_root="root", push_directory="releases", push_directory_id="", data_directory="tfds", data_fingerprint="",

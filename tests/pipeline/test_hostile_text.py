@@ -12,7 +12,7 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from pipeline.metadata.run_record import RunRecord
-from tests.conftest import RECIPE, ROOT
+from tests.toys.checkout import RECIPE, ROOT
 from tests.toys.release import saved_release
 
 HOSTILE = "\x1b]0;title\x07\x1b[31mred\r\u202eb"

@@ -9,7 +9,7 @@ from modules.tokenization.vocabulary import Vocabulary
 from pipeline.code_fingerprint import ROOT
 from pipeline.config import PipelineConfig, load_config
 from pipeline.placement import Placement
-from tests.conftest import RECIPE
+from tests.toys.checkout import RECIPE
 
 FINGERPRINTS = (
     "data_fingerprint", "tokenizer_fingerprint", "preset_fingerprint", "training_fingerprint", "task_fingerprint",

@@ -8,7 +8,7 @@ from modules.common.errors import InputError
 from pipeline.config import load_config
 from pipeline.preflight import check_devices
 from pipeline.request import RunRequest
-from tests.conftest import RECIPE
+from tests.toys.checkout import RECIPE
 
 
 def test_devices_that_are_not_there_are_reported_before_any_node_runs(tmp_path: Path) -> None:

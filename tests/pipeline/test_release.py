@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Checkout, FinishedRun
+from tests.toys.checkout import Checkout, FinishedRun
 
 PROMPT = "The statement"
 

@@ -1,11 +1,9 @@
 """The main job, for real: one run from text to release, then what a changed world re-runs."""
 
-import contextlib
 import os
 import re
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,29 +11,10 @@ import pytest
 from modules.evaluation import gates
 from pipeline.console.comparison import changes
 from pipeline.nodes import NODES
-from tests.conftest import RESOLVERS, Checkout, FinishedRun
-
-ALL = {
-    "Contract", "TextExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "AnomalyGate", "Transform",
-    "TokenContract", "TokenStatistics", "TokenValidator", "TokenGate",
-    "Trainer", "TaskEvaluator", "Evaluator", "TFLiteConverter", "TFLiteEvaluator", "Report", "Pusher",
-}  # fmt: skip
-
+from tests.toys.checkout import ALL, RESOLVERS, Checkout, FinishedRun, edited
 
 # What looks at drift works again where other data passed in between.
 CHECKS = {"ExampleValidator", "AnomalyGate", "TokenValidator", "TokenGate"}
-
-
-@contextlib.contextmanager
-def edited(path: Path, old: str | None, new: str) -> Iterator[None]:
-    """Replaces text (or appends it, without `old`), and puts the file back afterwards."""
-    before = path.read_text(encoding="utf-8")
-    assert old is None or before.count(old) == 1
-    path.write_text(before + new if old is None else before.replace(old, new), encoding="utf-8")
-    try:
-        yield
-    finally:
-        path.write_text(before, encoding="utf-8")
 
 
 def test_first_run_works_every_node_and_pushes(first_run: FinishedRun) -> None:

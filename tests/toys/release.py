@@ -4,13 +4,11 @@ import atexit
 import functools
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras_hub
 import numpy as np
-import tensorflow as tf
 from ai_edge_litert.tools import flatbuffer_utils
 
 from modules.export import text_model, tflite_conversion
@@ -121,19 +119,6 @@ def write_nan_files(folder: Path) -> str:
         Path(written).parent.mkdir(parents=True, exist_ok=True)
         Path(written).write_bytes(pack(model, take_weights(model)))
     return path
-
-
-def write_split(folder: Path, *examples: Mapping[str, list[str]]) -> str:
-    """Writes tf.Examples of text features as TextExampleGen does; returns the folder."""
-    folder.mkdir(parents=True)
-    with tf.io.TFRecordWriter(str(folder / "data_tfrecord-00000-of-00001.gz"), "GZIP") as writer:
-        for example in examples:
-            features = {
-                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode() for text in texts]))
-                for name, texts in example.items()
-            }
-            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
-    return str(folder)
 
 
 def reference_logits(token_ids: list[int]) -> np.ndarray:

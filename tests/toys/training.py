@@ -1,5 +1,6 @@
 """A tiny training, which tests also run in a process of its own and kill."""
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,13 @@ SETTINGS = TrainingSettings(steps=30, batch_size=4, learning_rate=1e-2, warmup_s
 MODEL = gpt2.ModelSettings(
     preset=None, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=None, context_length=8, dropout=0.0
 )
+
+TOKENS = np.random.default_rng(0).integers(0, 10, (4, 9)).astype(np.int32)
+# So unequal that a mean of the parts' means is far from the mean: 8, 1, 2 and 0 targets count.
+WEIGHTS = np.array([[1] * 8, [0] * 7 + [1], [1, 1] + [0] * 6, [0] * 8], np.float32)
+BATCH = {
+    "token_ids": TOKENS[:, :-1], "targets": TOKENS[:, 1:], "weights": WEIGHTS, "padding_mask": np.ones((4, 8), bool),
+}  # fmt: skip
 
 
 def changed(settings: Any, **values: Any) -> TrainingSettings:
@@ -42,6 +50,12 @@ def counting_data(train: int = 40, validation: int = 10) -> TrainingData:
         to_batch=packing.to_batch,
         tokens_a_row=8,
     )
+
+
+def backwards() -> TrainingData:
+    """Validation counts down: after a first fall, what is learned makes its loss rise."""
+    windows = counting_windows(10).map(lambda window: {"token_ids": window["token_ids"][::-1]})
+    return dataclasses.replace(counting_data(), validation=store_rows(windows))
 
 
 def tiny_model(*, dropout: float = 0.0, dtype: str = "float32", seed: int = 0) -> keras.Model:

@@ -1,29 +1,17 @@
 """Examples come back as they were written, and a sample of them depends on their content alone."""
 
-from pathlib import Path
-
-import tensorflow as tf
-
-from modules.cleaning.buckets import serialized_example
 from modules.data.examples import read_examples, sample_examples
-
-
-def write(path: Path, *examples: dict[str, list[str]]) -> str:
-    """A gzip TFRecord file as TextExampleGen writes it; every example comes from `book.txt`."""
-    with tf.io.TFRecordWriter(str(path), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
-        for features in examples:
-            writer.write(serialized_example(features, "", "book.txt"))
-    return str(path)
+from tests.toys.examples import write_documents
 
 
 def test_texts_and_turns_come_back(tmp_path):
-    first = write(tmp_path / "first.gz", {"text": ["Größe\n漢字"]})
-    second = write(tmp_path / "second.gz", {"prompt": ["Hi", "Bye"], "completion": ["Hello!", "See you."]})
+    first = write_documents(tmp_path / "first.gz", {"text": ["Größe\n漢字"]})
+    second = write_documents(tmp_path / "second.gz", {"prompt": ["Hi", "Bye"], "completion": ["Hello!", "See you."]})
     assert list(read_examples([first, second])) == [
         {"text": ["Größe\n漢字"], "source": ["book.txt"]},
         {"prompt": ["Hi", "Bye"], "completion": ["Hello!", "See you."], "source": ["book.txt"]},
     ]
-    pairs = write(tmp_path / "pairs.gz", {"prompt": ["Hi"], "chosen": ["Hello!"], "rejected": ["What?"]})
+    pairs = write_documents(tmp_path / "pairs.gz", {"prompt": ["Hi"], "chosen": ["Hello!"], "rejected": ["What?"]})
     assert list(read_examples([pairs])) == [{"prompt": ["Hi"], "completion": ["Hello!"], "source": ["book.txt"]}]
     assert list(read_examples([])) == []
 
@@ -35,8 +23,8 @@ def sampled(files: list[str], count: int, end: str = "") -> list[str]:
 
 def test_a_sample_does_not_depend_on_the_files(tmp_path):
     texts = [{"text": [f"document {number}"]} for number in range(1000)]
-    whole = write(tmp_path / "whole.gz", *texts)
-    halves = [write(tmp_path / "b.gz", *texts[500:]), write(tmp_path / "a.gz", *texts[:500])]
+    whole = write_documents(tmp_path / "whole.gz", *texts)
+    halves = [write_documents(tmp_path / "b.gz", *texts[500:]), write_documents(tmp_path / "a.gz", *texts[:500])]
     chosen = sampled([whole], 100)
     assert sampled(halves, 100) == chosen
     assert sampled([whole], 10) == chosen[:10]
@@ -46,7 +34,7 @@ def test_a_sample_does_not_depend_on_the_files(tmp_path):
 
 
 def test_what_is_not_wanted_makes_room_for_others(tmp_path):
-    path = write(tmp_path / "file.gz", *({"text": [f"document {number}"]} for number in range(40)))
+    path = write_documents(tmp_path / "file.gz", *({"text": [f"document {number}"]} for number in range(40)))
     assert sorted(sampled([path], 4, end="7")) == [
         "document 17", "document 27", "document 37", "document 7",
     ]  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from modules.evaluation.answers import Answer, AnswersSettings, bleu, measure, rouge_l
-from tests.modules.data.test_examples import write
+from tests.toys.examples import write_documents
 
 
 def test_rouge_l_by_hand():
@@ -48,7 +48,7 @@ ROWS = [
 
 @pytest.fixture
 def eval_files(tmp_path: Path) -> list[str]:
-    return [write(tmp_path / "eval.gz", *ROWS)]
+    return [write_documents(tmp_path / "eval.gz", *ROWS)]
 
 
 def settings(**values) -> AnswersSettings:

@@ -8,7 +8,7 @@ import pytest
 
 from modules.evaluation.gates import Check
 from modules.evaluation.memorisation import MemorisationSettings, VerbatimRuns, measure
-from tests.modules.data.test_examples import write
+from tests.toys.examples import write_documents
 
 
 def numbered(first: int, last: int) -> str:
@@ -89,7 +89,7 @@ DOCUMENTS = [numbered(100 * number, 100 * number + 50) for number in range(1, 5)
 @pytest.fixture
 def train(tmp_path: Path) -> list[str]:
     """Four documents of 51 words, and one that is too short to be recited."""
-    return [write(tmp_path / "train.gz", *({"text": [text]} for text in [*DOCUMENTS, numbered(1, 12)]))]
+    return [write_documents(tmp_path / "train.gz", *({"text": [text]} for text in [*DOCUMENTS, numbered(1, 12)]))]
 
 
 def test_who_knows_one_document_of_four_recites_a_quarter(train):
@@ -154,7 +154,7 @@ def test_of_instructions_completions_are_recited(tmp_path):
         {"prompt": [prompt, "More."], "completion": [answer, numbered(31, 45)]},
         {"prompt": ["?"], "completion": ["No."]},
     ]
-    train = [write(tmp_path / "train.gz", *rows)]
+    train = [write_documents(tmp_path / "train.gz", *rows)]
 
     def run(said: str):
         found = measure(settings(), train, data_kind="instruction", generate=lambda prompts, _: [said] * len(prompts))

@@ -13,7 +13,7 @@ from modules.data.prompt_templates import TEMPLATES
 from modules.evaluation.tasks import Corpus, TaskSettings, check_tasks, evaluate, fingerprint
 from modules.export import text_model
 from modules.model import gpt2
-from tests.modules.data.test_examples import write
+from tests.toys.examples import write_documents
 from tests.toys.release import tiny_vocabulary
 
 LETTERS = np.random.default_rng(3).choice(list("abcdefgijklmnopqrsuvwxyz"), size=[4, 30, 4])
@@ -62,7 +62,7 @@ def test_what_it_knows_is_measured_and_written(saved_model, questions, tmp_path)
         "memorisation": {"prompts": 4, "prompt_words": 6, "run_words": 12, "max_new_tokens": 80, "max_share": 0.25},
         "tasks": [{"kind": "multiple_choice", "name": "next_words", "file": questions, "min_accuracy": 0.9}],
     })  # fmt: skip
-    train = [write(tmp_path / "train.gz", *({"text": [text]} for text in DOCUMENTS))]
+    train = [write_documents(tmp_path / "train.gz", *({"text": [text]} for text in DOCUMENTS))]
     corpus = Corpus(train_files=train, eval_files=[], data_kind="text", template=None)
     progress = []
     results = evaluate(settings, saved_model, corpus, lambda done, total: progress.append((done, total)))
@@ -88,7 +88,7 @@ def test_its_answers_are_right_where_it_knows_them(saved_model, tmp_path):
         {"prompt": [words(text, 0, 10)], "completion": [" " + words(text, 10, 20)]} for text in (KNOWN[0], UNKNOWN[0])
     ]
     corpus = Corpus(
-        train_files=[], eval_files=[write(tmp_path / "eval.gz", *rows)], data_kind="instruction",
+        train_files=[], eval_files=[write_documents(tmp_path / "eval.gz", *rows)], data_kind="instruction",
         template=TEMPLATES["plain"],
     )  # fmt: skip
     settings = TaskSettings.model_validate({

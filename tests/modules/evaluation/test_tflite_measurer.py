@@ -11,7 +11,8 @@ from modules.evaluation.tflite_gate import TFLiteGateSettings, rise_check
 from modules.evaluation.tflite_measurer import ScoringFileError, TFLiteMeasurer, leading_tokens, read_documents
 from modules.export import text_model, tflite_conversion
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer
-from tests.toys.release import converted_release, saved_release, tiny_backbone, write_nan_files, write_split
+from tests.toys.examples import write_split
+from tests.toys.release import converted_release, saved_release, tiny_backbone, write_nan_files
 
 # With end-of-text 14 tokens (a b c , _ the _ o the r _ th .), 1, and 61.
 TEXTS = ["abc, the other th.", "", "the " * 30]

@@ -13,6 +13,7 @@ import tensorflow as tf
 from modules.export import text_model
 from modules.export.document_scorer import DocumentScorer
 from modules.model.cached_gpt2 import CachedGPT2
+from tests.toys.examples import example
 from tests.toys.release import reference_greedy, reference_logits, saved_release, tiny_backbone
 
 PROMPTS = ["", "the th", "Ünï\n", "abc"]
@@ -50,13 +51,6 @@ def _generate(prompts: list[bytes | str], max_new_tokens: int = 8, temperature: 
 
 
 def _examples(*columns: dict[str, list[str]]) -> tf.Tensor:
-    def example(column: dict[str, list[str]]) -> bytes:
-        features = {
-            name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[text.encode() for text in texts]))
-            for name, texts in column.items()
-        }
-        return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
-
     return tf.constant([example(column) for column in columns])
 
 

@@ -11,8 +11,7 @@ from modules.model.lora_settings import LoraSettings
 from modules.model.rematerialization import Rematerialized, rematerialize
 from modules.objectives.objective import LanguageModelling
 from modules.training.language_model_trainer import LanguageModelTrainer
-from tests.modules.training.test_language_model_trainer import BATCH
-from tests.toys.training import MODEL
+from tests.toys.training import BATCH, MODEL
 
 
 def build(

@@ -15,9 +15,8 @@ from modules.tokenization.vocabulary import Vocabulary
 from modules.training import loop
 from modules.training.checkpoint_file import CheckpointFile
 from modules.training.language_model_trainer import LanguageModelTrainer
-from tests.modules.training.test_language_model_trainer import BATCH
 from tests.toys.release import saved_release, tiny_backbone, tiny_vocabulary
-from tests.toys.training import MODEL, SETTINGS, changed, counting_data, tiny_model
+from tests.toys.training import BATCH, MODEL, SETTINGS, changed, counting_data, tiny_model
 
 
 def distillation(teacher, *, temperature: float = 1.0, mix: float = 0.5) -> Distillation:

@@ -12,6 +12,7 @@ from modules.tokenization.example_tokens import (
     preference_tokens,
     tokenize_and_end,
 )
+from tests.toys.examples import example
 from tests.toys.release import saved_release
 
 END = 258
@@ -112,10 +113,8 @@ def test_a_preference_without_one_of_its_answers_is_refused() -> None:
 
 
 def test_what_measures_a_preference_sees_the_chosen_answer() -> None:
-    texts = {"prompt": [b"a"], "chosen": [b"b"], "rejected": [b"c"]}
-    features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=value)) for name, value in texts.items()}
-    example = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
-    parsed = tf.io.parse_example(tf.constant([example]), feature_spec("preference"))
+    record = example({"prompt": ["a"], "chosen": ["b"], "rejected": ["c"]})
+    parsed = tf.io.parse_example(tf.constant([record]), feature_spec("preference"))
     assert [column.to_list() for column in conversations(parsed, "preference")] == [[[b"a"]], [[b"b"]]]
 
 
@@ -125,12 +124,7 @@ def test_another_kind_of_data_is_refused() -> None:
 
 
 def test_examples_are_parsed_by_their_kind() -> None:
-    values = {"prompt": ["a", "b"], "completion": ["c", "d"], "text": ["e"]}
-    features = {
-        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode() for value in texts]))
-        for name, texts in values.items()
-    }
-    serialized = [tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()]
+    serialized = [example({"prompt": ["a", "b"], "completion": ["c", "d"], "text": ["e"]})]
     parsed = tf.io.parse_example(serialized, feature_spec("instruction"))
     assert {name: column.to_list() for name, column in parsed.items()} == {
         "prompt": [[b"a", b"b"]],

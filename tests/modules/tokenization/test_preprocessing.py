@@ -1,7 +1,5 @@
 """The preprocessing function inside Transform itself, on a few documents."""
 
-import ast
-import functools
 import shutil
 import subprocess
 import sys
@@ -9,12 +7,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
 import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
-import tensorflow_transform.beam as tft_beam
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import schema_utils
@@ -30,6 +25,7 @@ from tests.toys.tokenizer_reference import (
     reference_tokenizer,
     reference_words,
 )
+from tests.toys.transform import transform_rows
 
 ROOT = Path(__file__).parents[3]
 TEXTS = [
@@ -68,28 +64,6 @@ def transform(
         assert row["num_tokens"] == [len(row["token_ids"])]
         assert row["tokens_per_byte"] == pytest.approx([len(row["token_ids"]) / max(size_bytes, 1)])
     return {row["source"][0]: row["token_ids"] for row in transformed}
-
-
-def transform_rows(
-    folder: Path, rows: list[dict[str, Any]], spec: dict[str, Any], custom_config: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """Analyzes and transforms, writes the transform graph to `folder`; returns the rows in any order."""
-    metadata = tft.DatasetMetadata.from_feature_spec(spec)
-    function = functools.partial(preprocessing_fn, custom_config=custom_config)
-    with beam.Pipeline(runner=FnApiRunner()) as pipeline, tft_beam.Context(temp_dir=f"{folder}_temporary"):
-        data = pipeline | beam.Create(rows)
-        (transformed, _), transform_fn = (data, metadata) | tft_beam.AnalyzeAndTransformDataset(
-            function, output_record_batches=True
-        )
-        _ = transform_fn | tft_beam.WriteTransformFn(str(folder))
-        _ = transformed | beam.Map(lambda batch: append_rows(batch[0].to_pylist(), f"{folder}.rows"))
-    return [ast.literal_eval(line) for line in Path(f"{folder}.rows").read_text().splitlines()]
-
-
-def append_rows(rows: list[dict[str, Any]], path: str) -> None:
-    """Keeps rows in a file: what a worker appends to a list stays in the worker."""
-    with open(path, "a", encoding="ascii") as file:
-        file.writelines(f"{row!r}\n" for row in rows)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,7 @@
 from pathlib import Path
 
-import tensorflow as tf
-
 from modules.tokenization.token_counts import TokenCounts, count_tokens
+from tests.toys.examples import example, write_records
 
 TOKEN_IDS = [[5, 6, 7], [8, 8, 8, 8], []]
 LOSS_MASK = [[0, 1, 1], [0, 0, 0, 1], []]
@@ -10,15 +9,12 @@ LOSS_MASK = [[0, 1, 1], [0, 0, 0, 1], []]
 
 def write(path: Path, **columns: list[list[int]]) -> str:
     """A file as Transform writes it: ragged features under their values' name, and none where a row is empty."""
-    with tf.io.TFRecordWriter(str(path), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
-        for row in zip(*columns.values(), strict=True):
-            features = {"source": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"file"]))}
-            for name, values in zip(columns, row, strict=True):
-                if values:
-                    feature = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
-                    features[f"{name}$ragged_values"] = feature
-            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
-    return str(path)
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    records = (
+        {"source": ["file"], **{f"{name}$ragged_values": values for name, values in row.items() if values}}
+        for row in rows
+    )
+    return write_records(path, [example(record) for record in records])
 
 
 def test_every_token_of_a_text_counts(tmp_path: Path) -> None:

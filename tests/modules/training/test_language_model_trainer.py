@@ -8,14 +8,7 @@ from modules.model.fused_decoder import fuse
 from modules.objectives.objective import LanguageModelling
 from modules.training import optimizers
 from modules.training.language_model_trainer import LanguageModelTrainer
-from tests.toys.training import SETTINGS, changed, tiny_model
-
-TOKENS = np.random.default_rng(0).integers(0, 10, (4, 9)).astype(np.int32)
-# So unequal that a mean of the parts' means is far from the mean: 8, 1, 2 and 0 targets count.
-WEIGHTS = np.array([[1] * 8, [0] * 7 + [1], [1, 1] + [0] * 6, [0] * 8], np.float32)
-BATCH = {
-    "token_ids": TOKENS[:, :-1], "targets": TOKENS[:, 1:], "weights": WEIGHTS, "padding_mask": np.ones((4, 8), bool),
-}  # fmt: skip
+from tests.toys.training import BATCH, SETTINGS, WEIGHTS, changed, tiny_model
 
 
 def fit(model: LanguageModelTrainer, steps: int) -> dict[str, list[float]]:

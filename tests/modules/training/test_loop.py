@@ -13,7 +13,7 @@ from modules.training import loop, packing
 from modules.training.callbacks import check_numbers, hours_minutes_seconds
 from modules.training.loop import TrainingData
 from modules.training.stored_rows import store_rows
-from tests.toys.training import MODEL, SETTINGS, changed, counting_data, counting_windows, tiny_model, train
+from tests.toys.training import MODEL, SETTINGS, backwards, changed, counting_data, counting_windows, tiny_model, train
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
@@ -52,12 +52,6 @@ def test_isolated_documents_train_the_backbone() -> None:
     # The documents begin without <|endoftext|> here; what the backbone learned shows in windows of one document.
     inputs = {"token_ids": np.array([[3, 4, 5]]), "padding_mask": np.ones((1, 3))}
     assert np.argmax(gpt2.language_model(backbone)(inputs).numpy(), axis=-1).tolist() == [[4, 5, 6]]
-
-
-def backwards() -> TrainingData:
-    """Validation counts down: after a first fall, what is learned makes its loss rise."""
-    windows = counting_windows(10).map(lambda window: {"token_ids": window["token_ids"][::-1]})
-    return dataclasses.replace(counting_data(), validation=store_rows(windows))
 
 
 def validation_loss(model: keras.Model, data: TrainingData) -> float:

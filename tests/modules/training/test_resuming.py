@@ -16,8 +16,7 @@ from modules.training.checkpoint_file import CheckpointFile
 from modules.training.loop import TrainingData
 from modules.training.loss_curve import LossCurve
 from modules.training.settings import TrainingSettings
-from tests.modules.training.test_loop import backwards
-from tests.toys.training import MODEL, SETTINGS, changed, counting_data
+from tests.toys.training import MODEL, SETTINGS, backwards, changed, counting_data
 
 # Every step is saved.
 RESUMED = changed(SETTINGS, steps=12, warmup_steps=2, evaluate_every=3, checkpoint_seconds=0)

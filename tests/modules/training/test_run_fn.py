@@ -19,9 +19,10 @@ from modules.tokenization.vocabulary import Vocabulary
 from modules.training.run_fn import run_fn, starting_model
 from modules.training.settings import TrainingSettings
 from modules.training.transformed_examples import read_rows, store_windows
-from tests.modules.tokenization.test_preprocessing import transform_rows
+from tests.toys.examples import example
 from tests.toys.preferences import documents
 from tests.toys.training import MODEL, SETTINGS, changed, counting_windows
+from tests.toys.transform import transform_rows
 
 
 def windows_of(count: int, **columns: list[int]) -> tf.data.Dataset:
@@ -103,11 +104,6 @@ def saved_preset(folder: Path, backbone: keras_hub.models.GPT2Backbone) -> gpt2.
     return gpt2.ModelSettings(preset=str(folder), context_length=backbone.max_sequence_length)
 
 
-def serialized(row: dict[str, list[bytes]]) -> bytes:
-    features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=texts)) for name, texts in row.items()}
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
-
-
 def test_run_fn_learns_the_answers_and_not_the_questions(tmp_path: Path) -> None:
     letters = np.random.default_rng(0).integers(ord("a"), ord("z"), (200, 6)).astype(np.uint8)
     rows = [{"prompt": [row.tobytes()], "completion": [b"yes!"]} for row in letters]
@@ -117,8 +113,8 @@ def test_run_fn_learns_the_answers_and_not_the_questions(tmp_path: Path) -> None
     evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
 
     def score(prompt: bytes, completion: bytes) -> tuple[float, int]:
-        example = serialized({"prompt": [prompt], "completion": [completion]})
-        outputs = evaluate(examples=tf.constant([example]))
+        record = example({"prompt": [prompt], "completion": [completion]})
+        outputs = evaluate(examples=tf.constant([record]))
         return float(outputs["nll_sum"][0]), int(outputs["num_tokens"][0])
 
     answer, tokens = score(b"qwerty", b"yes!")
@@ -168,7 +164,7 @@ def test_run_fn_learns_which_answer_is_preferred(tmp_path: Path) -> None:
     assert {len(sample["prompt"]) for sample in record["samples"]} <= {5, 24}  # prompts without their answers
 
     evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
-    outputs = evaluate(examples=tf.constant([serialized(rows[0])]))
+    outputs = evaluate(examples=tf.constant([example(rows[0])]))
     assert outputs["num_tokens"].numpy().tolist() == [3 + 1]  # y e s <|endoftext|>: the answer that was chosen
 
 
@@ -194,7 +190,7 @@ def test_perplexity_before_is_what_the_saved_model_measures(tmp_path: Path) -> N
     fn_args = run_trainer(tmp_path, rows, "text", model, settings)
 
     evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
-    outputs = evaluate(examples=tf.constant([serialized(row) for row in rows]))
+    outputs = evaluate(examples=tf.constant([example(row) for row in rows]))
     perplexity = np.exp(outputs["nll_sum"].numpy().sum() / outputs["num_tokens"].numpy().sum())
     record = json.loads((tmp_path / "run" / "training.json").read_text())
     assert record["perplexity_before"] == pytest.approx(perplexity, rel=1e-6)
@@ -233,7 +229,7 @@ def test_a_training_whose_model_was_never_recorded_is_not_done_again(tmp_path: P
 def saved_perplexity(fn_args: FnArgs, rows: list[dict[str, list[bytes]]]) -> float:
     """What the SavedModel measures."""
     evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
-    outputs = evaluate(examples=tf.constant([serialized(row) for row in rows]))
+    outputs = evaluate(examples=tf.constant([example(row) for row in rows]))
     return float(np.exp(outputs["nll_sum"].numpy().sum() / outputs["num_tokens"].numpy().sum()))
 
 

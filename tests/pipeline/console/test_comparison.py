@@ -16,8 +16,7 @@ from pipeline.console.comparison import Changes, changes, comparison, dotted
 from pipeline.console.terminal import Console
 from pipeline.metadata.reader import MetadataReader
 from pipeline.metadata.run_record import RunRecord
-from tests.conftest import Checkout, FinishedRun
-from tests.pipeline.test_run import edited
+from tests.toys.checkout import Checkout, FinishedRun, edited
 
 RECORD = RunRecord(
     configuration={

@@ -18,7 +18,7 @@ from pipeline.console.run_view import Watch, picture
 from pipeline.console.summary import print_summary
 from pipeline.console.terminal import Console, Text
 from pipeline.metadata.reader import Artifact, Execution, Run
-from tests.conftest import ROOT
+from tests.toys.checkout import ROOT
 
 HOSTILE = "\x1b]0;title\x07\x1b[31mred\r\u202eb"
 SHOWN = "\\x1b]0;title\\x07\\x1b[31mred\\x0d\\u202eb"

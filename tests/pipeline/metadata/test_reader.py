@@ -4,7 +4,7 @@ import pytest
 
 from modules.common.errors import InputError
 from pipeline.metadata.reader import MetadataReader
-from tests.conftest import Checkout, FinishedRun
+from tests.toys.checkout import Checkout, FinishedRun
 
 
 def test_lineage_leads_from_the_text_to_the_release(first_run: FinishedRun, checkout: Checkout, release: Path) -> None:

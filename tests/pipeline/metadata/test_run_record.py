@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.metadata.run_record import RunRecord, code_hashes, git_commit
-from tests.conftest import RECIPE
+from tests.toys.checkout import RECIPE
 
 
 def write(path: Path, content: str) -> None:

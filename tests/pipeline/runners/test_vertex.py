@@ -8,8 +8,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from tests.conftest import Checkout
-from tests.pipeline.test_run import ALL
+from tests.toys.checkout import ALL, Checkout
 
 
 @pytest.fixture(scope="module")
