@@ -234,7 +234,7 @@ def test_the_real_runs_record_is_its_recipe_and_its_code(first_run: FinishedRun,
 
 
 def test_a_cached_run_has_its_own_record(first_run: FinishedRun, checkout: Checkout) -> None:
-    with edited(checkout.folder / "modules" / "generation.py", None, "# one more line\n"):
+    with edited(checkout.folder / "modules" / "serving" / "text_generators.py", None, "# one more line\n"):
         again = checkout.run("--set", "training.precision=float32")
     assert again.executed == set()
     result = checkout.command("compare", first_run.run.id, "latest")
