@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from modules.common.formatting import NOT_MEASURED, distinguishable
 from modules.common.json_files import read_json, write_json
 
 CHECKS_FILE = "checks.json"
@@ -44,7 +45,7 @@ class Check:
     @property
     def measured_told(self) -> str:
         """The value for people: `151.8`, `2.6%`, `not measured`."""
-        return "not measured" if self.measured is None else self._told()[0]
+        return NOT_MEASURED if self.measured is None else self._told()[0]
 
     @property
     def limit_told(self) -> str:
@@ -54,9 +55,9 @@ class Check:
     def _told(self) -> tuple[str, str]:
         measured = math.nan if self.measured is None else self.measured
         if self.percent:
-            one, other = _told_apart(100 * measured, 100 * self.limit)
-            return f"{one}%", f"{other}%"
-        return _told_apart(measured, self.limit)
+            value, limit = distinguishable(100 * measured, 100 * self.limit)
+            return f"{value}%", f"{limit}%"
+        return distinguishable(measured, self.limit)
 
     @property
     def passed(self) -> bool:
@@ -186,17 +187,3 @@ def _without_reason(checks: Sequence[Check]) -> str:
 def _naming(precision: str, checks: Iterable[Check]) -> list[Check]:
     word = re.compile(rf"\b{re.escape(precision)}\b")
     return [check for check in checks if word.search(f"{check.metric} {check.of}")]
-
-
-def number(value: float) -> str:
-    """At most four significant digits, and none after the point from a thousand on: `151.8`, `0.02`, `4,096`."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _told_apart(measured: float, limit: float) -> tuple[str, str]:
-    """Both as `number` has them, or with as many digits as it takes: 150.004 is above 150, and not 150 above 150."""
-    told = number(measured), number(limit)
-    digits = 5
-    while told[0] == told[1] and math.isfinite(measured) and measured != limit and digits <= 17:
-        told, digits = (f"{measured:,.{digits}g}", f"{limit:,.{digits}g}"), digits + 1
-    return told

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from modules.common.formatting import NOT_MEASURED
 from modules.common.json_files import read_json
 
 # In a TaskEvaluator's output; `task_evaluation` writes it.
@@ -64,7 +65,7 @@ def _multiple_choice(found: Mapping[str, Any]) -> TaskFigure:
     likely = _interval(found[f"{key}_interval"])
     return TaskFigure(
         name=found["name"],
-        value="not measured" if measured is None else f"{measured:.1%} right",
+        value=NOT_MEASURED if measured is None else f"{measured:.1%} right",
         note=f"{how}, {found['questions']:,} questions{likely}; chance {found['chance']:.1%}",
     )
 
@@ -73,7 +74,7 @@ def _answers(found: Mapping[str, Any]) -> Iterator[TaskFigure]:
     note = f"{len(found['answers']):,} answers to prompts of the eval split"
     for name, key, digits in (("ROUGE-L", "rouge_l", 3), ("BLEU", "bleu", 1)):
         measured = found[key]
-        yield TaskFigure(name=name, value="not measured" if measured is None else f"{measured:.{digits}f}", note=note)
+        yield TaskFigure(name=name, value=NOT_MEASURED if measured is None else f"{measured:.{digits}f}", note=note)
 
 
 def _interval(ends: tuple[float, float] | None) -> str:

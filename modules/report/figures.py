@@ -14,7 +14,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from modules.evaluation import gates
+from modules.common.formatting import significant
+from modules.evaluation.gates import Check
 from modules.evaluation.perplexity_gate import PERPLEXITY, REGRESSION
 from modules.evaluation.results import Evaluation, Figures, SliceResult
 from modules.report import sentences
@@ -62,7 +63,7 @@ def loss_plot(training: Training) -> str:
     return _svg(draw, height=240, name="loss", title=title, description=description)
 
 
-def perplexity_plot(evaluation: Evaluation, checks: Sequence[gates.Check]) -> str:
+def perplexity_plot(evaluation: Evaluation, checks: Sequence[Check]) -> str:
     """Perplexity of each slice with its 95% interval, beside the baseline's and the limit, as an `<svg>` element.
 
     Of very many slices the largest are shown.
@@ -98,7 +99,7 @@ def shown_slices(evaluation: Evaluation) -> list[SliceResult]:
     return [evaluation.overall, *(one for one in evaluation.slices[1:] if one in largest)]
 
 
-def perplexity_limits(slices: Sequence[SliceResult], checks: Sequence[gates.Check]) -> dict[str, float]:
+def perplexity_limits(slices: Sequence[SliceResult], checks: Sequence[Check]) -> dict[str, float]:
     """The strictest upper limit of each slice's perplexity, by the slice's name.
 
     A limit of the rise over a baseline is one of the perplexity too, where both have the same tokenizer.
@@ -152,7 +153,7 @@ def _perplexity_axis(axes: Axes) -> None:
         axes.set_xlabel("perplexity, logarithmic")
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: gates.number(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: significant(value)))
     if axes.get_legend_handles_labels()[0]:
         axes.figure.legend(loc="outside upper right", ncols=3, columnspacing=1.2, handletextpad=0.3)
 

@@ -10,6 +10,8 @@ from typing import Any
 import jinja2
 import yaml
 
+from modules.common import formatting
+from modules.common.formatting import NOT_MEASURED
 from modules.report import escaping, sentences
 from modules.report.contents import Report
 from modules.report.figures import MOST_SLICES, loss_plot, perplexity_plot, shown_slices
@@ -19,7 +21,7 @@ _PAGE, _CARD, _STYLE = "report.html.jinja", "model_card.md.jinja", "report.css"
 # What the result depends on besides code; see `pipeline.code_fingerprint`.
 TEMPLATES = tuple(_FOLDER / name for name in (_PAGE, _CARD, _STYLE))
 _FORMATS = {
-    name: getattr(escaping, name)
+    name: getattr(formatting, name)
     for name in ("number", "count", "interval", "share", "change", "change_interval", "size")
 }
 
@@ -77,7 +79,7 @@ def _environment(**settings: Any) -> jinja2.Environment:
 
 def _shown_in_html(value: Any) -> Any:
     if value is None:
-        return escaping.NOT_MEASURED
+        return NOT_MEASURED
     is_markup = hasattr(value, "__html__")  # `|safe`, and what a macro returns
     return escaping.visible(value) if isinstance(value, str) and not is_markup else value
 
@@ -85,7 +87,7 @@ def _shown_in_html(value: Any) -> Any:
 def _shown_in_markdown(value: Any) -> str:
     if isinstance(value, escaping.MarkdownText):
         return value
-    return escaping.markdown(escaping.NOT_MEASURED if value is None else str(value))
+    return escaping.markdown(NOT_MEASURED if value is None else str(value))
 
 
 def _front_matter(report: Report) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 import math
 import statistics
 
+from modules.common import formatting
+from modules.common.formatting import count, number
 from modules.evaluation.results import Evaluation, SliceResult
-from modules.report import escaping
 from modules.report.contents import Data, Model, Report, Training
-from modules.report.escaping import count, number, visible
+from modules.report.escaping import visible
 
 
 def comparison(report: Report) -> list[str]:
@@ -35,8 +36,8 @@ def change(evaluation: Evaluation) -> tuple[str, str]:
     if evaluation.overall.baseline is None or change is None:
         return "first", "nothing blessed yet to compare with"
     in_what = "against the latest blessed" if comparable(evaluation) else "from bits per byte, as the tokenizer changed"
-    ends = escaping.change_interval(change.perplexity_interval)
-    return escaping.change(change.perplexity), f"{ends} {in_what}".strip()
+    ends = formatting.change_interval(change.perplexity_interval)
+    return formatting.change(change.perplexity), f"{ends} {in_what}".strip()
 
 
 def training(report: Report) -> str:

@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 
+from modules.common.formatting import duration
 from modules.common.visible_text import visible
-from pipeline.console.run_view import clock
 from pipeline.console.terminal import Text
 from pipeline.metadata.reader import Execution, Run
 from pipeline.nodes import NODES
@@ -163,14 +163,14 @@ def _times(one: Run, other: Run) -> list[RenderableType]:
     table = _table()
     for node, pair in found.differing.items():
         _add_row(table, Text(node), *(cell or _ABSENT for cell in pair))
-    _add_row(table, Text("all"), clock(one.seconds), clock(other.seconds))
+    _add_row(table, Text("all"), duration(one.seconds), duration(other.seconds))
     return [*_heading("Time", "nodes", found), table]
 
 
 def _took(execution: Execution) -> str:
     if execution.state == "complete":
-        return clock(execution.seconds)
-    return execution.state if execution.state == "cached" else f"{execution.state}, {clock(execution.seconds)}"
+        return duration(execution.seconds)
+    return execution.state if execution.state == "cached" else f"{execution.state}, {duration(execution.seconds)}"
 
 
 def _heading(title: str, noun: str, found: Changes) -> list[Text]:

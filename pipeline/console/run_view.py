@@ -18,8 +18,8 @@ from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Column, Table
 
+from modules.common.formatting import duration, significant
 from modules.common.progress import EVENTS_VARIABLE
-from modules.evaluation import gates
 from pipeline.config import PipelineConfig
 from pipeline.console.terminal import Console, Text
 from pipeline.request import RunRequest
@@ -161,7 +161,7 @@ def _plain_line(event: dict[str, Any], watch: Watch) -> str | None:
         return f"▶ {node}"
     if event["event"] == "finished_node":
         state = watch.nodes[node]
-        return f"✔ {node}: {'cached' if state['state'] == 'cached' else clock(state['seconds'])}"
+        return f"✔ {node}: {'cached' if state['state'] == 'cached' else duration(state['seconds'])}"
     if event["event"] == "progress":
         shown = watch.nodes.get(node, {})
         # One line in a while is enough for a log.
@@ -192,7 +192,7 @@ def _node_lines(name: str, node: dict[str, Any]) -> RenderableType:
     if state == "running":
         return _running_lines(Text(name, style="bold"), node)
     if state == "done":
-        return Text.assemble(name, "  ", (clock(node["seconds"]), "dim"))
+        return Text.assemble(name, "  ", (duration(node["seconds"]), "dim"))
     if state == "cached":
         return Text.assemble(name, "  ", ("cached", "cyan"))
     return Text(name, style="dim" if state == "waiting" else "")
@@ -202,7 +202,7 @@ def _running_lines(name: Text, node: dict[str, Any]) -> RenderableType:
     """One line, which a bar fills up; what else is told, in a line of its own: both fit into 80 columns."""
     event = node.get("progress")
     if event is None:
-        return Text.assemble(name, "  ", (clock(time.time() - node["start"]), "dim"))
+        return Text.assemble(name, "  ", (duration(time.time() - node["start"]), "dim"))
     far, facts = describe_progress(event)
     if not event["total"]:
         return Text.assemble(name, "  ", " · ".join(filter(None, (far, facts))))
@@ -217,19 +217,10 @@ def describe_progress(event: dict[str, Any]) -> tuple[str, str]:
     far = [f"{event['done']:,.0f}{total} {event['unit']}"]
     facts: list[str] = []
     for name, value in event["facts"].items():
-        told = gates.number(value) if isinstance(value, int | float) else value
+        told = significant(value) if isinstance(value, int | float) else value
         words = f"{told} tokens/s" if name == "tokens_per_second" else f"{name.replace('_', ' ')} {told}"
         (far if name == "left" else facts).append(words)
     return " · ".join(far), " · ".join(facts)
-
-
-def clock(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3:05 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d} min"
 
 
 def log_path(config: PipelineConfig, run_id: str) -> Path:

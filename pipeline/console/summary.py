@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from modules.common.formatting import count, decimals, duration, size
 from modules.evaluation import gates
 from modules.evaluation.results import Evaluation
 from modules.evaluation.task_figures import read_task_figures
@@ -13,7 +14,6 @@ from modules.export.tflite_files import TFLITE_FILES
 from modules.release.publishing import MANIFEST
 from modules.tokenization.packing_efficiency import LENGTHS_FILE, unpacked_useful_share
 from pipeline.config import PipelineConfig
-from pipeline.console.run_view import clock
 from pipeline.console.terminal import Console, Text
 from pipeline.metadata.reader import Run
 
@@ -56,7 +56,7 @@ def _splits(run: Run) -> RenderableType:
         documents = run.measured("TextExampleGen", "examples", f"documents_{split}")
         size_bytes = run.measured("TextExampleGen", "examples", f"bytes_{split}")
         tokens = run.measured("Transform", "transformed_examples", f"tokens_{split}")
-        table.add_row(split, _count(documents), _count(size_bytes), _count(tokens))
+        table.add_row(split, count(documents, "-"), count(size_bytes, "-"), count(tokens, "-"))
     return table
 
 
@@ -82,7 +82,7 @@ def _dropped(run: Run) -> list[RenderableType]:
     table = _table("Dropped", "reason", "documents")
     for name, number in properties.items():
         if name.startswith(DROPPED) and number:
-            table.add_row(name.removeprefix(DROPPED).replace("_", " "), _count(number))
+            table.add_row(name.removeprefix(DROPPED).replace("_", " "), count(number))
     return [table] if table.row_count else []
 
 
@@ -117,8 +117,8 @@ def _perplexity(run: Run) -> list[RenderableType]:
         ends = figures.perplexity_interval
         table.add_row(
             name,
-            _number(figures.perplexity),
-            f"{_number(ends[0])} to {_number(ends[1])}" if ends else "",
+            decimals(figures.perplexity),
+            f"{decimals(ends[0])} to {decimals(ends[1])}" if ends else "",
             f"{figures.bits_per_byte:.3f}",
             f"{figures.token_accuracy:.1%}",
         )
@@ -161,16 +161,16 @@ def _release(run: Run) -> list[RenderableType]:
         parts[part] = parts.get(part, 0) + file["size_bytes"]
     for part, size_bytes in sorted(parts.items()):
         row = measured.get(part)
-        figures = (f"{row['perplexity']:,.2f}", f"{row['decode_tokens_per_second']:,.0f}") if row else ()
-        table.add_row(part, f"{size_bytes / 1e6:.1f} MB", *figures)
+        figures = (decimals(row["perplexity"]), decimals(row["decode_tokens_per_second"], 0)) if row else ()
+        table.add_row(part, size(size_bytes), *figures)
     return [table]
 
 
 def _times(run: Run) -> RenderableType:
     table = _table("Time", "step", "took")
     for execution in run.executions:
-        table.add_row(execution.node, "cached" if execution.state == "cached" else clock(execution.seconds))
-    table.add_row("all", clock(run.seconds))
+        table.add_row(execution.node, "cached" if execution.state == "cached" else duration(execution.seconds))
+    table.add_row("all", duration(run.seconds))
     return table
 
 
@@ -190,11 +190,3 @@ def _verdict(run: Run) -> RenderableType:
 def relative(path: Path) -> Path:
     """The path as seen from here, where that is shorter."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _count(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.2f}"

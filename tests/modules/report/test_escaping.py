@@ -80,16 +80,3 @@ def test_any_text_stays_text_in_a_block(text: str) -> None:
     block = _Parsed(RENDERER.render(f"before\n\n{escaping.code_block(text)}\n\nafter\n"))
     assert block.tags == ["p", "pre", "code", "p"]
     assert block.text == f"before\n{escaping.visible(text)}\n\nafter\n"
-
-
-def test_numbers() -> None:
-    assert [escaping.number(value) for value in (None, 151.806, 0.02, 20000.0, -0.5)] == [
-        "not measured", "151.8", "0.02", "20,000", "−0.5",
-    ]  # fmt: skip
-    assert [escaping.change(value) for value in (None, 0.03, -0.809, 0.0004, 0.0)] == [
-        "not measured", "+3.0%", "−80.9%", "+0.040%", "+0.0%",
-    ]  # fmt: skip
-    assert escaping.interval((149.11, 154.62)) == "149.1 to 154.6"
-    assert escaping.change_interval((-0.05, 0.01)) == "−5.0% to +1.0%"
-    assert (escaping.interval(None), escaping.change_interval(None)) == ("", "")
-    assert (escaping.size(1_820_766), escaping.share(0.312)) == ("1.8 MB", "31.2%")
