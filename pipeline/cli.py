@@ -1,4 +1,4 @@
-"""The command line: `python -m pipeline run | validate | generate | runs | compare | compile`."""
+"""The command line, `python -m pipeline` or `tfx-gpt2`: `run | validate | generate | runs | compare | compile`."""
 
 import contextlib
 import enum
