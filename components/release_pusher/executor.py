@@ -77,7 +77,7 @@ def _passed(evaluation: artifact.Artifact) -> bool:
 
 
 def _as_measured(models: list[artifact.Artifact], sha256: str) -> epath.Path:
-    """The path of a TFLite file.
+    """Returns the path of a TFLite file.
 
     Raises:
         RuntimeError: It is not the file that was measured.
@@ -89,7 +89,7 @@ def _as_measured(models: list[artifact.Artifact], sha256: str) -> epath.Path:
 
 
 def _read_files(tflite_evaluation: artifact.Artifact) -> dict[Precision, dict[str, Any]] | None:
-    """What TFLiteEvaluator measured; None where that is missing, and with it the right to ship."""
+    """Reads what TFLiteEvaluator measured; None where that is missing: then nothing ships."""
     try:
         gates.read_checks(tflite_evaluation.uri)
         return tflite_gate.read_files(tflite_evaluation.uri)

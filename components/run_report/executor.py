@@ -23,7 +23,7 @@ class Executor(base_executor.BaseExecutor):
         """Writes the page and the model card.
 
         Raises:
-            OSError: A node did not write what the report tells of.
+            OSError: A node did not write what the report shows.
         """
         output = artifact_utils.get_single_instance(output_dict["report"])
         report = gathering.gather(

@@ -62,7 +62,7 @@ def _splits(run: Run) -> RenderableType:
 
 
 def _packing(run: Run, config: PipelineConfig) -> list[RenderableType]:
-    """How much of the training windows is text; nothing for preferences, which are not packed."""
+    """Draws how much of the training windows is text; nothing for preferences, which are not packed."""
     examples = run.output("Transform", "transformed_examples")
     if examples is None or "packed_useful_share" not in examples.properties:
         return []
@@ -77,7 +77,7 @@ def _packing(run: Run, config: PipelineConfig) -> list[RenderableType]:
 
 
 def _dropped(run: Run) -> list[RenderableType]:
-    """What was dropped, by reason; nothing where nothing was."""
+    """Draws the dropped documents by reason; nothing where none was."""
     examples = run.output("TextExampleGen", "examples")
     properties = examples.properties if examples else {}
     table = _table("Dropped", "reason", "documents")
@@ -104,7 +104,7 @@ def _warnings(run: Run) -> list[Text]:
 
 
 def _perplexity(run: Run) -> list[RenderableType]:
-    """The candidate beside the latest blessed model."""
+    """Draws the candidate next to the latest blessed model."""
     evaluated = run.output("Evaluator", "evaluation")
     if evaluated is None:
         return []
@@ -127,7 +127,7 @@ def _perplexity(run: Run) -> list[RenderableType]:
 
 
 def _tasks(run: Run) -> list[RenderableType]:
-    """What the model was asked beside its perplexity."""
+    """Draws the results of the tasks, one line each."""
     evaluated = run.output("TaskEvaluator", "task_evaluation")
     if evaluated is None:
         return []
@@ -135,7 +135,7 @@ def _tasks(run: Run) -> list[RenderableType]:
 
 
 def _gates(run: Run) -> list[RenderableType]:
-    """Every limit, and what was held against it."""
+    """Draws every limit and the value that it was compared with."""
     table = _table("Gates", "gate", "measured", "", "limit", "")
     for node, output in EVALUATIONS:
         evaluated = run.output(node, output)
