@@ -1,4 +1,4 @@
-"""Which earlier artifacts a run is compared with: the latest that passed their gate, other than the run's own.
+"""Resolves the artifacts that a run is compared with: the latest that passed their gate, other than its own.
 
 Without leaving out its own, an identical second run would be compared with itself: inputs would differ from the first
 run's, and nothing from there on would be cached.

@@ -1,3 +1,3 @@
-"""What runs: configuration, the DAG, the runners, the command line and read-only metadata queries."""
+"""Configuration, DAG, runners, command line and read-only metadata queries."""
 
 import modules  # noqa: F401  (sets TensorFlow up, before TFX imports it)

@@ -1,4 +1,4 @@
-"""The command line: `python -m pipeline run | validate | generate | runs | compare | compile`."""
+"""The command line, `python -m pipeline` or `tfx-gpt2`: `run | validate | generate | runs | compare | compile`."""
 
 import contextlib
 import enum
@@ -79,7 +79,7 @@ class Format(enum.StrEnum):
 
 
 class Target(enum.StrEnum):
-    """Where a compiled pipeline runs."""
+    """Orchestrators for which the pipeline can be compiled."""
 
     VERTEX = "vertex"
 
@@ -129,7 +129,7 @@ def validate(config: ConfigOption = DEFAULT_RECIPE, set_: SetOption = None) -> N
 
 
 def run_to_end(request: RunRequest) -> "Run":
-    """Runs the request in a child and shows it; exits where it failed, and returns the run where it did not."""
+    """Runs the request in a child process and shows it; returns the run, and exits where it failed."""
     from pipeline.console import run_view
     from pipeline.metadata.reader import MetadataReader
 
@@ -145,7 +145,7 @@ def run_to_end(request: RunRequest) -> "Run":
 
 
 def describe_model(settings: PipelineConfig) -> str:
-    """One line: what is trained, from what start, on what."""
+    """Returns one line with the model, its start and its data."""
     model = settings.model
     if model.sizes:
         start = f"GPT-2 of {model.sizes.num_layers} layers × {model.sizes.hidden_dim}, from a random start"

@@ -1,4 +1,4 @@
-"""What a node's result depends on besides its inputs: the project's own code, and the locked packages.
+"""Hashes of what a node's result depends on besides its inputs: the project's own code, and the locked packages.
 
 TFX fingerprints neither (a stale model would be reused after an edit), so the DAG puts these hashes into every
 node's executor specification, which is part of TFX's cache key.
@@ -16,7 +16,7 @@ PACKAGES = ("modules", "components")
 
 
 def code_fingerprint(entry_modules: Iterable[str], data_files: Iterable[Path] = (), root: Path = ROOT) -> str:
-    """SHA-256 over the lock, the modules with all that they import of the project, and data files.
+    """Returns the SHA-256 of the lock, the modules with all that they import of the project, and data files.
 
     Args:
         entry_modules: Dotted names, e.g. `["modules.training.run_fn"]`.
@@ -33,7 +33,7 @@ def code_fingerprint(entry_modules: Iterable[str], data_files: Iterable[Path] = 
 
 @functools.cache
 def imported_files(module: str, root: Path = ROOT) -> frozenset[Path]:
-    """Files of a project module and of every project module it imports, found without importing them."""
+    """Finds the files of a project module and of every project module it imports, without importing them."""
     found: set[Path] = set()
     waiting = [module]
     while waiting:
@@ -44,7 +44,7 @@ def imported_files(module: str, root: Path = ROOT) -> frozenset[Path]:
 
 
 def _files_of(module: str, root: Path) -> set[Path]:
-    """A module's file and the `__init__.py` of each package above it; empty for what is not a module of ours."""
+    """Returns a module's file and the `__init__.py` of each package above it; nothing for modules of others."""
     parts = module.split(".")
     if parts[0] not in PACKAGES:
         return set()

@@ -38,7 +38,7 @@ from pipeline.config import PipelineConfig, Stage
 from pipeline.placement import Placement
 
 SCHEMAS = Path("schemas")
-# The default runner would download a binary and run it. This one works in the process, without an image; told of one,
+# The default runner would download a binary and run it. This one works in the process, without an image; given one,
 # TFX does not pack a copy of itself for each node (3 s, and 53 MB that stay in the temporary folder).
 BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
 
@@ -79,7 +79,7 @@ class _Data:
 
 
 def _data_nodes(config: PipelineConfig, placement: Placement) -> _Data:
-    """From text to examples that meet their contract."""
+    """Returns the nodes from text to examples that meet their contract."""
     example_gen = TextExampleGen(
         source=config.data.to_source().model_dump_json(),
         cleaning=config.data.cleaning.model_dump_json(),
@@ -109,11 +109,11 @@ def _data_nodes(config: PipelineConfig, placement: Placement) -> _Data:
 def _checking_nodes(
     config: PipelineConfig, placement: Placement, statistics: Channel, *, contract: Path, ids: tuple[str, str, str, str]
 ) -> list[BaseNode]:
-    """Statistics against a contract and against the last ones that met it; the first node is the contract.
+    """Returns nodes that check statistics by a contract and by the last ones that met it; the contract is the first.
 
     Args:
-        config: Says what to do on drift.
-        placement: Where the contract lies, and whether earlier statistics can be looked up.
+        config: Whether drift stops the run.
+        placement: Where the contract is, and whether earlier statistics can be looked up.
         statistics: Of StatisticsGen.
         contract: The schema's file, below the project.
         ids: Of the contract, the resolver of the earlier statistics, the validator and the gate.
@@ -156,7 +156,7 @@ class _Tokens:
 
 
 def _token_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> _Tokens:
-    """From examples to tokens that meet their contract."""
+    """Returns the nodes from examples to tokens that meet their contract."""
     transform = TextTransform(
         examples=data.examples,
         schema=data.schema,
@@ -188,7 +188,7 @@ def _token_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> _
 
 
 def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, tokens: _Tokens) -> list[BaseNode]:
-    """From tokens to a release."""
+    """Returns the nodes from tokens to a release."""
     # Only if asked for: the input changes with every blessing, and the Trainer works again whenever it does.
     start = [_warm_start()] if config.model.warm_start else []
     trainer = Trainer(
@@ -220,7 +220,7 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, toke
 
 
 def _warm_start() -> Resolver:
-    """What the training starts from: the latest blessed model, of which this run's, yet to be, is none."""
+    """Resolves the latest blessed model, as the start of training; this run's own model does not exist yet."""
     return Resolver(
         strategy_class=LatestBlessedModelStrategy,
         model=Channel(type=Model),
@@ -231,7 +231,7 @@ def _warm_start() -> Resolver:
 def _evaluating_nodes(
     config: PipelineConfig, placement: Placement, data: _Data, trainer: Trainer
 ) -> list[BaseComponent | Resolver]:
-    """What decides whether the model is blessed; the Evaluator comes last."""
+    """Returns the nodes that decide whether the model is blessed; the Evaluator comes last."""
     model = trainer.outputs["model"]
     baseline = Resolver(
         strategy_class=LatestOtherBlessedModelStrategy if placement.own_strategies else LatestBlessedModelStrategy,
@@ -269,9 +269,9 @@ def _releasing_nodes(
     trainer: Trainer,
     evaluator: PerplexityEvaluator,
 ) -> list[BaseNode]:
-    """From a model, blessed or not, to its TFLite files, their gate, the report and the release."""
+    """Returns the nodes from a model, blessed or not, to its TFLite files, their gate, the report and the release."""
     converter = TFLiteConverter(model=trainer.outputs["model"], context_length=config.model.context_length)
-    # The verdict on the model comes first; the files of one that was refused are told in its report all the same.
+    # The verdict on the model comes first; the report of a refused one shows its files all the same.
     converter.add_upstream_node(evaluator)
     subject = {"model": trainer.outputs["model"], "examples": data.examples, **converter.outputs}
     tflite_evaluator = TFLiteEvaluator(

@@ -1,4 +1,4 @@
-"""Where a pipeline runs, here or on Vertex Pipelines, and the fingerprints of what it reads."""
+"""The place where a pipeline runs, here or on Vertex Pipelines, and the fingerprints of what it reads."""
 
 import dataclasses
 from pathlib import Path

@@ -9,7 +9,7 @@ from components.anomaly_gate import executor
 
 
 class DataBlessing(artifact.Artifact):
-    """Tells that the examples meet their contract. Nothing is written where they do not.
+    """Mark of examples that meet their contract. Nothing is written where they do not.
 
     Its custom properties `statistics_id` and `contract` name the statistics that passed and what they passed by,
     `drift` holds what was let through.

@@ -29,7 +29,7 @@ class Executor(base_executor.BaseExecutor):
     """Reads the anomalies of every split and fails if there is one that may not pass."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
-        """Fails on an anomaly; drift and skew may pass, as `on_drift` says.
+        """Fails on an anomaly; drift and skew pass where `on_drift` is "warn".
 
         Raises:
             InputError: With every anomaly of every split in words.
@@ -68,7 +68,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 def describe(anomalies: anomalies_pb2.Anomalies) -> list[str]:
-    """One line an anomaly of a split, but for drift and skew: the feature, what is wrong, and the rule."""
+    """Returns one line per anomaly of a split, except drift and skew: the feature, what is wrong, and the rule."""
     lines = []
     if anomalies.HasField("dataset_anomaly_info"):
         lines.append(f"the whole split: {anomalies.dataset_anomaly_info.description}")
@@ -82,7 +82,7 @@ def describe(anomalies: anomalies_pb2.Anomalies) -> list[str]:
 
 
 def describe_drift(anomalies: anomalies_pb2.Anomalies) -> list[str]:
-    """One line a feature of a split that drifted from the last run's, or is skewed between train and eval.
+    """Returns one line per feature of a split that drifted from the last run's, or is skewed between train and eval.
 
     ``"`words` drifted: L-infinity distance 0.061 is above 0.02, most in 'gauze'"``
     """

@@ -1,9 +1,9 @@
 """Executor of PerplexityEvaluator."""
 
 import os
-from pathlib import Path
 from typing import Any
 
+from etils import epath
 from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as evaluator_executor
 from tfx.types import artifact, artifact_utils
@@ -82,7 +82,7 @@ def _measured(
         tables = (
             os.path.join(_saved_model(input_dict[key]), "assets", TABLE_NAME) for key in ("model", "baseline_model")
         )
-        same_tokenizer = len({Path(table).read_bytes() for table in tables}) == 1
+        same_tokenizer = len({epath.Path(table).read_bytes() for table in tables}) == 1
     earlier = input_dict.get("baseline_blessing")
     return Evaluation(
         window=window,

@@ -1,10 +1,10 @@
 """Executor of ReleasePusher."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from absl import logging
+from etils import epath
 from tfx.components.pusher import executor as pusher_executor
 from tfx.components.util.model_utils import is_model_blessed
 from tfx.types import artifact, artifact_utils
@@ -34,10 +34,10 @@ class Executor(pusher_executor.Executor):
         if files is None or not passed or not blessed:
             self._MarkNotPushed(pushed_model)
             return
-        report = Path(artifact_utils.get_single_uri(input_dict["report"]))
+        report = epath.Path(artifact_utils.get_single_uri(input_dict["report"]))
         published = publishing.publish(
-            Path(exec_properties["push_directory"]),
-            saved_model_dir=Path(self.GetModelPath(input_dict)),
+            epath.Path(exec_properties["push_directory"]),
+            saved_model_dir=epath.Path(self.GetModelPath(input_dict)),
             tflite_files={
                 file.name: _as_measured(input_dict[file.key], files[file.precision]["sha256"])
                 for file in TFLITE_FILES
@@ -67,7 +67,7 @@ class Executor(pusher_executor.Executor):
 
 
 def _passed(evaluation: artifact.Artifact) -> bool:
-    """Whether the Evaluator's checks are there, and all passed: its blessing alone is not taken for it."""
+    """Returns whether the Evaluator's checks are there and all passed: its blessing is not enough."""
     try:
         checks = gates.read_checks(evaluation.uri)
     except OSError as error:
@@ -76,8 +76,8 @@ def _passed(evaluation: artifact.Artifact) -> bool:
     return bool(checks) and not gates.failed(checks)
 
 
-def _as_measured(models: list[artifact.Artifact], sha256: str) -> Path:
-    """The path of a TFLite file.
+def _as_measured(models: list[artifact.Artifact], sha256: str) -> epath.Path:
+    """Returns the path of a TFLite file.
 
     Raises:
         RuntimeError: It is not the file that was measured.
@@ -85,11 +85,11 @@ def _as_measured(models: list[artifact.Artifact], sha256: str) -> Path:
     path = tflite_conversion.model_file(artifact_utils.get_single_uri(models))
     if file_facts(path)["sha256"] != sha256:
         raise RuntimeError(f"{path} is not the file that TFLiteEvaluator measured: it has changed since. Run again.")
-    return Path(path)
+    return epath.Path(path)
 
 
 def _read_files(tflite_evaluation: artifact.Artifact) -> dict[Precision, dict[str, Any]] | None:
-    """What TFLiteEvaluator measured; None where that is missing, and with it the right to ship."""
+    """Reads what TFLiteEvaluator measured; None where that is missing: then nothing ships."""
     try:
         gates.read_checks(tflite_evaluation.uri)
         return tflite_gate.read_files(tflite_evaluation.uri)

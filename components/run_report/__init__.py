@@ -1,1 +1,1 @@
-"""Tells of a run in one page and one model card."""
+"""Reports a run in one page and one model card."""

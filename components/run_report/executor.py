@@ -1,9 +1,9 @@
 """Executor of RunReport."""
 
 import json
-from pathlib import Path
 from typing import Any
 
+from etils import epath
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact, artifact_utils
 
@@ -23,7 +23,7 @@ class Executor(base_executor.BaseExecutor):
         """Writes the page and the model card.
 
         Raises:
-            OSError: A node did not write what the report tells of.
+            OSError: A node did not write what the report shows.
         """
         output = artifact_utils.get_single_instance(output_dict["report"])
         report = gathering.gather(
@@ -33,7 +33,7 @@ class Executor(base_executor.BaseExecutor):
             run=self._context.pipeline_run_id,
             configuration=json.loads(exec_properties["configuration"]),
         )
-        folder = Path(output.uri)
+        folder = epath.Path(output.uri)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / PAGE).write_text(rendering.render_html(report), encoding="utf-8")
         (folder / CARD).write_text(rendering.render_markdown(report), encoding="utf-8")
@@ -43,4 +43,4 @@ class Executor(base_executor.BaseExecutor):
 
 def _source(one: artifact.Artifact) -> SourceArtifact:
     properties = plain_values(one.mlmd_artifact.custom_properties)
-    return SourceArtifact(id=one.id, type=one.type_name, folder=Path(one.uri), properties=properties)
+    return SourceArtifact(id=one.id, type=one.type_name, folder=epath.Path(one.uri), properties=properties)

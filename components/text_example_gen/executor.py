@@ -124,7 +124,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Job:
-    """What all workers need to know.
+    """Settings of a job that all its workers need.
 
     Attributes:
         directory: Where the buckets lie.

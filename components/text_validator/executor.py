@@ -43,7 +43,7 @@ class Executor(example_validator.Executor):
 
 
 def _load(statistics: artifact.Artifact | None, split: str) -> Any:
-    """The statistics of a split to compare with; None where there are none, or of too few examples to mean anything."""
+    """Loads the statistics of a split to compare with; None where there are none, or of too few examples."""
     if statistics is None or split not in artifact_utils.decode_split_names(statistics.split_names):
         return None
     loaded = stats_artifact_utils.load_statistics(statistics, split).proto()

@@ -53,7 +53,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 def _measure(measurer: TFLiteMeasurer, path: str) -> tflite_gate.FileFigures:
-    """A file that cannot be loaded or run is one that failed: its siblings are measured all the same."""
+    """Measures a file; one that cannot be loaded or run has failed, and the other is measured all the same."""
     try:
         return measurer.measure(path)
     except Exception as error:

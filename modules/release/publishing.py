@@ -60,7 +60,7 @@ def publish(
         }
         (aside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         # Else a power cut after the rename could leave a release with empty files.
-        for path in [*aside.rglob("*"), aside]:
+        for path in [*Path(aside).rglob("*"), aside]:
             flush_to_disk(path)
         aside.rename(release)
     except BaseException:
@@ -71,7 +71,7 @@ def publish(
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Maps every file's path below the folder to its `sha256` and `size_bytes`."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): file_facts(path) for path in files}
 
 

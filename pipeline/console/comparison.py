@@ -28,10 +28,10 @@ _ABSENT = "-"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What differs between two runs' values, and how many do not.
+    """Differences between two runs' values, and how many values are the same.
 
     Attributes:
-        differing: Both runs' values by name; None where a run has none.
+        differing: The values of both runs by name; None where a run has none.
         alike: How many names have the same value in both.
     """
 
@@ -53,7 +53,7 @@ def changes(one: Mapping[str, Any], other: Mapping[str, Any]) -> Changes:
 
 
 def comparison(one: Run, other: Run) -> RenderableType:
-    """The two runs in tables that fit 80 columns."""
+    """Draws the two runs in tables that fit 80 columns."""
     data = [_source(run) | _measured(run, _DATA_NODES) for run in (one, other)]
     rest = [node for node in _nodes(one, other) if node not in _DATA_NODES]
     results = [_measured(run, rest) for run in (one, other)]
@@ -80,18 +80,18 @@ def _runs(one: Run, other: Run) -> Table:
 
 
 def _nodes(one: Run, other: Run) -> list[str]:
-    """The nodes of both, in the order in which they started."""
+    """Returns the nodes of both, in the order in which they started."""
     return list(dict.fromkeys(execution.node for run in (one, other) for execution in run.executions))
 
 
 def _source(run: Run) -> dict[str, Any]:
-    """Where the text came from, named as `_measured` names what belongs to no node."""
+    """Returns the data's source, by a name as `_measured` gives to what belongs to no node."""
     settings = dotted(run.record.configuration) if run.record else {}
     return {f"/{name}": value for name, value in settings.items() if name == "data.source"}
 
 
 def _measured(run: Run, nodes: Iterable[str]) -> dict[str, Any]:
-    """What nodes tell of their outputs: `{"Evaluator evaluation/perplexity": 151.8, …}`.
+    """Returns the properties of nodes' outputs: `{"Evaluator evaluation/perplexity": 151.8, …}`.
 
     A resolver's outputs are left out: others made them, mostly in other runs.
     """
@@ -107,12 +107,12 @@ def _measured(run: Run, nodes: Iterable[str]) -> dict[str, Any]:
 
 
 def _identifies(name: str, value: Any) -> bool:
-    """Whether a property says which artifact it is, or where, rather than what it is like."""
+    """Returns whether a property names the artifact or its place, rather than what it is like."""
     return name.endswith("_id") or name == "sha256" or (isinstance(value, str) and os.path.isabs(value))
 
 
 def _records(one: Run, other: Run) -> list[RenderableType]:
-    """Settings and code, where both runs' are known."""
+    """Compares settings and code, where those of both runs are known."""
     if one.record is None or other.record is None:
         unknown = " and ".join(dict.fromkeys(run.id for run in (one, other) if run.record is None))
         return [Text(), Text(f"Configuration and code of {unknown} are not known: runs did not keep theirs then.")]
@@ -130,13 +130,13 @@ def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _section(title: str, noun: str, found: Changes, *, measured: bool = False) -> list[RenderableType]:
-    """A heading with how much is alike, and a row a difference.
+    """Draws a heading with how much is alike, and one row per difference.
 
     Args:
         title: The heading.
         noun: What is counted, in the plural.
         found: The differences.
-        measured: Whether they are figures, by names as `_measured` gives them: then the change is told too.
+        measured: Whether they are figures, by names as `_measured` gives them: then the change is shown too.
     """
     table = _table()
     if not measured:
@@ -157,7 +157,7 @@ def _section(title: str, noun: str, found: Changes, *, measured: bool = False) -
 
 
 def _times(one: Run, other: Run) -> list[RenderableType]:
-    """What the nodes took; those that took the same, like all that were cached in both, are counted alone."""
+    """Compares the nodes' times; those that took the same, like all that were cached in both, are only counted."""
     took = [{execution.node: _took(execution) for execution in run.executions} for run in (one, other)]
     found = changes(*took)
     table = _table()
@@ -192,12 +192,12 @@ def _add_row(table: Table, label: RenderableType, *cells: str) -> None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equality for which NaN equals itself."""
+    """Returns whether two values are equal; NaN equals itself."""
     return bool(one == other) or (one != one and other != other)
 
 
 def _shown(value: Any) -> str:
-    """`4,096`, `151.806`, `true`, `a.txt, b.txt`; a dash for nothing."""
+    """Returns a value in words: `4,096`, `151.806`, `true`, `a.txt, b.txt`; a dash for nothing."""
     if value is None or value == "":
         return _ABSENT
     if isinstance(value, bool):
@@ -233,7 +233,7 @@ def _cut(text: str, start: int) -> str:
 
 
 def _change(one: Any, other: Any) -> str:
-    """`-641.9 (-80.9%)`; nothing where it would mean nothing."""
+    """Returns `-641.9 (-80.9%)`; nothing where it would mean nothing."""
     numbers = [value for value in (one, other) if isinstance(value, int | float) and math.isfinite(value)]
     if len(numbers) < 2 or {one, other} == {0, 1}:  # the latter: no and yes
         return ""

@@ -1,4 +1,4 @@
-"""What a person sees while a run works: its nodes, how far the present one is, and the end in one table."""
+"""The view of a run at work: its nodes and how far the present one is."""
 
 import contextlib
 import datetime
@@ -85,11 +85,11 @@ def run_in_child(request: RunRequest, log_path: Path, console: Console) -> Watch
     Args:
         request: What to run.
         log_path: Where the child's output goes; made with its folder.
-        console: Where to show the progress: a live table in a terminal, else a line an event.
+        console: Where to show the progress: a live table in a terminal, else one line per event.
 
     Returns:
-        What was seen; `failure` is None where every node succeeded. Ctrl-C and SIGTERM end the child, which saves a
-        training that is under way, and are then a failure like others.
+        The events that were seen; `failure` is None where every node succeeded. Ctrl-C and SIGTERM end the child,
+        which saves a training run that is under way, and are then a failure like others.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     watch = Watch(log_path.with_suffix(".events.jsonl"))
@@ -113,7 +113,7 @@ def run_in_child(request: RunRequest, log_path: Path, console: Console) -> Watch
             with _interrupted_by_sigterm():
                 _show(watch, child, console)
         except KeyboardInterrupt:
-            reason = "the run was interrupted; the same command goes on with it"
+            reason = "the run was interrupted; the same command resumes it"
         finally:
             if child.poll() is None:
                 child.terminate()
@@ -126,7 +126,7 @@ def run_in_child(request: RunRequest, log_path: Path, console: Console) -> Watch
 
 @contextlib.contextmanager
 def _interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM is a KeyboardInterrupt, as Ctrl-C is."""
+    """Turns SIGTERM into a KeyboardInterrupt, as Ctrl-C is."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -173,7 +173,7 @@ def _plain_line(event: dict[str, Any], watch: Watch) -> str | None:
 
 
 def picture(watch: Watch) -> Table | Spinner:
-    """The nodes of a run, those that work with how far they are; before these are known, what is being done."""
+    """Draws the nodes of a run, those at work with their progress; before these are known, the phase."""
     if not watch.nodes:
         return Spinner("dots", text=Text(f"{watch.phase} …"))
     table = Table.grid(padding=(0, 2))
@@ -199,7 +199,7 @@ def _node_lines(name: str, node: dict[str, Any]) -> RenderableType:
 
 
 def _running_lines(name: Text, node: dict[str, Any]) -> RenderableType:
-    """One line, which a bar fills up; what else is told, in a line of its own: both fit into 80 columns."""
+    """Draws one line, which a bar fills up, and the facts in a line of their own: both fit into 80 columns."""
     event = node.get("progress")
     if event is None:
         return Text.assemble(name, "  ", (duration(time.time() - node["start"]), "dim"))
@@ -212,7 +212,7 @@ def _running_lines(name: Text, node: dict[str, Any]) -> RenderableType:
 
 
 def describe_progress(event: dict[str, Any]) -> tuple[str, str]:
-    """One progress event in words, how far it is and what else: `250/1,000 steps · left 1:40`, `loss 4.21`."""
+    """Returns a progress event in words, how far it is and its facts: `250/1,000 steps · left 1:40`, `loss 4.21`."""
     total = f"/{event['total']:,.0f}" if event["total"] else ""
     far = [f"{event['done']:,.0f}{total} {event['unit']}"]
     facts: list[str] = []
@@ -224,7 +224,7 @@ def describe_progress(event: dict[str, Any]) -> tuple[str, str]:
 
 
 def log_path(config: PipelineConfig, run_id: str) -> Path:
-    """Where a run's log goes."""
+    """Returns the path of a run's log."""
     return config.workspace / config.name / "logs" / f"{run_id}.log"
 
 

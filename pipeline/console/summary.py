@@ -1,8 +1,9 @@
 """The end of a run in tables: data, verdict, artifacts, time."""
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from etils import epath
 from rich.console import Group, RenderableType
 from rich.table import Table
 
@@ -61,11 +62,11 @@ def _splits(run: Run) -> RenderableType:
 
 
 def _packing(run: Run, config: PipelineConfig) -> list[RenderableType]:
-    """How much of the training windows is text; nothing for preferences, which are not packed."""
+    """Draws how much of the training windows is text; nothing for preferences, which are not packed."""
     examples = run.output("Transform", "transformed_examples")
     if examples is None or "packed_useful_share" not in examples.properties:
         return []
-    lengths = json.loads(Path(examples.uri, LENGTHS_FILE).read_text(encoding="utf-8"))
+    lengths = json.loads(epath.Path(examples.uri, LENGTHS_FILE).read_text(encoding="utf-8"))
     padded = unpacked_useful_share(
         {int(length): number for length, number in lengths.items()}, sequence_length=config.model.context_length
     )
@@ -76,7 +77,7 @@ def _packing(run: Run, config: PipelineConfig) -> list[RenderableType]:
 
 
 def _dropped(run: Run) -> list[RenderableType]:
-    """What was dropped, by reason; nothing where nothing was."""
+    """Draws the dropped documents by reason; nothing where none was."""
     examples = run.output("TextExampleGen", "examples")
     properties = examples.properties if examples else {}
     table = _table("Dropped", "reason", "documents")
@@ -90,7 +91,7 @@ def _warnings(run: Run) -> list[Text]:
     warnings = []
     examples = run.output("TextExampleGen", "examples")
     if examples and examples.properties.get("secrets_found"):
-        path = Path(examples.uri, "counts.json")
+        path = epath.Path(examples.uri, "counts.json")
         first = json.loads(path.read_text(encoding="utf-8"))["secret_places"][0]
         warnings.append(
             f"{examples.properties['secrets_found']:,} passages look like secrets or addresses, the first in {first}; "
@@ -103,7 +104,7 @@ def _warnings(run: Run) -> list[Text]:
 
 
 def _perplexity(run: Run) -> list[RenderableType]:
-    """The candidate beside the latest blessed model."""
+    """Draws the candidate next to the latest blessed model."""
     evaluated = run.output("Evaluator", "evaluation")
     if evaluated is None:
         return []
@@ -126,7 +127,7 @@ def _perplexity(run: Run) -> list[RenderableType]:
 
 
 def _tasks(run: Run) -> list[RenderableType]:
-    """What the model was asked beside its perplexity."""
+    """Draws the results of the tasks, one line each."""
     evaluated = run.output("TaskEvaluator", "task_evaluation")
     if evaluated is None:
         return []
@@ -134,7 +135,7 @@ def _tasks(run: Run) -> list[RenderableType]:
 
 
 def _gates(run: Run) -> list[RenderableType]:
-    """Every limit, and what was held against it."""
+    """Draws every limit and the value that it was compared with."""
     table = _table("Gates", "gate", "measured", "", "limit", "")
     for node, output in EVALUATIONS:
         evaluated = run.output(node, output)
@@ -180,13 +181,13 @@ def _verdict(run: Run) -> RenderableType:
     if report:
         lines = [
             Text(report.properties["verdict"]),
-            Text(f"report: {relative(Path(report.uri, 'report.html'))}"),
+            Text(f"report: {relative(epath.Path(report.uri, 'report.html'))}"),
         ]
     if run.release:
         return Group(*lines, Text.assemble(("PUSHED", "bold green"), f"  {relative(run.release)}"))
     return Group(*lines, Text.assemble(("NOT PUSHED", "bold red"), "  the gates said no."))
 
 
-def relative(path: Path) -> Path:
-    """The path as seen from here, where that is shorter."""
+def relative(path: PurePath) -> PurePath:
+    """Returns the path as seen from here, where that is shorter."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

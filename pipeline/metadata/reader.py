@@ -32,7 +32,7 @@ _LATEST = re.compile(r"latest(?:~(?P<back>\d+))?")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """What an execution read or wrote; `properties` hold what was measured."""
+    """An input or output of an execution; `properties` hold the measured values."""
 
     id: int
     type: str
@@ -83,45 +83,45 @@ class Run:
 
     @property
     def started(self) -> datetime.datetime | None:
-        """Start of the first execution, UTC."""
+        """Returns the start of the first execution, UTC."""
         return min((execution.started for execution in self.executions), default=None)
 
     @property
     def seconds(self) -> float:
-        """Seconds of all executions together."""
+        """Returns the seconds of all executions together."""
         return sum(execution.seconds for execution in self.executions)
 
     def output(self, node: str, name: str) -> Artifact | None:
-        """The artifact that a node wrote (or reused from the cache) in this run, or None."""
+        """Returns the artifact that a node wrote, or took from the cache, in this run, or None."""
         for execution in self.executions:
             if execution.node == node and execution.outputs.get(name):
                 return execution.outputs[name][0]
         return None
 
     def measured(self, node: str, name: str, key: str) -> Any:
-        """A property of a node's output artifact, or None."""
+        """Returns a property of a node's output artifact, or None."""
         artifact = self.output(node, name)
         return artifact.properties.get(key) if artifact else None
 
     @property
     def perplexity(self) -> float | None:
-        """Corpus perplexity of the candidate on the eval split."""
+        """Returns the corpus perplexity of the candidate on the eval split."""
         return self.measured("Evaluator", "evaluation", "perplexity")
 
     @property
     def baseline_perplexity(self) -> float | None:
-        """The same of the model it was compared with, or None where there was none."""
+        """Returns the perplexity of the model that it was compared with, or None where there was none."""
         return self.measured("Evaluator", "evaluation", "baseline_perplexity")
 
     @property
     def release(self) -> Path | None:
-        """Folder of the release that this run pushed (or, cached, had pushed before)."""
+        """Returns the folder of the release that this run pushed or, if cached, had pushed before."""
         destination = self.measured("Pusher", "pushed_model", "pushed_destination")
         return Path(destination) if destination else None
 
     @property
     def verdict(self) -> str:
-        """`pushed`, `refused` (the gate said no), `validated` (of data alone), `failed`, or `incomplete`."""
+        """Returns `pushed`, `refused` (by a gate), `validated` (only the data), `failed` or `incomplete`."""
         if any(execution.state == "failed" for execution in self.executions):
             return "failed"
         if self.release:
@@ -149,12 +149,12 @@ class MetadataReader:
         self._store = metadata_store.MetadataStore(config)
 
     def runs(self, pipeline: str | None = None) -> list[Run]:
-        """All runs, newest first, or those of one pipeline."""
+        """Returns all runs, newest first, or those of one pipeline."""
         found = [self._run(context) for context in self._run_contexts()]
         return [run for run in found if pipeline in (None, run.pipeline)]
 
     def run(self, run_id: str) -> Run:
-        """One run.
+        """Returns one run.
 
         Raises:
             InputError: If there is none of that id.
@@ -165,10 +165,10 @@ class MetadataReader:
         return self._run(context)
 
     def find_run(self, name: str) -> Run:
-        """One run by what a person calls it.
+        """Returns one run by what a person calls it.
 
         Args:
-            name: Its id, or the beginning of its id alone; `latest`, or `latest~1` for the one before, and so on.
+            name: Its id, or a beginning that no other id has; `latest`, or `latest~1` for the one before, and so on.
 
         Raises:
             InputError: If no run is called that, or several are.
@@ -188,7 +188,7 @@ class MetadataReader:
         return self._run(found[0])
 
     def _run_contexts(self) -> list[mlmd.Context]:
-        """Newest first."""
+        """Returns the contexts of all runs, newest first."""
         return sorted(self._store.get_contexts_by_type("pipeline_run"), key=lambda context: -context.id)
 
     def _no_run(self, name: str) -> InputError:
@@ -196,7 +196,7 @@ class MetadataReader:
         return InputError(f"no run {name!r}; the latest are: {known or 'none'}.")
 
     def lineage(self, release: Path) -> nx.DiGraph:
-        """Everything that a release came from, as a graph.
+        """Returns everything that a release came from, as a graph.
 
         Args:
             release: Folder of a pushed release.
@@ -296,7 +296,7 @@ class MetadataReader:
         return {kind.id: kind.name for kind in self._store.get_context_types()}
 
     def _node_name(self, execution_id: int) -> str:
-        """The node's id; TFX names its context `<pipeline>.<node>`."""
+        """Returns the node's id; TFX names its context `<pipeline>.<node>`."""
         for context in self._store.get_contexts_by_execution(execution_id):
             if self._context_types[context.type_id] == "node":
                 return context.name.rpartition(".")[2]

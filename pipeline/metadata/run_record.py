@@ -1,4 +1,4 @@
-"""What a run was started with: its configuration and its code, as ML Metadata keeps them on the run's context."""
+"""The configuration and the code that a run was started with, as ML Metadata keeps them on the run's context."""
 
 import dataclasses
 import hashlib
@@ -14,7 +14,7 @@ from pipeline.config import PipelineConfig
 # Names of the custom properties.
 CONFIGURATION, CODE, COMMIT = "configuration", "code", "commit"
 
-# What runs; the recipes are not code, as the configuration tells what they say.
+# The recipes are not code: the configuration holds what they set.
 _CODE = (
     "modules/**/*.py",
     "modules/report/templates/*",
@@ -28,7 +28,7 @@ _HASH_DIGITS = 12
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What a run was started with.
+    """Configuration and code that a run was started with.
 
     Attributes:
         configuration: All settings, defaults too, as JSON holds them.
@@ -42,7 +42,7 @@ class RunRecord:
 
     @classmethod
     def of(cls, config: PipelineConfig, root: Path = ROOT) -> Self:
-        """What a run of this configuration would be started with now."""
+        """Returns the record of a run that would start now with this configuration."""
         return cls(configuration=config.model_dump(mode="json"), code=code_hashes(root), commit=git_commit(root))
 
     @classmethod
@@ -57,13 +57,13 @@ class RunRecord:
         )
 
     def to_properties(self) -> dict[str, str]:
-        """The record as strings by name."""
+        """Returns the record as strings by name."""
         properties = {CONFIGURATION: json.dumps(self.configuration), CODE: json.dumps(self.code)}
         return properties if self.commit is None else {**properties, COMMIT: self.commit}
 
 
 def code_hashes(root: Path) -> dict[str, str]:
-    """The first digits of the SHA-256 of each file that a run is made of, by its path below `root`, sorted."""
+    """Returns the first digits of the SHA-256 of each code file of a run, by its path below `root`, sorted."""
     files = sorted(path for pattern in _CODE for path in root.glob(pattern))
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:_HASH_DIGITS]
@@ -72,7 +72,7 @@ def code_hashes(root: Path) -> dict[str, str]:
 
 
 def git_commit(root: Path) -> str | None:
-    """Git's commit of a checkout, `0123456789ab` or `0123456789ab-dirty`; None where git tells none."""
+    """Returns git's commit of a checkout, `0123456789ab` or `0123456789ab-dirty`; None where git knows none."""
     # Without this a repository further up would answer for a copy that is not its own.
     if not (root / ".git").exists():
         return None

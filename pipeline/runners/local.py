@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def _end_with_the_watcher() -> None:
-    """Else a run whose command line was killed would go on unseen, and hold the folder against the next one."""
+    """Ends the run with its command line: one that was killed would leave it unseen, and the folder locked."""
     # Not through `sys.stdin`, whose lock the interpreter needs when it ends.
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -95,12 +95,12 @@ def run(request: RunRequest) -> None:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Removes the folder of a training that is recorded; logs how many others' checkpoints went with its own."""
+    """Removes the checkpoints of a recorded training run; logs how many of other runs went with them."""
     others = len(list(folder.glob("*.npz"))) - 1
     shutil.rmtree(folder, ignore_errors=True)
     if others > 0:
         logging.getLogger("absl").warning(
-            "Removed %s, with %d checkpoints of interrupted trainings of other data or settings.", folder, others
+            "Removed %s, with %d checkpoints of interrupted training runs of other data or settings.", folder, others
         )
 
 
@@ -132,7 +132,7 @@ def record_start(proto: "pipeline_pb2.Pipeline", connection_config: Any, record:
 
 
 def base_run(config: PipelineConfig, from_node: str, nodes: Sequence[str]) -> str:
-    """The id of the newest run that finished every node before `from_node`.
+    """Returns the id of the newest run that finished every node before `from_node`.
 
     Args:
         config: Names pipeline and workspace.
@@ -184,7 +184,7 @@ class exclusive:
 
 
 def find_input_error(error: BaseException) -> InputError | None:
-    """The InputError among an exception and its causes, or None."""
+    """Returns the InputError among an exception and its causes, or None."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, InputError):

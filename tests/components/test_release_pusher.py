@@ -2,6 +2,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from components.release_pusher import executor
 from modules.evaluation import gates
 from modules.evaluation.gates import Check
 from modules.export import tflite_conversion
+from tests.toys import cloud_storage
 from tests.toys.release import saved_release
 
 # A file of these tests holds the name of its artifact's key.
@@ -73,15 +75,18 @@ def _write(path: str | Path, text: str) -> None:
     Path(path).write_text(text, encoding="utf-8")
 
 
+def _context(folder: Path) -> base_executor.BaseExecutor.Context:
+    return base_executor.BaseExecutor.Context(
+        tmp_dir=str(folder / "tmp"), unique_id="1", pipeline_info=SimpleNamespace(id="tiny"), pipeline_run_id="run"
+    )
+
+
 def _push(folder: Path, **settings) -> list[Path]:
     """Runs the executor; returns the releases, and checks that the output says the same."""
     pushed = standard_artifacts.PushedModel()
     pushed.uri = str(folder / "pushed")
-    context = base_executor.BaseExecutor.Context(
-        tmp_dir=str(folder / "tmp"), unique_id="1", pipeline_info=SimpleNamespace(id="tiny"), pipeline_run_id="run"
-    )
     properties = {"push_directory": str(folder / "releases"), "push_directory_id": "1", "gate": "{}"}
-    executor.Executor(context).Do(_inputs(folder, **settings), {"pushed_model": [pushed]}, properties)
+    executor.Executor(_context(folder)).Do(_inputs(folder, **settings), {"pushed_model": [pushed]}, properties)
     releases = list((folder / "releases").glob("*"))
     assert pushed.get_int_custom_property("pushed") == len(releases)
     return releases
@@ -114,6 +119,59 @@ def test_report_and_model_card_come_along(tmp_path: Path) -> None:
     assert (release / "report.html").read_text() == "<p>report"
     assert (release / "MODEL_CARD.md").read_text() == "# card"
     assert {"report.html", "MODEL_CARD.md"} <= json.loads((release / "manifest.json").read_text())["files"].keys()
+
+
+def _in_cloud_storage(inputs: dict[str, list], monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, list]:
+    """The inputs of a folder, by URIs of the bucket that the folder becomes."""
+    for name, [artifact] in inputs.items():
+        artifact.uri = f"{cloud_storage.BUCKET}/{name}"
+    cloud_storage.mount(folder, monkeypatch)
+    return inputs
+
+
+def _push_in_cloud_storage(inputs: dict[str, list], folder: Path) -> standard_artifacts.PushedModel:
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = f"{cloud_storage.BUCKET}/pushed"
+    properties = {"push_directory": f"{cloud_storage.BUCKET}/releases", "push_directory_id": "1", "gate": "{}"}
+    executor.Executor(_context(folder)).Do(inputs, {"pushed_model": [pushed]}, properties)
+    return pushed
+
+
+def test_in_cloud_storage_whole_uris_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = tmp_path / "bucket"
+    inputs = _inputs(bucket, files=FILES)
+    shutil.copytree(inputs["model"][0].uri, bucket / "model")
+    passed_on: dict[str, str] = {}
+
+    def publish(push_directory, *, saved_model_dir, tflite_files, vocabulary, documents, facts):
+        passed_on.update(push_directory=str(push_directory), saved_model_dir=str(saved_model_dir))
+        passed_on.update({name: str(path) for name, path in {**tflite_files, **documents}.items()})
+        return push_directory / "20261123104501"
+
+    monkeypatch.setattr(executor.publishing, "publish", publish)
+    monkeypatch.setattr(executor.Vocabulary, "from_table", lambda path: passed_on.update(vocabulary=path))
+    monkeypatch.setattr(executor, "file_facts", lambda path: {"sha256": SHA256["float16"]})
+    pushed = _push_in_cloud_storage(_in_cloud_storage(inputs, monkeypatch, bucket), tmp_path)
+    assert passed_on == {
+        "push_directory": "gs://bucket/releases",
+        "saved_model_dir": "gs://bucket/model/Format-Serving",
+        "model_fp16.tflite": "gs://bucket/model_fp16/Format-TFLite/model.tflite",
+        "report.html": "gs://bucket/report/report.html",
+        "MODEL_CARD.md": "gs://bucket/report/model_card.md",
+        "vocabulary": "gs://bucket/transform_graph/transform_fn/assets/vocabulary.tsv",
+    }
+    assert pushed.get_string_custom_property("pushed_destination") == "gs://bucket/releases/20261123104501"
+    assert pushed.get_int_custom_property("pushed") == 1
+    assert cloud_storage.stray_files(bucket) == []
+
+
+def test_without_an_evaluation_in_cloud_storage_nothing_is_pushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = tmp_path / "bucket"
+    inputs = _in_cloud_storage(_inputs(bucket, files=FILES, checks=None), monkeypatch, bucket)
+    assert _push_in_cloud_storage(inputs, tmp_path).get_int_custom_property("pushed") == 0
+    assert not (bucket / "releases").exists()
 
 
 @pytest.mark.parametrize(

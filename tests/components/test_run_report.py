@@ -9,6 +9,7 @@ from tfx.types import artifact, channel, standard_artifacts
 from components.artifact_types import Report
 from components.run_report import executor
 from components.run_report.component import RunReport
+from tests.toys import cloud_storage
 from tests.toys.report import CONFIGURATION, PROPERTIES, REFUSED, TYPES, write_artifacts
 
 CLASSES = {kind.TYPE_NAME: kind for kind in (
@@ -17,12 +18,12 @@ CLASSES = {kind.TYPE_NAME: kind for kind in (
 )}  # fmt: skip
 
 
-def inputs(folder: Path) -> dict[str, list[artifact.Artifact]]:
+def inputs(folder: Path | str) -> dict[str, list[artifact.Artifact]]:
     """The folders that `write_artifacts` wrote, as TFX hands them over."""
     found = {}
     for number, (name, kind) in enumerate(TYPES.items(), start=11):
         one = CLASSES[kind]()
-        one.uri, one.id = str(folder / name), number
+        one.uri, one.id = f"{folder}/{name}", number
         for key, value in PROPERTIES.get(name, {}).items():
             if isinstance(value, int):
                 one.set_int_custom_property(key, value)
@@ -32,11 +33,11 @@ def inputs(folder: Path) -> dict[str, list[artifact.Artifact]]:
     return found
 
 
-def run(folder: Path, artifacts: dict[str, list[artifact.Artifact]]) -> Report:
+def run(folder: Path | str, artifacts: dict[str, list[artifact.Artifact]]) -> Report:
     output = Report()
-    output.uri = str(folder / "report")
+    output.uri = f"{folder}/report"
     context = base_executor.BaseExecutor.Context(
-        tmp_dir=str(folder / "tmp"), unique_id="1",
+        tmp_dir=f"{folder}/tmp", unique_id="1",
         pipeline_info=pipeline_pb2.PipelineInfo(id="poems"), pipeline_run_id="20261123T1",
     )  # fmt: skip
     executor.Executor(context).Do(artifacts, {"report": [output]}, {"configuration": json.dumps(CONFIGURATION)})
@@ -63,6 +64,17 @@ def test_the_baseline_is_in_the_lineage(tmp_path: Path) -> None:
     output = run(tmp_path, {**inputs(tmp_path), "baseline_model": [baseline]})
     assert output.get_string_custom_property("verdict") == "Blessed: the one gate passed."
     assert "| baseline\\_model | Model | 5 |" in (tmp_path / "report" / "model_card.md").read_text(encoding="utf-8")
+
+
+def test_a_report_in_cloud_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_artifacts(tmp_path / "bucket", checks=[REFUSED], blessed=False)
+    cloud_storage.mount(tmp_path / "bucket", monkeypatch)
+    output = run(cloud_storage.BUCKET, {**inputs(cloud_storage.BUCKET), "baseline_model": []})
+    assert output.get_int_custom_property("blessed") == 0
+    report = tmp_path / "bucket" / "report"
+    assert "<title>Refused: poems, run 20261123T1</title>" in (report / "report.html").read_text(encoding="utf-8")
+    assert "Roses are red." in (report / "model_card.md").read_text(encoding="utf-8")
+    assert cloud_storage.stray_files(tmp_path / "bucket") == []
 
 
 def test_wrong_wiring_fails_when_the_pipeline_is_built() -> None:

@@ -3,6 +3,7 @@
 import gzip
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,34 @@ def test_help_names_the_commands() -> None:
     )
     for command in ("run", "generate", "runs", "compare", "compile"):
         assert command in result.stdout
+
+
+SCRIPT = """
+import sys
+from importlib.metadata import EntryPoint
+name, value, *sys.argv[1:] = sys.argv[1:]
+sys.argv[0] = name
+EntryPoint(name=name, value=value, group="console_scripts").load()()
+"""
+
+
+def test_the_installed_script_is_the_same_command_line_from_any_folder(tmp_path: Path) -> None:
+    [(name, value)] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"].items()
+
+    def script(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Calls what the script calls that an installer writes."""
+        return subprocess.run(
+            [sys.executable, "-c", SCRIPT, name, value, *arguments],
+            cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "COLUMNS": "80"},
+            capture_output=True, text=True,
+        )  # fmt: skip
+
+    shown = script("--help")
+    assert shown.returncode == 0
+    assert "Usage: tfx-gpt2 [OPTIONS] COMMAND" in shown.stdout
+    refused = script("runs")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "no ML Metadata at workspace/metadata.sqlite" in refused.stderr
 
 
 @pytest.mark.parametrize("setting", ["model.preset", "training.distillation.teacher"])

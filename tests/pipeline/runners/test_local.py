@@ -10,7 +10,7 @@ from pipeline.runners.local import remove_checkpoints
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["a.npz", "b.npz", "c.npz", "c.npz.new"], "with 2 checkpoints of interrupted trainings"),
+        (["a.npz", "b.npz", "c.npz", "c.npz.new"], "with 2 checkpoints of interrupted training runs"),
         (["a.npz"], ""),
         ([], ""),
     ],
