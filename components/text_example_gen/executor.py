@@ -18,8 +18,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from modules.cleaning import buckets, corpus_cleaning, filters
 from modules.cleaning.buckets import TRAIN, BucketCounts, StoredDocument
-from modules.cleaning.document_filters import keep_documents
-from modules.cleaning.filters import CleaningSettings
+from modules.cleaning.filters import CleaningSettings, keep_documents
 from modules.common import progress
 from modules.common.errors import InputError
 from modules.data import corpus, work_pieces
