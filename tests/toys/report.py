@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from modules.cleaning.buckets import serialized_example
+from modules.data.examples import serialized_example
 from modules.evaluation import gates
 from modules.evaluation.gates import Check
 from modules.evaluation.results import METRICS_FILE, Evaluation
