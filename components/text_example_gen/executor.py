@@ -21,10 +21,10 @@ from modules.cleaning.buckets import TRAIN, BucketCounts, StoredDocument
 from modules.cleaning.filters import CleaningSettings, keep_documents
 from modules.common import progress
 from modules.common.errors import InputError
-from modules.data import corpus, work_pieces
-from modules.data.corpus import DataSource
+from modules.data import corpus
+from modules.data.corpus import WorkPiece
 from modules.data.documents import Document, ReadCounts
-from modules.data.work_pieces import WorkPiece
+from modules.data.source import DataSource
 
 NODE = "TextExampleGen"
 COUNTS_FILE = "counts.json"
@@ -53,7 +53,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         weights = buckets.checked_weights(json.loads(exec_properties["splits"]))
         directory = os.path.join(self._get_tmp_dir(), "buckets")
         try:
-            pieces = work_pieces.plan(source, exec_properties["data_directory"])
+            pieces = corpus.plan(source, exec_properties["data_directory"])
             job = _Job(
                 directory=directory,
                 buckets=buckets.number_of_buckets(sum(piece.size_bytes for piece in pieces)),
@@ -153,7 +153,7 @@ class ScatterPiece(beam.DoFn):
 
     def process(self, piece: WorkPiece) -> Iterable[str]:
         counts = ReadCounts()
-        documents = keep_documents(work_pieces.read(piece, counts), self._job.settings, counts)
+        documents = keep_documents(corpus.read(piece, counts), self._job.settings, counts)
         try:
             buckets.scatter(self._metered(documents), self._job.directory, writer=piece.name, buckets=self._job.buckets)
         except InputError as error:
