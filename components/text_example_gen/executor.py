@@ -24,10 +24,10 @@ from modules.common.errors import InputError
 from modules.data import corpus
 from modules.data.corpus import WorkPiece
 from modules.data.documents import Document, ReadCounts
+from modules.data.examples import ExampleCounts
 from modules.data.source import DataSource
 
 NODE = "TextExampleGen"
-COUNTS_FILE = "counts.json"
 REASONS = ("empty", *filters.REASONS, "exact_duplicate", "near_duplicate", "leaked")
 _REPORT_INTERVAL_S = 0.5
 
@@ -258,17 +258,17 @@ def _describe(examples: standard_artifacts.Examples, splits: list[str], input_fi
 
 
 def _record_counts(examples: standard_artifacts.Examples, reading: ReadCounts, kept: BucketCounts) -> None:
-    """Writes the counts beside the splits and to ML Metadata: `documents_train`, `dropped_too_short` and so on."""
-    numbers = {"documents": kept.documents, "bytes": kept.bytes, "dropped": kept.dropped}
-    counts = {
-        **numbers,
-        "control_characters_removed": reading.control_characters_removed,
-        "secrets": reading.secrets,
-        "secret_places": reading.secret_places,
-    }
-    with tf.io.gfile.GFile(os.path.join(examples.uri, COUNTS_FILE), "w") as handle:
-        handle.write(json.dumps(counts, indent=2, ensure_ascii=False) + "\n")
-    for kind, values in numbers.items():
+    """Writes the counts next to the splits and to ML Metadata: `documents_train`, `dropped_too_short` and so on."""
+    counts = ExampleCounts(
+        documents=kept.documents,
+        bytes=kept.bytes,
+        dropped=kept.dropped,
+        control_characters_removed=reading.control_characters_removed,
+        secrets=reading.secrets,
+        secret_places=reading.secret_places,
+    )
+    counts.write(examples.uri)
+    for kind, values in (("documents", counts.documents), ("bytes", counts.bytes), ("dropped", counts.dropped)):
         for name, value in values.items():
             examples.set_int_custom_property(f"{kind}_{name}", value)
     examples.set_int_custom_property("control_characters_removed", reading.control_characters_removed)

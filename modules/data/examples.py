@@ -1,15 +1,20 @@
-"""The tf.Examples that TextExampleGen stores: a document made into one, and read back as text.
+"""The tf.Examples that TextExampleGen stores, written and read back as text, and the counts in their folder.
 
 TensorFlow is imported only where a function needs it: the command line starts without it.
 """
 
+import dataclasses
 import hashlib
 import heapq
 import itertools
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
+from modules.common.json_files import read_json, write_json
+
+COUNTS_FILE = "counts.json"
 # The features of a tf.Example that `NAMES` lists, under the names it gives them; a conversation has one value per turn.
 Texts = dict[str, list[str]]
 # Readers of examples see a preference as a conversation with the answer that was chosen.
@@ -25,6 +30,40 @@ _WORD = re.compile(r" ?[^\W\d_]+| ?\d+| ?[^\s\w]+| ?_+")
 _RECORDS_PER_BATCH = 16
 
 Taken = TypeVar("Taken")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExampleCounts:
+    """The content of `counts.json`, in the folder of the examples: what was stored, and what was not.
+
+    Attributes:
+        documents: Number of documents stored, by split.
+        bytes: Size of their texts as UTF-8, by split.
+        dropped: Number of documents left out, by reason.
+        control_characters_removed: Characters taken out of texts.
+        secrets: Passages that look like a secret, by kind.
+        secret_places: The first few of them, e.g. `notes.txt, line 1: email_address`.
+    """
+
+    documents: Mapping[str, int]
+    bytes: Mapping[str, int]
+    dropped: Mapping[str, int]
+    control_characters_removed: int
+    secrets: Mapping[str, int]
+    secret_places: Sequence[str]
+
+    def write(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the counts into the folder of the examples, a path or a URL such as `gs://bucket/path`."""
+        write_json(folder, COUNTS_FILE, self)
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike[str]) -> Self:
+        """Reads what `write` wrote.
+
+        Raises:
+            OSError: The folder holds no such file.
+        """
+        return cls(**read_json(folder, COUNTS_FILE))
 
 
 def serialized_example(features: Mapping[str, Sequence[str]], content: str, source: str) -> bytes:

@@ -1,11 +1,14 @@
 """Examples come back as they were written, and a sample of them depends on their content alone."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import tensorflow as tf
 
 from modules.data.examples import (
     SAMPLE_WORDS,
+    ExampleCounts,
     length_bucket,
     read_examples,
     sample_examples,
@@ -79,3 +82,17 @@ def test_words_numbers_and_runs_of_marks():
 def test_every_text_that_is_not_blank_has_a_word():
     for character in map(chr, [*range(0x20, 0xD800), *range(0xE000, 0x11000)]):
         assert character.isspace() or word_sample(character), hex(ord(character))
+
+
+def test_counts_come_back(tmp_path):
+    counts = ExampleCounts(
+        documents={"train": 2},
+        bytes={"train": 9},
+        dropped={"empty": 1},
+        control_characters_removed=3,
+        secrets={"email_address": 1},
+        secret_places=["Grüße.txt, line 1: email_address"],
+    )
+    counts.write(tmp_path)
+    assert json.loads((tmp_path / "counts.json").read_text(encoding="utf-8")) == dataclasses.asdict(counts)
+    assert ExampleCounts.read(tmp_path) == counts
