@@ -7,7 +7,7 @@ import pydantic
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from modules.common.settings import Settings
-from modules.model.lora_settings import LoraSettings
+from modules.model.settings import LoraSettings
 from modules.objectives.dpo_settings import DpoSettings
 from modules.objectives.settings import DistillationSettings
 
