@@ -5,7 +5,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from modules.common.settings import Settings
-from modules.tokenization import tokenizer_files
+from modules.model import presets
 
 SizeName = Literal["tiny", "small", "medium", "large"]
 Target = Literal["query", "key", "value", "attention_output", "feedforward_intermediate", "feedforward_output"]
@@ -88,12 +88,12 @@ class ModelSettings(Settings):
         return Sizes(self.num_layers, self.num_heads, self.hidden_dim, self.intermediate_dim or 4 * self.hidden_dim)
 
     def fingerprint(self) -> str:
-        """Hash of the preset, with its files where it is a folder; "" without one.
+        """Returns the hash of the preset, with its files where it is a folder; "" without one.
 
         Raises:
-            InputError: If the preset is none that `preset_files.check_name` takes.
+            InputError: `presets.check_name` refuses the preset.
         """
-        return tokenizer_files.preset_fingerprint(self.preset, "model.preset") if self.preset else ""
+        return presets.preset_fingerprint(self.preset, "model.preset") if self.preset else ""
 
 
 class LoraSettings(Settings):

@@ -130,7 +130,7 @@ class TrainingSettings(Settings):
         """Hash of the files that the settings name: the teacher's.
 
         Raises:
-            InputError: If the teacher is none that `preset_files.check_name` takes.
+            InputError: `presets.check_name` refuses the teacher.
         """
         return self.distillation.fingerprint() if self.distillation else ""
 
