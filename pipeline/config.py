@@ -13,9 +13,9 @@ from pydantic import Field, PositiveInt, model_validator
 from modules.cleaning.filters import CleaningSettings
 from modules.common.errors import InputError
 from modules.common.settings import Settings
-from modules.data.corpus import TFDS_PREFIX, DataSource
 from modules.data.prompt_templates import TemplateName
 from modules.data.records import Kind
+from modules.data.source import TFDS_PREFIX, DataSource
 from modules.evaluation.memorisation import MemorisationSettings
 from modules.evaluation.perplexity_gate import PerplexityGateSettings
 from modules.evaluation.tasks import Tasks, TaskSettings

@@ -9,7 +9,7 @@ from tfx.types import channel, component_spec, standard_artifacts
 from components.text_example_gen import executor
 from modules.cleaning.buckets import checked_weights
 from modules.cleaning.filters import CleaningSettings
-from modules.data.corpus import DataSource
+from modules.data.source import DataSource
 
 
 class TextExampleGenSpec(component_spec.ComponentSpec):
@@ -34,7 +34,7 @@ class TextExampleGen(base_beam_component.BaseBeamComponent):
         >>> example_gen = TextExampleGen(
         ...     source=source.model_dump_json(),
         ...     splits='{"train": 18, "eval": 1, "test": 1}',
-        ...     input_fingerprint=text_sources.fingerprint(source),
+        ...     input_fingerprint=corpus.fingerprint(source),
         ...     data_directory="workspace/tfds",
         ... )
         >>> statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
@@ -55,10 +55,10 @@ class TextExampleGen(base_beam_component.BaseBeamComponent):
         """Checks the wiring; nothing is read yet.
 
         Args:
-            source: A `text_sources.DataSource` as JSON.
+            source: A `source.DataSource` as JSON.
             cleaning: A `cleaning.CleaningSettings` as JSON.
             splits: Each split's share as JSON, `{"train": 18, "eval": 1, "test": 1}`.
-            input_fingerprint: `text_sources.fingerprint` of the source: part of TFX's cache key, and
+            input_fingerprint: `corpus.fingerprint` of the source: part of TFX's cache key, and
                 written to the artifact.
             data_directory: Where TFDS prepares datasets.
 

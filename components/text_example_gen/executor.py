@@ -19,17 +19,16 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.artifact_types import Artifacts
 from modules.cleaning import buckets, corpus_cleaning, filters
 from modules.cleaning.buckets import TRAIN, BucketCounts, StoredDocument
-from modules.cleaning.document_filters import keep_documents
-from modules.cleaning.filters import CleaningSettings
+from modules.cleaning.filters import CleaningSettings, keep_documents
 from modules.common import progress
 from modules.common.errors import InputError
-from modules.data import corpus, work_pieces
-from modules.data.corpus import DataSource
+from modules.data import corpus
+from modules.data.corpus import WorkPiece
 from modules.data.documents import Document, ReadCounts
-from modules.data.work_pieces import WorkPiece
+from modules.data.examples import ExampleCounts
+from modules.data.source import DataSource
 
 NODE = "TextExampleGen"
-COUNTS_FILE = "counts.json"
 REASONS = ("empty", *filters.REASONS, "exact_duplicate", "near_duplicate", "leaked")
 _REPORT_INTERVAL_S = 0.5
 
@@ -50,7 +49,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         weights = buckets.checked_weights(json.loads(exec_properties["splits"]))
         directory = os.path.join(self._get_tmp_dir(), "buckets")
         try:
-            pieces = work_pieces.plan(source, exec_properties["data_directory"])
+            pieces = corpus.plan(source, exec_properties["data_directory"])
             job = _Job(
                 directory=directory,
                 buckets=buckets.number_of_buckets(sum(piece.size_bytes for piece in pieces)),
@@ -150,7 +149,7 @@ class ScatterPiece(beam.DoFn):
 
     def process(self, piece: WorkPiece) -> Iterable[str]:
         counts = ReadCounts()
-        documents = keep_documents(work_pieces.read(piece, counts), self._job.settings, counts)
+        documents = keep_documents(corpus.read(piece, counts), self._job.settings, counts)
         try:
             buckets.scatter(self._metered(documents), self._job.directory, writer=piece.name, buckets=self._job.buckets)
         except InputError as error:
@@ -255,17 +254,17 @@ def _describe(examples: standard_artifacts.Examples, splits: list[str], input_fi
 
 
 def _record_counts(examples: standard_artifacts.Examples, reading: ReadCounts, kept: BucketCounts) -> None:
-    """Writes the counts beside the splits and to ML Metadata: `documents_train`, `dropped_too_short` and so on."""
-    numbers = {"documents": kept.documents, "bytes": kept.bytes, "dropped": kept.dropped}
-    counts = {
-        **numbers,
-        "control_characters_removed": reading.control_characters_removed,
-        "secrets": reading.secrets,
-        "secret_places": reading.secret_places,
-    }
-    with tf.io.gfile.GFile(os.path.join(examples.uri, COUNTS_FILE), "w") as handle:
-        handle.write(json.dumps(counts, indent=2, ensure_ascii=False) + "\n")
-    for kind, values in numbers.items():
+    """Writes the counts next to the splits and to ML Metadata: `documents_train`, `dropped_too_short` and so on."""
+    counts = ExampleCounts(
+        documents=kept.documents,
+        bytes=kept.bytes,
+        dropped=kept.dropped,
+        control_characters_removed=reading.control_characters_removed,
+        secrets=reading.secrets,
+        secret_places=reading.secret_places,
+    )
+    counts.write(examples.uri)
+    for kind, values in (("documents", counts.documents), ("bytes", counts.bytes), ("dropped", counts.dropped)):
         for name, value in values.items():
             examples.set_int_custom_property(f"{kind}_{name}", value)
     examples.set_int_custom_property("control_characters_removed", reading.control_characters_removed)

@@ -3,7 +3,7 @@
 Plain functions that Beam workers call:
     `scatter` hashes each document and appends it to one of N bucket files, chosen by the hash;
     `unique_documents` loads one bucket, where all copies of a document meet, sorted by hash;
-    `write_bucket` writes what remains of it to a file a split.
+    `write_bucket` writes what remains of it to one file per split.
 Between them `modules.cleaning.corpus_cleaning` looks for near duplicates and leaks. A Beam shuffle would do the same on
 a cluster, but the local runner holds every shuffled element in memory.
 """
@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from modules.common.errors import InputError
 from modules.data.documents import Document, add_up
-from modules.data.text_statistics import length_bucket, word_sample
+from modules.data.examples import serialized_example
 
 TRAIN = "train"
 BUCKET_BYTES = 16 * 2**20
@@ -250,17 +250,3 @@ def write_bucket(
 
 def _text_bytes(features: Mapping[str, list[str]]) -> int:
     return sum(len(text.encode("utf-8")) for texts in features.values() for text in texts)
-
-
-def serialized_example(features: Mapping[str, list[str]], content: str, source: str) -> bytes:
-    """Returns a tf.Example with the features as UTF-8, `source`, and what StatisticsGen can make something of.
-
-    `characters` (int64) is the length of the content, `length` its bucket; `words` are the first few words, a sample.
-    """
-    lists = {**features, "source": [source], "length": [length_bucket(len(content))], "words": word_sample(content)}
-    columns = {
-        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode("utf-8") for value in values]))
-        for name, values in lists.items()
-    }
-    columns["characters"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[len(content)]))
-    return tf.train.Example(features=tf.train.Features(feature=columns)).SerializeToString(deterministic=True)

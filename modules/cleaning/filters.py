@@ -1,12 +1,13 @@
-"""Which documents a corpus drops, and for which reason.
+"""Drops documents that are unfit by themselves, and counts them by reason; the settings of all cleaning.
 
-`reject_reason` judges one document by itself; near duplicates and leaks, which need the whole corpus, are found by
-`modules.cleaning.near_duplicates` and `modules.cleaning.leakage`. All their settings stand here.
+`reject_reason` judges one text, `keep_documents` filters a stream of documents. Near duplicates and leaks, which need
+the whole corpus, are found by `modules.cleaning.near_duplicates` and `modules.cleaning.leakage`.
 """
 
 import difflib
 import functools
 import re
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Literal, Self
 
 import pydantic
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from modules.cleaning import secrets
 from modules.common.settings import Settings
+from modules.data.documents import Document, ReadCounts
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
@@ -23,14 +25,14 @@ REASONS = ("too_short", "too_long", "charset", "secret", "language")
 
 _REPLACEMENT_CHARACTER = "\ufffd"
 _LETTER = re.compile(r"[^\W\d_]")
-# The language of a document shows in its beginning, and reading on costs time: half a millisecond so far.
+# The beginning of a document shows its language in half a millisecond; reading on would only cost time.
 _LANGUAGE_CHARACTERS = 1000
 # ISO 639's code for text without a language: numbers, tables, code.
 _NO_LANGUAGE = "zxx"
 
 
 class CleaningSettings(Settings):
-    """What makes a document unfit; None switches a check off."""
+    """Limits that a document must meet to stay; None switches a check off."""
 
     min_characters: int = Field(1, ge=1, description="Documents with fewer characters are dropped.")
     max_characters: int | None = Field(None, ge=1, description="Documents with more characters are dropped.")
@@ -104,6 +106,24 @@ class CleaningSettings(Settings):
         return self
 
 
+def keep_documents(documents: Iterable[Document], settings: CleaningSettings, counts: ReadCounts) -> Iterator[Document]:
+    """Yields the documents that pass `settings`; adds to `counts` the documents kept, dropped by reason, and secrets.
+
+    Secrets are counted, with the places of the first few, where `settings.secrets` is "warn".
+    """
+    for document in documents:
+        content = document.content
+        reason = reject_reason(content, settings)
+        if reason:
+            counts.drop(reason)
+            continue
+        if settings.secrets == "warn":
+            for secret in secrets.find_secrets(content):
+                counts.found_secret(secret.kind, f"{document.place}, line {secret.line} of the document")
+        counts.documents += 1
+        yield document
+
+
 def reject_reason(text: str, settings: CleaningSettings) -> str | None:
     """Returns the first of `REASONS` for which the document is dropped, or None if it stays.
 
@@ -137,9 +157,9 @@ def _is_garbled(text: str, settings: CleaningSettings) -> bool:
 
 
 def _is_foreign(text: str, settings: CleaningSettings) -> bool:
-    """Whether one language that is not wanted is recognised with the probability that is asked for.
+    """Returns True if an unwanted language is recognised with at least the probability in the settings.
 
-    All languages compete, whatever is wanted: among two, every text looks like one of them.
+    All languages compete, not only the wanted ones: between two languages, every text is more like one of them.
     """
     language, probability = _identifier().classify(text[:_LANGUAGE_CHARACTERS])
     wanted = (*(settings.languages or ()), _NO_LANGUAGE)
@@ -148,7 +168,7 @@ def _is_foreign(text: str, settings: CleaningSettings) -> bool:
 
 @functools.cache
 def _identifier() -> "LanguageIdentifier":
-    # Loading the model takes most of a second, for those who want a language only.
+    # Loading the model takes most of a second: only where `languages` is set.
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

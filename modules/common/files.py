@@ -1,4 +1,4 @@
-"""What identifies a file and makes it last, and what of a path is for others."""
+"""Hashes and sizes of files, hashes of settings that name files, fsync, and paths without the machine's folders."""
 
 import hashlib
 import os
@@ -13,8 +13,25 @@ def file_facts(path: str | Path) -> dict[str, Any]:
         return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size_bytes": Path(path).stat().st_size}
 
 
+def hash_settings(settings: Mapping[str, Any]) -> str:
+    """Returns SHA-256, as 64 hexadecimal digits, over settings and the content of the files and folders they name.
+
+    A value that is no path of this machine, such as a preset's name, counts as it is written.
+    """
+    digest = hashlib.sha256()
+    for key, value in sorted(settings.items()):
+        path = Path(str(value))
+        digest.update(f"{key}={value};".encode())
+        if path.is_dir():
+            for file in sorted(path.rglob("*")):
+                digest.update(file.read_bytes() if file.is_file() else b"")
+        elif path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def flush_to_disk(path: str | Path) -> None:
-    """Makes what was written into a file, or a rename into a folder, last through a power cut."""
+    """Makes a file's content, or a rename into a folder, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -23,7 +40,7 @@ def flush_to_disk(path: str | Path) -> None:
 
 
 def without_folders(value: Any) -> Any:
-    """Settings with every absolute path cut down to its last part: a report is for others than this machine's users.
+    """Returns settings with every absolute path cut down to its last part, for readers on other machines.
 
     `{"data": {"source": "/home/someone/texts/*.txt"}}` becomes `{"data": {"source": "…/*.txt"}}`.
     """

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import tensorflow_datasets as tfds
 
 from modules.common.errors import InputError
-from modules.data.corpus import DataSource, is_python_documentation
 from modules.data.data_files import check_size
 from modules.data.documents import Document, ReadCounts, tidy
 from modules.data.python_documentation import EnvironmentConfig, PythonDocumentation
+from modules.data.source import DataSource, is_python_documentation
 
 EXAMPLES_PER_SLICE = 50_000
 _BATCH_SIZE = 256

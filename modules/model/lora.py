@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from modules.common.errors import InputError
-from modules.model.lora_settings import LoraSettings, Quantization, Target
+from modules.model.settings import LoraSettings, Quantization, Target
 
 # Inputs that share a scale in int4; Keras' own default.
 INT4_BLOCK = 128

@@ -1,18 +1,19 @@
-"""What is known of a model's preset before it is loaded: whether it may be, and its sizes; without TensorFlow."""
+"""Checks of a model's preset before it is loaded: its name, sizes and fingerprint; without TensorFlow."""
 
 import json
 from pathlib import Path
 from typing import NamedTuple
 
 from modules.common.errors import InputError
+from modules.common.files import hash_settings
 from modules.model import huggingface
 
-# Kaggle's folders of keras-hub's makers; those of others hold what others put there.
+# The Kaggle folders of keras-hub's makers; anyone can put anything into the others.
 _HANDLE = "kaggle://keras/"
 
 
 class PresetSizes(NamedTuple):
-    """What a preset brings that the rest of a configuration must fit."""
+    """Sizes of a preset that the rest of a configuration must fit."""
 
     vocabulary_size: int
     positions: int
@@ -26,11 +27,11 @@ def check_name(preset: str, setting: str) -> None:
     """Makes sure that a preset is a plain name or a handle `kaggle://keras/…`, keras-hub's, or a folder that is there.
 
     Other handles, `hf://…` and `kaggle://anyone/…` among them, lead to files that nobody has held against the plain
-    GPT-2 (see `huggingface_gpt2`), and that can change without a run's noticing.
+    GPT-2 (see `huggingface.check_folder`), and that can change without a run's noticing.
 
     Args:
         preset: Name, handle or folder.
-        setting: That names it.
+        setting: The setting that names it, for messages.
 
     Raises:
         InputError: It is none of them.
@@ -44,8 +45,22 @@ def check_name(preset: str, setting: str) -> None:
         raise InputError(f"`{setting}` names no folder. Received: {preset}.")
 
 
+def preset_fingerprint(preset: str, setting: str) -> str:
+    """Returns SHA-256 over a preset's name and, where it is a folder, its files.
+
+    Args:
+        preset: Name, handle or folder.
+        setting: The setting that names it, for messages.
+
+    Raises:
+        InputError: `check_name` refuses it.
+    """
+    check_name(preset, setting)
+    return hash_settings({"preset": preset})
+
+
 def read_sizes(preset: str) -> PresetSizes | None:
-    """The sizes of a preset; None for a handle, whose files are not here yet.
+    """Returns the sizes of a preset; None for a handle, whose files are not here yet.
 
     Raises:
         InputError: A folder holds no GPT-2, or a variant of it.
@@ -67,10 +82,10 @@ def read_sizes(preset: str) -> PresetSizes | None:
 
 
 def check_positions(preset: str, context_length: int) -> None:
-    """Makes sure that a preset's model can look at so many tokens.
+    """Makes sure that a preset's model has a position for each token of the context.
 
     Raises:
-        InputError: It has fewer positions, or is none that `read_sizes` can read.
+        InputError: It has fewer positions, or `read_sizes` cannot read it.
     """
     sizes = read_sizes(preset)
     if sizes is not None and context_length > sizes.positions:

@@ -1,17 +1,19 @@
-"""The model's settings: where its weights and sizes come from, without TensorFlow."""
+"""Settings of the model: where its weights and sizes come from, and LoRA's changes to them; without TensorFlow."""
 
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from modules.common.settings import Settings
-from modules.tokenization import tokenizer_files
+from modules.model import presets
 
 SizeName = Literal["tiny", "small", "medium", "large"]
+Target = Literal["query", "key", "value", "attention_output", "feedforward_intermediate", "feedforward_output"]
+Quantization = Literal["int8", "int4"]
 
 
 class Sizes(NamedTuple):
-    """What a GPT-2 is built from, beside its vocabulary and its context."""
+    """The numbers that a GPT-2 is built from, apart from its vocabulary and its context."""
 
     num_layers: int
     num_heads: int
@@ -92,9 +94,32 @@ class ModelSettings(Settings):
         return Sizes(self.num_layers, self.num_heads, self.hidden_dim, self.intermediate_dim or 4 * self.hidden_dim)
 
     def fingerprint(self) -> str:
-        """Hash of the preset, with its files where it is a folder; "" without one.
+        """Returns the hash of the preset, with its files where it is a folder; "" without one.
 
         Raises:
-            InputError: If the preset is none that `preset_files.check_name` takes.
+            InputError: `presets.check_name` refuses the preset.
         """
-        return tokenizer_files.preset_fingerprint(self.preset, "model.preset") if self.preset else ""
+        return presets.preset_fingerprint(self.preset, "model.preset") if self.preset else ""
+
+
+class LoraSettings(Settings):
+    """Train low-rank changes of some matrices instead of the whole model (arXiv:2106.09685)."""
+
+    rank: PositiveInt = Field(8, description="Rank of the factors A and B of each change.")
+    alpha: PositiveFloat = Field(16, description="Each change is alpha / rank × A B.")
+    targets: tuple[Target, ...] = Field(
+        ("query", "value"), min_length=1, description="The matrices of every layer that are changed."
+    )
+    quantization: Quantization | None = Field(
+        None,
+        description="QLoRA (arXiv:2305.14314): the frozen matrices of all layers are stored as int8, or as int4 in "
+        "blocks of 128. The released float32 model consists of these rounded matrices plus the changes. Needs "
+        "`precision: float32` or `mixed_bfloat16`.",
+    )
+
+    @field_validator("targets")
+    @classmethod
+    def _no_target_twice(cls, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        if len(set(targets)) < len(targets):
+            raise ValueError(f"`targets` must name each matrix once. Received: {', '.join(targets)}.")
+        return targets

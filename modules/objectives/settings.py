@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat
 
 from modules.common.settings import Settings
-from modules.tokenization import tokenizer_files
+from modules.model import presets
 
 
 class DistillationSettings(Settings):
@@ -23,9 +23,9 @@ class DistillationSettings(Settings):
     )
 
     def fingerprint(self) -> str:
-        """Hash of the teacher's files, where it is a folder.
+        """Returns the hash of the teacher's name and, where it is a folder, its files.
 
         Raises:
-            InputError: If the teacher is none that `preset_files.check_name` takes.
+            InputError: `presets.check_name` refuses the teacher.
         """
-        return tokenizer_files.preset_fingerprint(self.teacher, "training.distillation.teacher")
+        return presets.preset_fingerprint(self.teacher, "training.distillation.teacher")

@@ -11,7 +11,7 @@ import pydantic
 from modules.cleaning.secrets import find_secrets
 from modules.common.files import without_folders
 from modules.common.json_files import read_json
-from modules.data.examples import read_examples, split_files
+from modules.data.examples import ExampleCounts, read_examples, split_files
 from modules.evaluation import gates
 from modules.evaluation.results import Evaluation
 from modules.evaluation.task_figures import read_task_figures
@@ -120,7 +120,7 @@ def _data(artifacts: Mapping[str, SourceArtifact], settings: Mapping[str, Any]) 
             for name, number in properties.items()
             if name.startswith(_DROPPED) and number
         },
-        secrets=read_json(examples.folder, "counts.json")["secrets"],
+        secrets=ExampleCounts.read(examples.folder).secrets,
         samples=tuple(_samples(examples.folder)),
     )
 

@@ -1,6 +1,5 @@
 """Vocabularies that need no training: GPT-2's two files, a keras-hub preset's, Hugging Face's, or bytes alone."""
 
-import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modules.common.errors import InputError
+from modules.common.files import hash_settings
 from modules.model import huggingface, presets
 from modules.tokenization.vocabulary import END_OF_TEXT, TABLE_NAME, Vocabulary
 
@@ -65,36 +65,13 @@ def preset_vocabulary(preset: str) -> Vocabulary | None:
 
 
 def fingerprint(tokenizer: Mapping[str, Any]) -> str:
-    """SHA-256 over the files that the tokenizer comes from; a downloaded preset's name says it all.
+    """Returns SHA-256 over the settings and the files that the tokenizer comes from; of a downloaded preset, its name.
 
     Raises:
         InputError: If a file is missing.
     """
     _check_files(tokenizer)
-    digest = hashlib.sha256()
-    for key, value in sorted(tokenizer.items()):
-        path = Path(str(value))
-        digest.update(f"{key}={value};".encode())
-        if path.is_dir():
-            for file in sorted(path.rglob("*")):
-                digest.update(file.read_bytes() if file.is_file() else b"")
-        elif path.is_file():
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def preset_fingerprint(preset: str, setting: str) -> str:
-    """SHA-256 over a preset's name and its files, where it is a folder.
-
-    Args:
-        preset: Name or folder.
-        setting: That names it.
-
-    Raises:
-        InputError: If it is none that `preset_files.check_name` takes.
-    """
-    presets.check_name(preset, setting)
-    return fingerprint({"preset": preset})
+    return hash_settings(tokenizer)
 
 
 def check_fits(tokenizer: Mapping[str, Any], model_preset: str | None, setting: str = "model.preset") -> None:

@@ -7,7 +7,7 @@ import pydantic
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from modules.common.settings import Settings
-from modules.model.lora_settings import LoraSettings
+from modules.model.settings import LoraSettings
 from modules.objectives.dpo_settings import DpoSettings
 from modules.objectives.settings import DistillationSettings
 
@@ -154,7 +154,7 @@ class TrainingSettings(Settings):
         """Hash of the files that the settings name: the teacher's.
 
         Raises:
-            InputError: If the teacher is none that `preset_files.check_name` takes.
+            InputError: `presets.check_name` refuses the teacher.
         """
         return self.distillation.fingerprint() if self.distillation else ""
 

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from modules.common.formatting import count, decimals, duration, size
+from modules.data.examples import COUNTS_FILE, ExampleCounts
 from modules.evaluation import gates
 from modules.evaluation.results import Evaluation
 from modules.evaluation.task_figures import read_task_figures
@@ -91,8 +92,8 @@ def _warnings(run: Run) -> list[Text]:
     warnings = []
     examples = run.output("TextExampleGen", "examples")
     if examples and examples.properties.get("secrets_found"):
-        path = epath.Path(examples.uri, "counts.json")
-        first = json.loads(path.read_text(encoding="utf-8"))["secret_places"][0]
+        first = ExampleCounts.read(examples.uri).secret_places[0]
+        path = epath.Path(examples.uri, COUNTS_FILE)
         warnings.append(
             f"{examples.properties['secrets_found']:,} passages look like secrets or addresses, the first in {first}; "
             f"more in {relative(path)}. To leave such documents out: --set data.cleaning.secrets=drop"

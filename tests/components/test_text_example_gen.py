@@ -17,7 +17,7 @@ from components.text_example_gen.executor import REASONS
 from modules.cleaning.filters import CleaningSettings
 from modules.common.errors import InputError
 from modules.data import corpus
-from modules.data.corpus import DataSource
+from modules.data.source import DataSource
 from pipeline.dag import BEAM_ARGS
 
 SPLITS = '{"train": 2, "eval": 1, "test": 1}'

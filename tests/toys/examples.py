@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from modules.cleaning.buckets import serialized_example
+from modules.data.examples import serialized_example
 
 
 def example(features: Mapping[str, Sequence[str | bytes | int]]) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from modules.cleaning.buckets import serialized_example
+from modules.data.examples import ExampleCounts, serialized_example
 from modules.evaluation import gates
 from modules.evaluation.gates import Check
 from modules.evaluation.results import METRICS_FILE, Evaluation
@@ -178,7 +178,15 @@ def _write_examples(folder: Path, documents: Sequence[str], source: str) -> None
     with tf.io.TFRecordWriter(str(split / "data_tfrecord-00000-of-00001.gz"), "GZIP") as writer:
         for document in documents:
             writer.write(serialized_example({"text": [document]}, document, source))
-    _write_json(folder / "counts.json", {"secrets": {"email_address": 2}})
+    counts = ExampleCounts(
+        documents={"train": len(documents)},
+        bytes={"train": sum(len(document.encode()) for document in documents)},
+        dropped={},
+        control_characters_removed=0,
+        secrets={"email_address": 2},
+        secret_places=[f"{source}, line {line}: email_address" for line in (1, 2)],
+    )
+    counts.write(folder)
 
 
 def _write_model(folder: Path) -> None:

@@ -1,6 +1,16 @@
 """Examples come back as they were written, and a sample of them depends on their content alone."""
 
-from modules.data.examples import read_examples, sample_examples
+import dataclasses
+import json
+
+from modules.data.examples import (
+    SAMPLE_WORDS,
+    ExampleCounts,
+    length_bucket,
+    read_examples,
+    sample_examples,
+    word_sample,
+)
 from tests.toys.examples import write_documents
 
 
@@ -41,3 +51,37 @@ def test_what_is_not_wanted_makes_room_for_others(tmp_path):
     assert len(sampled([path], 100)) == 40
     assert sampled([path], 0) == []
     assert sampled([], 5) == []
+
+
+def test_length_buckets_run_from_one_power_of_two_to_the_next():
+    lengths = [1, 2, 3, 4, 255, 256, 511, 512]
+    assert [length_bucket(length) for length in lengths] == [
+        "1-1", "2-3", "2-3", "4-7", "128-255", "256-511", "256-511", "512-1023",
+    ]  # fmt: skip
+
+
+def test_words_numbers_and_runs_of_marks():
+    assert word_sample("It was 1984, again...  \n我们 don't") == [
+        "It", "was", "1984", ",", "again", "...", "我们", "don", "'", "t",
+    ]  # fmt: skip
+    assert word_sample("_x __") == ["_", "x", "__"]
+    assert word_sample("a " * 1000) == ["a"] * SAMPLE_WORDS
+
+
+def test_every_text_that_is_not_blank_has_a_word():
+    for character in map(chr, [*range(0x20, 0xD800), *range(0xE000, 0x11000)]):
+        assert character.isspace() or word_sample(character), hex(ord(character))
+
+
+def test_counts_come_back(tmp_path):
+    counts = ExampleCounts(
+        documents={"train": 2},
+        bytes={"train": 9},
+        dropped={"empty": 1},
+        control_characters_removed=3,
+        secrets={"email_address": 1},
+        secret_places=["Grüße.txt, line 1: email_address"],
+    )
+    counts.write(tmp_path)
+    assert json.loads((tmp_path / "counts.json").read_text(encoding="utf-8")) == dataclasses.asdict(counts)
+    assert ExampleCounts.read(tmp_path) == counts

@@ -7,11 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from modules.common.errors import InputError
-from modules.data import corpus
-from modules.data.corpus import DataSource
+from modules.data.corpus import check_source
 from modules.data.documents import ReadCounts
+from modules.data.file_documents import read_documents
 from modules.data.prompt_templates import TEMPLATES, Message
 from modules.data.records import check_answers, instruction_record, preference_record
+from modules.data.source import DataSource
 
 PLACE = "rows.jsonl, line 7"
 HEADINGS = TEMPLATES["headings"]
@@ -141,7 +142,7 @@ class TestFiles:
         pq.write_table(pa.Table.from_pylist(self.ROWS), tmp_path / "a.parquet")
         for name in ("a.json", "a.jsonl", "a.parquet"):
             source = DataSource(files=str(tmp_path / name), kind="instruction", template="chat")
-            documents = list(corpus.read_documents(str(tmp_path / name), source))
+            documents = list(read_documents(str(tmp_path / name), source))
             assert [document.features for document in documents] == [
                 {"prompt": (f"User:\n{n}?\n\nAssistant:\n",), "completion": (f"{n}!",)} for n in "ab"
             ], name
@@ -151,7 +152,7 @@ class TestFiles:
         path.write_text("prompt,chosen,rejected\nGreet.,Hello.,Hello.\nGreet.,Hello.,What?\n")
         counts = ReadCounts()
         source = DataSource(files=str(path), kind="preference")
-        documents = list(corpus.read_documents(str(path), source, counts=counts))
+        documents = list(read_documents(str(path), source, counts=counts))
         assert [document.features["rejected"] for document in documents] == [("What?",)]
         assert counts.dropped == {"no_preference": 1}
 
@@ -160,15 +161,15 @@ class TestFiles:
         (tmp_path / "a.jsonl").write_text(json.dumps(row))
         source = DataSource(files=str(tmp_path / "a.jsonl"), kind="instruction")
         with pytest.raises(InputError, match=r"a\.jsonl, line 1: .* Received: completion 1 is empty"):
-            list(corpus.read_documents(str(tmp_path / "a.jsonl"), source))
+            list(read_documents(str(tmp_path / "a.jsonl"), source))
 
     def test_text_files_hold_no_rows(self, tmp_path):
         (tmp_path / "a.txt").write_text("a")
         with pytest.raises(InputError, match=r"`kind: instruction` is read from .jsonl, .json, .csv or .parquet"):
-            corpus.check_source(DataSource(files=str(tmp_path / "a.txt"), kind="instruction"))
+            check_source(DataSource(files=str(tmp_path / "a.txt"), kind="instruction"))
 
     def test_the_preflight_finds_a_bad_row(self, tmp_path):
         rows = [{"instruction": "a", "output": "b"}, {"instruction": "a", "output": ""}]
         (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         with pytest.raises(InputError, match=r"a\.jsonl, line 2: every prompt needs an answer"):
-            corpus.check_source(DataSource(files=str(tmp_path / "a.jsonl"), kind="instruction"))
+            check_source(DataSource(files=str(tmp_path / "a.jsonl"), kind="instruction"))

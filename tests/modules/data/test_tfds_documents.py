@@ -4,10 +4,10 @@ import pytest
 import tensorflow_datasets as tfds
 
 from modules.common.errors import InputError
-from modules.data import corpus, tfds_documents, work_pieces
-from modules.data.corpus import DataSource
+from modules.data import corpus, tfds_documents
 from modules.data.documents import Document, ReadCounts
 from modules.data.python_documentation import EnvironmentConfig, PythonDocumentation
+from modules.data.source import DataSource
 
 
 class TinyRhymes(tfds.core.GeneratorBasedBuilder):
@@ -38,10 +38,10 @@ class TestByName:
     def test_reads_all_splits_in_slices(self, tmp_path, monkeypatch):
         monkeypatch.setattr(tfds_documents, "EXAMPLES_PER_SLICE", 2)
         source = DataSource.from_string("tfds:tiny_rhymes")
-        pieces = work_pieces.plan(source, str(tmp_path))
+        pieces = corpus.plan(source, str(tmp_path))
         assert [piece.tfds_slice for piece in pieces] == ["test[0:1]", "train[0:2]", "train[2:4]", "train[4:5]"]
         counts = ReadCounts()
-        documents = [document for piece in pieces for document in work_pieces.read(piece, counts)]
+        documents = [document for piece in pieces for document in corpus.read(piece, counts)]
         assert Document.of_text("Rhyme 0", source="tiny_rhymes/test") in documents
         texts = sorted(document.content for document in documents)
         assert texts == ["Rhyme 0", "Rhyme 0", "Rhyme 1", "Rhyme 2", "Rhyme 3"]
@@ -96,8 +96,8 @@ class TestPythonDocumentation:
     def test_prepares_and_reads_back_the_standard_librarys_json(self, tmp_path, monkeypatch):
         monkeypatch.setattr(PythonDocumentation, "__init__", _with_packages(("json", "unittest")))
         source = DataSource.from_string("tfds:python_documentation")
-        pieces = work_pieces.plan(source, str(tmp_path))
-        documents = [document for piece in pieces for document in work_pieces.read(piece, ReadCounts())]
+        pieces = corpus.plan(source, str(tmp_path))
+        documents = [document for piece in pieces for document in corpus.read(piece, ReadCounts())]
         assert {document.source for document in documents} == {"json", "unittest"}
         assert any(
             document.content.startswith("Serialize ``obj`` to a JSON formatted ``str``.") for document in documents

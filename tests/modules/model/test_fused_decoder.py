@@ -8,8 +8,8 @@ import tensorflow as tf
 from modules.model import gpt2, lora
 from modules.model.fused_attention import causal_attention
 from modules.model.fused_decoder import FusedDecoder, fuse
-from modules.model.lora_settings import LoraSettings
 from modules.model.rematerialization import rematerialize
+from modules.model.settings import LoraSettings
 from modules.objectives.objective import LanguageModelling
 
 TIME = 300  # three parts of queries, the last one shorter

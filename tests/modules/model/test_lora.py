@@ -12,7 +12,7 @@ import tensorflow as tf
 from modules.common.errors import InputError
 from modules.model import gpt2, lora
 from modules.model.cached_gpt2 import CachedGPT2
-from modules.model.lora_settings import LoraSettings, Quantization, Target
+from modules.model.settings import LoraSettings, Quantization, Target
 from modules.objectives.objective import LanguageModelling
 from modules.training import loop
 from tests.toys.training import SETTINGS, changed, counting_data

@@ -34,6 +34,17 @@ def test_files_that_nobody_has_checked_are_not_loaded(preset: str) -> None:
         presets.check_name(preset, "model.preset")
 
 
+def test_a_fingerprint_depends_on_the_files_of_a_folder_and_on_the_name_of_anything_else(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    before = presets.preset_fingerprint(str(tmp_path), "model.preset")
+    (tmp_path / "config.json").write_text("{ }")
+    assert presets.preset_fingerprint(str(tmp_path), "model.preset") != before
+    names = ["gpt2_base_en", "gpt2_medium_en"]
+    assert len({presets.preset_fingerprint(name, "model.preset") for name in names}) == 2
+    with pytest.raises(InputError, match=r"`model.preset` names no folder. Received: ./gpt2\."):
+        presets.preset_fingerprint("./gpt2", "model.preset")
+
+
 def test_the_sizes_of_every_kind_of_preset(tmp_path: Path) -> None:
     assert presets.read_sizes("gpt2_base_en") == (50257, 1024)
     assert presets.read_sizes("kaggle://keras/gpt2/keras/gpt2_base_en") is None

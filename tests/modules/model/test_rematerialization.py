@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from modules.model import gpt2, lora
-from modules.model.lora_settings import LoraSettings
 from modules.model.rematerialization import Rematerialized, rematerialize
+from modules.model.settings import LoraSettings
 from modules.objectives.objective import LanguageModelling
 from modules.training.language_model_trainer import LanguageModelTrainer
 from tests.toys.training import BATCH, MODEL

@@ -1,8 +1,8 @@
-"""One of three starts: a preset, a named size, numbers."""
+"""A model has one of three starts, a preset, a named size or numbers; LoRA has matrices to change."""
 
 import pytest
 
-from modules.model.settings import ModelSettings, Sizes
+from modules.model.settings import LoraSettings, ModelSettings, Sizes
 
 
 def test_small_medium_and_large_are_gpt2s() -> None:
@@ -32,3 +32,17 @@ def test_numbers_are_sizes_and_a_preset_has_its_own() -> None:
 def test_two_starts_or_half_a_one_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ModelSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"targets": []}, "at least 1 item"),
+        ({"targets": ["query", "query"]}, r"`targets` must name each matrix once. Received: query, query"),
+        ({"targets": ["embedding"]}, "Input should be 'query', 'key', 'value', 'attention_output'"),
+        ({"quantization": "nf4"}, "Input should be 'int8' or 'int4'"),
+    ],
+)
+def test_impossible_lora_settings_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LoraSettings(**settings)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from modules.cleaning.buckets import serialized_example
+from modules.data.examples import serialized_example
 from modules.report import gathering
 from modules.report.contents import Report, Split
 from tests.toys.report import CONFIGURATION, REFUSED, write_artifacts

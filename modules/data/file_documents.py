@@ -1,0 +1,102 @@
+"""Documents out of files: globs expanded, names made relative, each file read by the reader of its kind."""
+
+import glob
+import os
+from collections.abc import Iterator
+
+from modules.common.errors import InputError
+from modules.data import records
+from modules.data.data_files import TEXT_KINDS, check_size, file_kind
+from modules.data.documents import Document, ReadCounts, tidy
+from modules.data.prompt_templates import TEMPLATES
+from modules.data.row_files import read_rows
+from modules.data.source import DataSource
+from modules.data.text_files import read_texts
+
+
+def expand_files(source: DataSource) -> list[str]:
+    """Returns the paths that the source's globs match, sorted, each once.
+
+    Raises:
+        InputError: A glob matches no file, or a file is of no kind that can be read.
+    """
+    paths: set[str] = set()
+    for pattern in source.files or ():
+        expanded = os.path.expanduser(pattern)
+        # A file whose name holds [ or * is meant literally where it exists.
+        found = [expanded] if os.path.isfile(expanded) else glob.glob(expanded, recursive=True)
+        if os.path.isdir(expanded):
+            raise InputError(
+                f"A source names files, not a folder. Received: {pattern}. Write {pattern}/*.txt or similar."
+            )
+        files = [path for path in found if os.path.isfile(path)]
+        if not files:
+            raise InputError(
+                f"No file matches {pattern} (looked from {os.getcwd()}). Check the spelling, or write a "
+                f"glob such as data/**/*.txt."
+            )
+        paths.update(files)
+    for path in paths:
+        if file_kind(path) in TEXT_KINDS and source.kind != "text":
+            raise InputError(
+                f"`kind: {source.kind}` is read from .jsonl, .json, .csv or .parquet files. Received: {path}."
+            )
+    return sorted(paths)
+
+
+def relative_names(paths: list[str]) -> dict[str, str]:
+    """Names paths below their common folder: `{"/a/x.txt": "x.txt", "/a/b/y.md": "b/y.md"}`."""
+    if not paths:
+        return {}
+    base = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
+    return {path: os.path.relpath(os.path.abspath(path), base) for path in paths}
+
+
+def read_documents(
+    path: str, source: DataSource, *, name: str | None = None, counts: ReadCounts | None = None
+) -> Iterator[Document]:
+    """Streams the cleaned documents of one file.
+
+    Args:
+        path: One of `expand_files(source)`.
+        source: Settings of how the file is read.
+        name: The documents' `source`; the file's base name by default.
+        counts: Counts that reading adds to.
+
+    Raises:
+        InputError: The file does not hold what its name promises; the message names the file, the line and the cure.
+    """
+    counts = counts if counts is not None else ReadCounts()
+    name = name or os.path.basename(path)
+    for place, record in _read_records(path, source):
+        features = tidy(record.features, counts)
+        if source.kind == "text":
+            (text,) = features["text"]
+            document = Document.of_text(text, name, place)
+        else:
+            records.check_answers(features, place)
+            content = tidy({"content": record.content}, ReadCounts())["content"]
+            document = Document(features=features, content="\n".join(content), source=name, place=place)
+        check_size(document.content, place)
+        if not document.content or document.content.isspace():
+            counts.drop("empty")
+        elif source.kind == "preference" and features["chosen"] == features["rejected"]:
+            counts.drop("no_preference")
+        else:
+            yield document
+
+
+def _read_records(path: str, source: DataSource) -> Iterator[tuple[str, records.Record]]:
+    """Streams (place, record) of one file, before anything is tidied or dropped."""
+    if file_kind(path) in TEXT_KINDS:
+        for place, text in read_texts(path, source.document_separator):
+            yield place, records.Record({"text": [text]}, [text])
+    elif source.kind == "text":
+        for place, row in read_rows(path, [source.text_column], required=True):
+            yield place, records.text_record(row, source.text_column, place)
+    elif source.kind == "instruction":
+        for place, row in read_rows(path, records.INSTRUCTION_COLUMNS, required=False):
+            yield place, records.instruction_record(row, TEMPLATES[source.template], place)
+    else:
+        for place, row in read_rows(path, records.PREFERENCE_COLUMNS, required=False):
+            yield place, records.preference_record(row, TEMPLATES[source.template], place)

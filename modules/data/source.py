@@ -1,0 +1,69 @@
+"""The source of a corpus as settings: files or a TFDS dataset, and how a row of it is read.
+
+No reader is imported here: readers import this module, and only `modules.data.corpus` imports the readers.
+"""
+
+from typing import Self
+
+import pydantic
+
+from modules.data import docstrings, records
+from modules.data.prompt_templates import TemplateName
+
+TFDS_PREFIX = "tfds:"
+
+
+class DataSource(pydantic.BaseModel):
+    """The place where the documents come from: exactly one of a TFDS dataset and files.
+
+    Example:
+        >>> DataSource(files="poems/*.txt", document_separator="blank_line").files
+        ('poems/*.txt',)
+
+    Attributes:
+        tfds: A TFDS name: `name`, `name/config` or `name/config:version`.
+        tfds_splits: The dataset's splits to read; None reads all.
+        files: Globs (`**` matches folders) of .txt, .md, .jsonl, .json, .csv or .parquet files.
+        kind: Kind of a row: `text`, `instruction` or `preference`; see `modules.data.records`.
+        template: One of `modules.data.prompt_templates`, for instructions and preferences.
+        text_column: The column, key or TFDS feature that holds the text.
+        document_separator: For .txt and .md: None (one document per file), `"blank_line"` or a literal string.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    tfds: str | None = pydantic.Field(default=None, min_length=1)
+    tfds_splits: tuple[str, ...] | None = pydantic.Field(default=None, min_length=1)
+    files: tuple[str, ...] | None = pydantic.Field(default=None, min_length=1)
+    kind: records.Kind = "text"
+    template: TemplateName = "headings"
+    text_column: str = pydantic.Field(default="text", min_length=1)
+    document_separator: str | None = pydantic.Field(default=None, min_length=1)
+
+    @pydantic.field_validator("files", "tfds_splits", mode="before")
+    @classmethod
+    def _one_is_a_list(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+    @pydantic.model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.tfds is None) == (self.files is None):
+            raise ValueError("name exactly one of `tfds` and `files`")
+        if self.tfds_splits is not None and self.tfds is None:
+            raise ValueError("`tfds_splits` goes with `tfds` only")
+        if self.document_separator is not None and self.files is None:
+            raise ValueError("`document_separator` goes with `files` only")
+        if self.kind != "text" and self.files is None:
+            raise ValueError(f"`kind: {self.kind}` is read from `files` only")
+        return self
+
+    @classmethod
+    def from_string(cls, source: str, **settings: object) -> Self:
+        """Reads the short spelling: `tfds:imdb_reviews/plain_text`, or a glob such as `data/*.txt`."""
+        kind = "tfds" if source.startswith(TFDS_PREFIX) else "files"
+        return cls.model_validate({kind: source.removeprefix(TFDS_PREFIX), **settings})
+
+
+def is_python_documentation(source: DataSource) -> bool:
+    """Returns True if the source is the project's own TFDS dataset."""
+    return source.tfds is not None and source.tfds.split("/")[0].split(":")[0] == docstrings.DATASET_NAME
