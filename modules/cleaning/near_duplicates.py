@@ -25,7 +25,7 @@ _LONGEST_BANDS_THRESHOLD = 0.95
 # In a group of documents that agree in a band, at most so many are compared with all later documents of the group.
 _MAX_LEADERS = 100
 _CHUNK = 2**14
-_RUNS_AT_ONCE = 2**12
+_RUN_BATCH_SIZE = 2**12
 
 
 def signature(text: str) -> np.ndarray | None:
@@ -44,8 +44,8 @@ def signature(text: str) -> np.ndarray | None:
     factors, addends = _permutations()
     hashes = (ngrams >> np.uint64(32)).astype(np.uint32)
     smallest = np.full(NUM_PERM, 2**32 - 1, np.uint32)
-    for start in range(0, len(hashes), _RUNS_AT_ONCE):
-        permuted = factors * hashes[start : start + _RUNS_AT_ONCE] + addends
+    for start in range(0, len(hashes), _RUN_BATCH_SIZE):
+        permuted = factors * hashes[start : start + _RUN_BATCH_SIZE] + addends
         np.minimum(smallest, permuted.min(axis=1), out=smallest)
     return smallest
 

@@ -59,7 +59,7 @@ def test_case_punctuation_and_spacing_do_not_count():
 
 def test_long_texts_have_the_same_signature_when_hashed_in_parts(monkeypatch):
     whole = signature(essay(1)).tolist()
-    monkeypatch.setattr(near_duplicates, "_RUNS_AT_ONCE", 7)
+    monkeypatch.setattr(near_duplicates, "_RUN_BATCH_SIZE", 7)
     assert signature(essay(1)).tolist() == whole
 
 
