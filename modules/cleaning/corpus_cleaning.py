@@ -1,9 +1,9 @@
-"""Lets documents of different buckets meet: near duplicates, and held-out text that the train split knows.
+"""Comparisons between documents of different buckets: near duplicates, and held-out text in the train split.
 
-Plain functions that Beam workers call, a bucket each; between them small files in the buckets' folder:
-    `study_bucket` writes MinHash signatures and the n-grams of held-out documents;
-    `resolve_near_duplicates` and `collect_held_out`, once for the corpus, decide from all of them;
-    `NearDuplicates` and `Leakage` tell `write_bucket` what to drop.
+Beam workers call these functions. The functions pass results to each other in small files in the buckets' folder:
+    `study_bucket`, once per bucket, writes MinHash signatures and the n-grams of held-out documents;
+    `resolve_near_duplicates` and `collect_held_out`, once for the corpus, combine these files;
+    `NearDuplicates` and `Leakage` give the decisions to `write_bucket`, which drops documents.
 """
 
 import io
@@ -28,7 +28,7 @@ def study_bucket(
     settings: CleaningSettings,
     on_document: Callable[[], None] = lambda: None,
 ) -> None:
-    """Writes down what the later decisions need of one bucket; `on_document` is called for each of its documents."""
+    """Writes the signatures and the held-out n-grams of one bucket; calls `on_document` for each of its documents."""
     rows, positions, held_out = [], [], [np.empty(0, np.uint64)]
     for document in unique_documents(directory, bucket):
         on_document()
@@ -46,9 +46,9 @@ def study_bucket(
 
 
 def resolve_near_duplicates(directory: str, buckets: int, threshold: float) -> None:
-    """Decides over the whole corpus which documents are near duplicates of one that stays.
+    """Decides for the whole corpus which documents are near duplicates of an earlier document, and writes them.
 
-    Memory: the signatures lie in a file; what is held is tens of bytes a document.
+    The signatures are read from a file, so that memory grows by only tens of bytes per document.
     """
     with tempfile.NamedTemporaryFile() as file:
         counts = []
@@ -66,7 +66,7 @@ def resolve_near_duplicates(directory: str, buckets: int, threshold: float) -> N
 
 
 class NearDuplicates:
-    """The near duplicates of one bucket, once `resolve_near_duplicates` has decided."""
+    """The near duplicates of one bucket, as `resolve_near_duplicates` wrote them."""
 
     def __init__(self, directory: str, bucket: int):
         path = _path(directory, "near-duplicates", bucket)
@@ -77,35 +77,35 @@ class NearDuplicates:
 
 
 def collect_held_out(directory: str, buckets: int) -> None:
-    """Joins the n-grams of all held-out documents; `Leakage` reads them."""
+    """Combines the n-grams of all held-out documents in one file, which `Leakage` reads."""
     parts = [_load(_path(directory, "held-out", bucket)) for bucket in range(buckets)]
     _save(_path(directory, "all-held-out"), np.unique(np.concatenate(parts)))
 
 
 class Leakage:
-    """Which held-out n-grams occur in the train split: marked bucket by bucket, then asked."""
+    """The held-out n-grams that occur in the train split: they are marked bucket by bucket, then looked up."""
 
     def __init__(self, directory: str):
-        """Reads what `collect_held_out` wrote; 9 bytes a held-out word."""
+        """Reads the file of `collect_held_out`; this takes 9 bytes of memory per held-out word."""
         self._directory = directory
         self._known = HeldOutNgrams(_load(_path(directory, "all-held-out")))
 
     def mark(self, document: StoredDocument) -> None:
-        """Takes note of a train document."""
+        """Marks the n-grams of a train document."""
         self._known.mark(document.answer)
 
     def save_marks(self, bucket: int) -> None:
-        """Writes down what was marked since the last call, under the name of a bucket."""
+        """Writes the marks since the last call to the file of a bucket, and clears them."""
         _save(_path(self._directory, "marks", bucket), np.flatnonzero(self._known.marks))
         self._known.marks[:] = False
 
     def load_marks(self, buckets: int) -> None:
-        """Takes over what all buckets' workers marked."""
+        """Adds the marks that the workers of all buckets saved."""
         for bucket in range(buckets):
             self._known.marks[_load(_path(self._directory, "marks", bucket))] = True
 
     def overlap(self, document: StoredDocument) -> float:
-        """The share of a held-out document's n-grams that occur in the train split."""
+        """Returns the share (0 to 1) of a held-out document's n-grams that occur in the train split."""
         return self._known.overlap(document.answer)
 
 

@@ -1,9 +1,9 @@
-"""Near-duplicate documents by MinHash, for a million documents in tens of bytes of memory each.
+"""A search for near-duplicate documents by MinHash, for a million documents with tens of bytes of memory each.
 
-`signature` sketches a document's word 5-grams with datasketch's MinHash permutations; documents whose sketches
-agree in a whole band of values are candidates (Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets",
-chapter 3), and each candidate is verified by the whole sketch. Bands are compared by sorting: datasketch's own
-index keeps every band in dictionaries, about 5 kB a document.
+`signature` summarises a document's word 5-grams with datasketch's MinHash permutations. Two documents are candidates
+if their signatures agree in a whole band of values (Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets",
+chapter 3). Each candidate is then verified by the whole signatures. Bands are compared by sorting, because
+datasketch's own index keeps every band in dictionaries, about 5 kB per document.
 """
 
 import functools
@@ -15,23 +15,24 @@ from scipy import sparse
 from modules.cleaning.word_ngrams import mixed, ngram_hashes, word_hashes
 
 WORDS = 5
-# The estimated similarity's standard error is at most 1 / (2 * sqrt(128)) = 0.044; 0.035 at 0.8.
+# The number of MinHash permutations. The standard error of the estimated similarity is at most
+# 1 / (2 * sqrt(128)) = 0.044, and 0.035 at a similarity of 0.8.
 NUM_PERM = 128
-# The weights of false and of missed candidates: false ones only cost the time to verify them.
+# The weights of false and of missed candidates. A false candidate only costs the time to verify it.
 _CANDIDATE_WEIGHTS = (0.1, 0.9)
-# Above it bands become so long that nearly equal documents are missed.
+# Above this threshold the bands would be so long that nearly equal documents are missed.
 _LONGEST_BANDS_THRESHOLD = 0.95
-# So many different documents of one band's group are compared with the group's others.
+# In a group of documents that agree in a band, at most so many are compared with all later documents of the group.
 _MAX_LEADERS = 100
 _CHUNK = 2**14
-_RUNS_AT_ONCE = 2**12
+_RUN_BATCH_SIZE = 2**12
 
 
 def signature(text: str) -> np.ndarray | None:
     """Returns uint32 `[NUM_PERM]`, the MinHash of the text's runs of `WORDS` words.
 
-    The share of equal values of two signatures estimates the Jaccard similarity of the two sets of runs: the
-    runs in both over the runs in either. Case, punctuation and spacing do not count.
+    The share of equal values of two signatures estimates the Jaccard similarity of the two sets of runs: the number
+    of runs in both sets divided by the number of runs in either set. Case, punctuation and spacing do not count.
 
     Returns:
         None for a text of fewer than `WORDS` words: short lines repeat naturally and are never near duplicates.
@@ -39,42 +40,42 @@ def signature(text: str) -> np.ndarray | None:
     ngrams = ngram_hashes(word_hashes(text), WORDS)
     if not len(ngrams):
         return None
-    # datasketch's own `update_batch` costs twice the time: it asks Python to hash each of our hashes again.
+    # datasketch's own `update_batch` takes twice the time because it hashes each of these hashes again in Python.
     factors, addends = _permutations()
     hashes = (ngrams >> np.uint64(32)).astype(np.uint32)
     smallest = np.full(NUM_PERM, 2**32 - 1, np.uint32)
-    for start in range(0, len(hashes), _RUNS_AT_ONCE):
-        permuted = factors * hashes[start : start + _RUNS_AT_ONCE] + addends
+    for start in range(0, len(hashes), _RUN_BATCH_SIZE):
+        permuted = factors * hashes[start : start + _RUN_BATCH_SIZE] + addends
         np.minimum(smallest, permuted.min(axis=1), out=smallest)
     return smallest
 
 
 def find_near_duplicates(signatures: np.ndarray, threshold: float) -> np.ndarray:
-    """Returns bool `[documents]`, True for each document of which an earlier near duplicate stays.
+    """Returns bool `[documents]`, True for each document that is a near duplicate of an earlier document.
 
-    Near duplicates are joined to clusters by verified pairs, and the first document of each cluster stays: in a chain
-    of versions, each like the next, the last is dropped even where it is unlike the first. Equal
-    inputs give equal results. Most pairs at the threshold are found and nearly all of those 0.05 above it (at 0.8:
-    87% and 97%); an unrelated pair would need 102 of 128 equal values.
+    Verified pairs are joined to clusters, and only the first document of each cluster is kept. So in a chain of
+    versions, each similar to the next, the last version is dropped even if it is not similar to the first. Equal
+    inputs give equal results. Most pairs at the threshold are found, and nearly all pairs 0.05 above it (at 0.8: 87%
+    and 97%). An unrelated pair would need 102 of 128 equal values.
 
     Args:
-        signatures: uint32 `[documents, NUM_PERM]`, may be an `np.memmap`; it is read in chunks, and some 80
-            bytes a document are held besides.
-        threshold: The estimated Jaccard similarity from which two documents are near duplicates, above 0 to 1.
+        signatures: uint32 `[documents, NUM_PERM]`. It may be an `np.memmap`: it is read in chunks, and about 80
+            bytes per document are held in memory.
+        threshold: The estimated Jaccard similarity from which two documents are near duplicates. Above 0, at most 1.
 
     Raises:
-        ValueError: The signatures' shape or type, or the threshold is wrong.
+        ValueError: The signatures' shape or type is wrong, or the threshold is out of range.
     """
     if signatures.ndim != 2 or signatures.shape[1] != NUM_PERM or signatures.dtype != np.uint32:
         raise ValueError(
             f"`signatures` must be uint32 [documents, {NUM_PERM}]. "
-            f"Received: {signatures.dtype} {list(signatures.shape)}. Stack what `signature` returns."
+            f"Received: {signatures.dtype} {list(signatures.shape)}. Stack the results of `signature`."
         )
     if not 0 < threshold <= 1:
         raise ValueError(f"`threshold` must be above 0 and at most 1. Received: {threshold}. 0.8 is usual.")
     index = MinHashLSH(min(threshold, _LONGEST_BANDS_THRESHOLD), NUM_PERM, weights=_CANDIDATE_WEIGHTS)
     documents = np.arange(len(signatures))
-    # Each document's cluster by its first document; at the start everyone is alone.
+    # A cluster is named by its first document. At the start each document is its own cluster.
     clusters = documents
     for band in range(index.b):
         keys = _band_keys(signatures, slice(band * index.r, (band + 1) * index.r))
@@ -86,13 +87,13 @@ def find_near_duplicates(signatures: np.ndarray, threshold: float) -> np.ndarray
 
 @functools.cache
 def _permutations() -> tuple[np.ndarray, np.ndarray]:
-    """The factors and addends, both uint32 `[NUM_PERM, 1]`, of datasketch's scheme "affine32"."""
+    """Returns the factors and addends, both uint32 `[NUM_PERM, 1]`, of datasketch's scheme "affine32"."""
     factors, addends = MinHash(NUM_PERM, scheme="affine32").permutations
     return factors[:, np.newaxis].copy(), addends[:, np.newaxis].copy()
 
 
 def _band_keys(signatures: np.ndarray, band: slice) -> np.ndarray:
-    """uint64 `[documents]`, equal where all values of the band are equal."""
+    """Returns uint64 `[documents]`: documents have equal keys if all their values in the band are equal."""
     keys = np.zeros(len(signatures), np.uint64)
     for start in range(0, len(signatures), _CHUNK):
         chunk = keys[start : start + _CHUNK]
@@ -104,10 +105,11 @@ def _band_keys(signatures: np.ndarray, band: slice) -> np.ndarray:
 def _similar_pairs(
     signatures: np.ndarray, keys: np.ndarray, clusters: np.ndarray, threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (earlier, later) of documents with equal keys that are similar and not yet in one cluster.
+    """Returns the pairs (earlier, later) of similar documents with equal keys that are not yet in one cluster.
 
-    Within a group of equal keys all are compared with the first, those unlike it with the first of them, and so
-    on: one comparison a document where a group is similar throughout.
+    Within a group of equal keys, all documents are compared with the first. The documents that are not similar to it
+    are then compared with the first among them, and so on. If all documents of a group are similar, this takes one
+    comparison per document.
     """
     members, groups = _groups_of_equals(keys)
     pairs = [(members[:0], members[:0])]
@@ -127,7 +129,7 @@ def _similar_pairs(
 
 
 def _groups_of_equals(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The documents that share their key with another, in order of the keys, and the number of each one's group."""
+    """Returns the documents whose key another document shares, ordered by key, and the number of each one's group."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     same_as_previous = np.zeros(len(keys), bool)
@@ -138,7 +140,7 @@ def _groups_of_equals(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _similarities(signatures: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """float64 `[pairs]`, the share of equal values of each pair's signatures."""
+    """Returns float64 `[pairs]`, the share of equal values of each pair's signatures."""
     result = np.empty(len(first))
     for start in range(0, len(first), _CHUNK):
         chunk = slice(start, start + _CHUNK)
@@ -147,12 +149,12 @@ def _similarities(signatures: np.ndarray, first: np.ndarray, second: np.ndarray)
 
 
 def _joined(clusters: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The clusters after the pairs were joined, each still named by its first document."""
+    """Returns the clusters after the pairs were joined; each cluster is still named by its first document."""
     count = len(clusters)
     pairs = sparse.coo_array((np.ones(len(first), bool), (clusters[first], clusters[second])), shape=(count, count))
     _, components = sparse.csgraph.connected_components(pairs, directed=False)
     components = components[clusters]
-    # Of repeated indices the last assignment stays: going backwards, the first document's.
+    # The last assignment to an index wins. The documents are assigned backwards, so that the first document wins.
     firsts = np.empty(count, np.int64)
     firsts[components[::-1]] = np.arange(count)[::-1]
     return firsts[components]

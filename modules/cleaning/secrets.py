@@ -1,7 +1,7 @@
-"""Finds what looks like a secret or a personal address in a text, so that a model is not trained to repeat it.
+"""A search for likely secrets and personal addresses in texts, so that a model is not trained to repeat them.
 
-Every search starts from a literal that each such secret contains, so that clean text costs only a few substring
-searches. All patterns take linear time: what may repeat is bounded, or cannot be matched in two ways.
+Every kind of secret contains a fixed string. The search looks for that string first, so a clean text costs only a
+few substring searches. All patterns take linear time: each repetition is bounded or can match in one way only.
 """
 
 import re
@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 
 class Secret(NamedTuple):
-    """What kind of secret stands where; never the secret itself.
+    """The kind and the place of a secret, but never the secret itself.
 
     Attributes:
         kind: One of `KINDS`.
-        start: The index of its first character in the text.
-        line: The line it stands in, from 1.
+        start: The index of the secret's first character in the text.
+        line: The number of its line, from 1.
     """
 
     kind: str
@@ -29,10 +29,11 @@ class _Pattern(NamedTuple):
     is_secret: Callable[[re.Match[str]], bool] = lambda match: True
 
 
-# RFC 2606 and RFC 6761: names that are reserved for documentation and tests.
+# These names are reserved for documentation and tests (RFC 2606 and RFC 6761).
 _RESERVED_DOMAIN = re.compile(r"(?:^|\.)(?:example(?:\.(?:com|net|org))?|invalid|test|localhost)$")
-# Country codes have two letters (ISO 3166-1); of the longer ones, those in common use
-# (https://data.iana.org/TLD/tlds-alpha-by-domain.txt), for else `weights@self.sum` were an address.
+# Country codes have two letters (ISO 3166-1). Of the longer domains (listed in
+# https://data.iana.org/TLD/tlds-alpha-by-domain.txt) only the common ones count: code such as `weights@self.sum` would
+# be an address otherwise.
 _TOP_LEVEL_DOMAIN = re.compile(
     r"[a-z]{2}|com|org|net|edu|gov|mil|int|info|biz|name|pro|mobi|arpa|aero|coop|museum|travel|jobs|app|dev|page|"
     r"cloud|online|site|website|tech|store|shop|blog|email|mail|xyz|club|live|news|world|agency|company|systems|"
@@ -46,10 +47,10 @@ _LETTER_AND_DIGITS = re.compile(r"(?=.*[A-Za-z])(?=(?:[^0-9]*[0-9]){2})", re.DOT
 
 
 def find_secrets(text: str) -> Iterator[Secret]:
-    """Yields what looks like a secret, kind by kind in the order of `KINDS`.
+    """Yields the likely secrets of a text, kind by kind in the order of `KINDS`.
 
-    `'token = "q8Zr2LxV90bTn4Wd"'` holds one of kind `assigned_secret` in line 1. What documentation writes in
-    place of one does not count: `user@example.com`, `AKIA…EXAMPLE`, `password = "your-password-1"`.
+    `'token = "q8Zr2LxV90bTn4Wd"'` holds a secret of kind `assigned_secret` in line 1. Placeholders as in
+    documentation do not count: `user@example.com`, `AKIA…EXAMPLE`, `password = "your-password-1"`.
     """
     for kind, pattern in _PATTERNS.items():
         if not any(needle in text for needle in pattern.needles):
@@ -65,7 +66,7 @@ def _is_personal_address(match: re.Match[str]) -> bool:
     user, domain = match["user"], match["domain"]
     top = domain.rpartition(".")[2]
     return bool(
-        # `git@github.com:…` is a place, not a person.
+        # `git@github.com:…` is the address of a repository, not of a person.
         user != "git"
         and (top.islower() or domain.isupper())
         and _TOP_LEVEL_DOMAIN.fullmatch(top.lower())
@@ -87,7 +88,7 @@ def _is_no_placeholder(match: re.Match[str]) -> bool:
 
 
 _PATTERNS = {
-    # RFC 5322, 3.4.1, without quoted users. What follows a call or an index is code: `x@self.weight.to(device)`.
+    # RFC 5322, 3.4.1, without quoted users. A match before `(` or `[` is code: `x@self.weight.to(device)`.
     "email_address": _Pattern(
         ("@",),
         re.compile(
@@ -96,7 +97,7 @@ _PATTERNS = {
         ),
         _is_personal_address,
     ),
-    # AWS, IAM user guide, "IAM identifiers", unique identifiers: AKIA a permanent key, ASIA a temporary one.
+    # AWS, IAM user guide, "IAM identifiers", unique identifiers: AKIA is a permanent key, ASIA a temporary key.
     # AWS's own examples end in EXAMPLE.
     "aws_access_key_id": _Pattern(
         ("AKIA", "ASIA"), re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Za-z0-9])"), _is_no_example
@@ -117,14 +118,15 @@ _PATTERNS = {
         ),
         _looks_random,
     ),
-    # Slack, "Tokens" (https://docs.slack.dev/authentication/tokens): xoxb bots, xoxp users, xapp apps, xoxe expiring.
+    # Slack, "Tokens" (https://docs.slack.dev/authentication/tokens): xoxb is for bots, xoxp for users, xapp for apps,
+    # and xoxe expires.
     "slack_token": _Pattern(
         ("xox", "xapp-"),
         re.compile(r"(?<![A-Za-z0-9])(?:xox[abceoprs](?:\.xox[bp])?|xapp)-[0-9][A-Za-z0-9-]{20,250}(?![A-Za-z0-9])"),
     ),
     # Google Cloud, "Manage API keys": strings that start with AIza, 39 characters.
     "google_api_key": _Pattern(("AIza",), re.compile(r"(?<![A-Za-z0-9_-])AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])")),
-    # RFC 7519: header, claims and signature in base64url; a JSON object's {" is eyJ.
+    # RFC 7519: header, claims and signature in base64url. A JSON object starts with {", which is eyJ in base64url.
     "json_web_token": _Pattern(
         ("eyJ",),
         re.compile(r"(?<![A-Za-z0-9_.-])eyJ[A-Za-z0-9_-]{10,}+\.eyJ[A-Za-z0-9_-]{10,}+\.[A-Za-z0-9_-]{10,}+"),
@@ -135,11 +137,11 @@ _PATTERNS = {
         re.compile(r"(?<![A-Za-z0-9_-])(?P<value>sk-[A-Za-z0-9_-]{20,200}+|[sr]k_(?:live|test)_[A-Za-z0-9]{16,250}+)"),
         _looks_random,
     ),
-    # A name, a sign and a long value: in quotes, or bare and at the end of its line as in an .env file.
+    # A name, a sign and a long value. The value is in quotes, or without quotes at the end of its line (.env files).
     "assigned_secret": _Pattern(
         ("assword", "ASSWORD", "asswd", "ASSWD", "ecret", "ECRET", "oken", "OKEN", "api", "Api", "API"),
         re.compile(
-            # Tokens that name a page of results are no secrets.
+            # The token of a page of results is not a secret.
             r"(?<!page_)(?<!page)(?<!page )(?:password|passwd|secret|token|api[_-]?key)"
             r"(?:[_-]?(?:id|key|value))?[\"']?[ \t]{0,8}[:=][ \t]{0,8}"
             r"(?:(?P<quote>[\"'])(?P<value>[^\s\"'<>{}()\[\]]{12,256})(?P=quote)"

@@ -1,6 +1,6 @@
-"""Which files can be read, and their lines as text: strict UTF-8, plain or gzip, in bounded memory.
+"""The kinds of data files, and their lines as text: strict UTF-8, plain or gzip, in bounded memory.
 
-What cannot be read is named by file, line and byte.
+An error names the file, the line and the byte that cannot be read.
 """
 
 import contextlib
@@ -16,23 +16,23 @@ TEXT_KINDS = (".txt", ".md")
 ROW_KINDS = (".jsonl", ".json", ".csv", ".parquet")
 FILE_KINDS = (*TEXT_KINDS, *ROW_KINDS)
 
-# One document is held in memory whole, and tokenizing it takes some 30 times its size; a corpus never is.
+# A whole document is held in memory, and tokenizing it takes about 30 times its size. A corpus is never held whole.
 MAX_DOCUMENT_BYTES = 16 * 2**20
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def file_kind(path: str) -> str:
-    """Returns the file's kind, `.txt` for `a.txt` and `a.txt.gz`.
+    """Returns the file's kind: `.txt` for `a.txt` and for `a.txt.gz`.
 
     Raises:
-        InputError: The name ends in none of the kinds that are understood.
+        InputError: The name does not end in one of `FILE_KINDS`.
     """
     name = os.path.basename(path).lower()
     kind = os.path.splitext(name.removesuffix(".gz"))[1]
     if kind not in FILE_KINDS or (kind == ".parquet" and name.endswith(".gz")):
         raise InputError(
-            f"A data file must end in one of {', '.join(FILE_KINDS)}, or the same with .gz (Parquet "
+            f"A data file must end in one of {', '.join(FILE_KINDS)}, or in the same with .gz (but not Parquet: it "
             f"compresses itself). Received: {path}. Narrow the glob or convert the file."
         )
     return kind
@@ -43,7 +43,7 @@ def opened(path: str) -> Iterator[IO[bytes]]:
     """Opens a plain or gzip file for reading.
 
     Raises:
-        InputError: Here or while reading: the file is missing, unreadable or damaged.
+        InputError: The file is missing, unreadable or damaged. Damage may be found only while reading.
     """
     try:
         with gzip.open(path, "rb") if path.lower().endswith(".gz") else open(path, "rb") as handle:
@@ -57,10 +57,12 @@ def opened(path: str) -> Iterator[IO[bytes]]:
 
 
 def decoded_lines(handle: IO[bytes], path: str) -> Iterator[tuple[int, str]]:
-    """Yields (line number from 1, line with its `\\n`) without byte order mark and `\\r` before `\\n`.
+    """Yields pairs (line number from 1, line with its `\\n`).
+
+    The byte order mark is removed, and so is a `\\r` before `\\n`.
 
     Raises:
-        InputError: A line is not UTF-8, or longer than a document may be.
+        InputError: A line is not UTF-8, or is longer than a document may be.
     """
     offset = 0
     number = 0
@@ -83,18 +85,18 @@ def decoded_lines(handle: IO[bytes], path: str) -> Iterator[tuple[int, str]]:
 
 
 def check_size(text: str, place: str) -> None:
-    """Makes sure that a document is not too long to hold.
+    """Checks that a document is short enough to be held in memory.
 
     Raises:
-        InputError: It is.
+        InputError: The document is longer than `MAX_DOCUMENT_BYTES`.
     """
-    # A character takes at most 4 bytes: short texts need no encoding to be measured.
+    # A character takes at most 4 bytes, so a short text need not be encoded to be measured.
     if 4 * len(text) > MAX_DOCUMENT_BYTES and len(text.encode("utf-8")) > MAX_DOCUMENT_BYTES:
         raise too_long(place)
 
 
 def too_long(place: str) -> InputError:
-    """The error about a document that is too long to hold."""
+    """Returns the error for a document that is too long to be held in memory."""
     return InputError(
         f"{place}: a document must be at most {MAX_DOCUMENT_BYTES // 2**20} MiB. "
         f'For .txt and .md files set `document_separator` ("blank_line" or a literal string).'

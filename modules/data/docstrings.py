@@ -1,6 +1,6 @@
-"""English documentation that lies in every Python environment: help topics and docstrings.
+"""English documentation that every Python environment contains: help topics and docstrings.
 
-Sources are parsed, never imported: importing would run code and take minutes.
+Sources are parsed and never imported, because importing would run code and take minutes.
 """
 
 import ast
@@ -23,11 +23,11 @@ DATASET_NAME = "python_documentation"
 STANDARD_LIBRARY = "python"
 TOPICS = "pydoc_data"
 
-# Chosen for text per second of parsing: together about 13 MB in well under 12 s on two cores.
+# These packages have the most text per second of parsing: about 13 MB in well under 12 s on two cores.
 PACKAGES = (STANDARD_LIBRARY, "numpy", "scipy", "tensorflow", "keras")
 MIN_CHARACTERS = 40
 
-# Tests, copies of other projects, and machine-made or superseded code that repeats itself.
+# Tests, copies of other projects, and generated or superseded code that repeats itself.
 _SKIPPED_FOLDERS = frozenset(
     {"test", "tests", "testing", "_testing", "idle_test", "kernel_tests", "site-packages", "dist-packages"}
     | {"_vendor", "vendored", "_vendored", "externals", "extern", "array_api_compat", "array_api_extra"}
@@ -43,20 +43,20 @@ _FILES_PER_TASK = 200
 class Documentation:
     """One help topic or docstring."""
 
-    key: str  # e.g. "numpy/linalg/_linalg.py:17": unique, and the same on every machine
+    key: str  # e.g. "numpy/linalg/_linalg.py:17"; it is unique, and the same on every machine
     package: str
     text: str
 
 
 def environment_fingerprint(packages: tuple[str, ...] = PACKAGES) -> str:
-    """Returns sha256 (hexadecimal) over Python's and the packages' versions and this module's rules."""
+    """Returns the SHA-256 (hexadecimal) of the versions of Python and the packages and of this module's source."""
     with open(__file__, "rb") as handle:
         rules = hashlib.file_digest(handle, "sha256").hexdigest()
     return hashlib.sha256("\n".join([*package_versions(packages), rules]).encode()).hexdigest()
 
 
 def package_versions(packages: tuple[str, ...] = PACKAGES) -> list[str]:
-    """Names the packages that are installed, with versions: `["python 3.11.7", "numpy 2.2.6"]`."""
+    """Returns the installed packages with their versions: `["python 3.11.7", "numpy 2.2.6"]`."""
     versions = []
     for package in packages:
         if package == STANDARD_LIBRARY:
@@ -70,7 +70,7 @@ def package_versions(packages: tuple[str, ...] = PACKAGES) -> list[str]:
 
 
 def package_folder(package: str) -> pathlib.Path | None:
-    """Finds a package's folder without importing it; None where it is not installed."""
+    """Returns a package's folder without importing it, or None if the package is not installed."""
     if package == STANDARD_LIBRARY:
         return pathlib.Path(sysconfig.get_path("stdlib"))
     spec = importlib.util.find_spec(package)
@@ -80,11 +80,12 @@ def package_folder(package: str) -> pathlib.Path | None:
 def collect(
     packages: tuple[str, ...] = PACKAGES, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Iterator[Documentation]:
-    """Yields help topics (with the standard library) and the packages' docstrings, in a fixed order.
+    """Yields help topics and the packages' docstrings in a fixed order.
 
     Args:
-        packages: Import names; `"python"` is the standard library. One that is not installed is left out.
-        on_progress: Is called with (source files parsed, source files in all).
+        packages: Import names. `"python"` is the standard library and the help topics. Packages that are not
+            installed are left out.
+        on_progress: A function that is called with (source files parsed, source files in total).
     """
     if STANDARD_LIBRARY in packages:
         yield from _topics()
@@ -102,8 +103,8 @@ def collect(
 
 
 def _parsed(tasks: list[tuple[str, str, list[str]]]) -> Iterator[list[Documentation]]:
-    # Own interpreters that run this file alone: forking a process with TensorFlow's threads may hang, and
-    # multiprocessing's other start methods import the parent's main module, which may be all of TFX.
+    # Each worker is a new interpreter that runs only this file. Forking a process that has TensorFlow's threads may
+    # hang. The other start methods of multiprocessing import the parent's main module, which may be all of TFX.
     with concurrent.futures.ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 4))) as pool:
         for rows in pool.map(_parse_elsewhere, tasks):
             yield [Documentation(*row) for row in rows]
@@ -123,7 +124,7 @@ def _topics() -> Iterator[Documentation]:
 
 
 def _source_files(folder: pathlib.Path, package: str) -> Iterator[str]:
-    """Yields paths below `folder` with `/`, e.g. `linalg/_linalg.py`."""
+    """Yields the paths of source files relative to `folder`, with `/`, e.g. `linalg/_linalg.py`."""
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in _SKIPPED_FOLDERS and not name.startswith("__")]
         for name in files:
@@ -141,12 +142,12 @@ def _parse_files(package: str, folder: str, files: list[str]) -> Iterator[tuple[
 
 
 def docstrings_of(source: bytes) -> list[tuple[int, str]]:
-    """Returns (line, dedented docstring) of a module, its classes and functions; [] for bad syntax."""
+    """Returns pairs (line, dedented docstring) of a module, its classes and functions; [] if the syntax is bad."""
     if b'"""' not in source and b"'''" not in source:
         return []
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old escapes in other people's strings
+            warnings.simplefilter("ignore")  # other projects' strings hold invalid escape sequences
             tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return []
@@ -161,7 +162,7 @@ def docstrings_of(source: bytes) -> list[tuple[int, str]]:
 def _documented_nodes(
     tree: ast.Module,
 ) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Walks modules, classes and `if`s but not expressions, which are most of a tree."""
+    """Yields the nodes that may have a docstring. Skips expressions, which are most of a tree."""
     stack: list[ast.AST] = [tree]
     while stack:
         node = stack.pop()

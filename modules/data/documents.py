@@ -1,4 +1,4 @@
-"""What the corpus is made of: documents, and the counts of what reading did to them."""
+"""Documents, the units of the corpus, and the counts of what reading kept, dropped and changed."""
 
 import dataclasses
 import json
@@ -13,14 +13,14 @@ _PLACES_KEPT = 10
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Document:
-    """One example of the corpus and where it came from.
+    """An example of the corpus, and where it came from.
 
     Attributes:
-        features: What becomes the tf.Example's features, by name, e.g. `{"text": ("Once upon a time",)}`.
-        content: What a person wrote of it, for filters and statistics: the text, or of a row its own words, without
-            the template and the system's messages, which many rows share.
-        source: A file's name, or a TFDS split.
-        place: Where exactly, for messages, e.g. `rows.jsonl, line 7`.
+        features: The tf.Example's features by name, e.g. `{"text": ("Once upon a time",)}`.
+        content: The part that a person wrote, for filters and statistics: the whole text, or a row's own words.
+            The template and the system's messages are left out because many rows share them.
+        source: The name of a file or of a TFDS split.
+        place: The exact place, for messages, e.g. `rows.jsonl, line 7`.
     """
 
     features: Mapping[str, tuple[str, ...]]
@@ -30,25 +30,25 @@ class Document:
 
     @classmethod
     def of_text(cls, text: str, source: str, place: str = "") -> Self:
-        """A document of plain text."""
+        """Returns a document of plain text."""
         return cls(features={"text": (text,)}, content=text, source=source, place=place)
 
     def payload(self) -> bytes:
-        """Features and content as JSON: equal for exact duplicates only."""
+        """Returns features and content as JSON. Only exact duplicates have equal payloads."""
         content = None if self.features.get("text") == (self.content,) else self.content
         return json.dumps([self.features, content], ensure_ascii=False, sort_keys=True).encode("utf-8")
 
 
 @dataclasses.dataclass(kw_only=True)
 class ReadCounts:
-    """What reading did to the documents.
+    """Counts of what reading kept, dropped and changed.
 
     Attributes:
-        documents: How many were kept.
-        dropped: How many were not, by reason.
-        control_characters_removed: Characters taken out of texts.
-        secrets: Findings that look like a secret, by kind.
-        secret_places: The first few of them, e.g. `notes.txt: e-mail address`.
+        documents: The number of documents that were kept.
+        dropped: The number of documents that were dropped, by reason.
+        control_characters_removed: The number of characters that were removed from texts.
+        secrets: The number of findings that look like a secret, by kind.
+        secret_places: The places of the first few findings, e.g. `notes.txt: e-mail address`.
     """
 
     documents: int = 0
@@ -58,22 +58,22 @@ class ReadCounts:
     secret_places: list[str] = dataclasses.field(default_factory=list)
 
     def drop(self, reason: str) -> None:
-        """Counts one document that is not kept."""
+        """Counts one dropped document."""
         add_up(self.dropped, {reason: 1})
 
     def found_secret(self, kind: str, place: str) -> None:
-        """Counts one finding and remembers the place of the first few."""
+        """Counts one finding, and keeps its place if it is one of the first few."""
         add_up(self.secrets, {kind: 1})
         if len(self.secret_places) < _PLACES_KEPT:
             self.secret_places.append(f"{place}: {kind}")
 
-    def add(self, other: Self) -> None:
-        """Adds what another worker counted."""
-        self.documents += other.documents
-        self.control_characters_removed += other.control_characters_removed
-        add_up(self.dropped, other.dropped)
-        add_up(self.secrets, other.secrets)
-        self.secret_places = [*self.secret_places, *other.secret_places][:_PLACES_KEPT]
+    def add(self, counts: Self) -> None:
+        """Adds the counts of another worker."""
+        self.documents += counts.documents
+        self.control_characters_removed += counts.control_characters_removed
+        add_up(self.dropped, counts.dropped)
+        add_up(self.secrets, counts.secrets)
+        self.secret_places = [*self.secret_places, *counts.secret_places][:_PLACES_KEPT]
 
     def as_dict(self) -> dict[str, object]:
         """Returns the counts by name, for JSON."""
@@ -81,13 +81,13 @@ class ReadCounts:
 
 
 def add_up(total: dict[str, int], more: Mapping[str, int]) -> None:
-    """Adds counts by name."""
+    """Adds the counts in `more` to those of the same name in `total`."""
     for name, value in more.items():
         total[name] = total.get(name, 0) + value
 
 
 def tidy(features: Mapping[str, Iterable[str]], counts: ReadCounts) -> dict[str, tuple[str, ...]]:
-    r"""Removes control characters and turns `\r\n` into `\n`: the one place where text changes.
+    r"""Removes control characters and turns `\r\n` into `\n`. No other code changes a text.
 
     `{"text": ["a\r\nb\x00"]}  ->  {"text": ("a\nb",)}`, one control character removed.
     """

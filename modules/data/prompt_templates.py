@@ -1,6 +1,6 @@
 """Named templates that turn an instruction or a conversation into prompts and completions.
 
-A template is fixed text around what the row says; nothing in a row is ever interpreted.
+A template is fixed text around a row's own text. Nothing in a row is ever interpreted.
 """
 
 import dataclasses
@@ -17,13 +17,13 @@ class Message(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PromptTemplate:
-    """Text that stands before each part; what follows a part is always a blank line, or nothing in `plain`.
+    """The fixed text before and after each part of a prompt.
 
     Attributes:
-        user: Before an instruction or a user's message.
-        input: Before the input that belongs to an instruction.
-        reply: Before the completion; the model continues from here.
-        after: After each part of a prompt.
+        user: The text before an instruction or a user's message.
+        input: The text before the input that belongs to an instruction.
+        reply: The text before the completion; the model continues from here.
+        after: The text after each part of a prompt: a blank line, or only a line break in `plain`.
     """
 
     user: str
@@ -32,9 +32,9 @@ class PromptTemplate:
     after: str
 
     def prompt(self, instruction: str, input: str = "") -> str:
-        """Everything up to where the completion starts.
+        """Returns all the text before the completion.
 
-        `headings` makes of `"Name the capital."` and `"France"`:
+        For `"Name the capital."` and `"France"`, `headings` gives:
 
         ```
         ### Instruction:
@@ -51,9 +51,9 @@ class PromptTemplate:
         return "".join(part + self.after for part in parts) + self.reply
 
     def turns(self, messages: Sequence[Message]) -> tuple[list[str], list[str]]:
-        """Renders a conversation as prompts and completions of equal number.
+        """Returns a conversation's prompts and completions, two lists of the same length.
 
-        What the user says after the last reply has no completion and is left out.
+        Messages after the last reply have no completion and are left out.
 
         `[user "Hi", assistant "Hello!", user "Bye", assistant "See you."]` in `chat` gives
         `["User:\\nHi\\n\\nAssistant:\\n", "User:\\nBye\\n\\nAssistant:\\n"]` and `["Hello!", "See you."]`.

@@ -1,4 +1,4 @@
-"""A TFDS dataset that needs no download: the English documentation inside the Python environment."""
+"""A TFDS dataset of the English documentation in the Python environment; it needs no download."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -12,17 +12,17 @@ from modules.data import docstrings
 
 @dataclasses.dataclass(eq=False)
 class EnvironmentConfig(tfds.core.BuilderConfig):
-    """A configuration a set of package versions, so that an upgrade prepares a dataset of its own.
+    """A configuration for one set of package versions. After an upgrade, another dataset is prepared.
 
     Attributes:
-        packages: Import names whose docstrings are read; `"python"` is the standard library.
+        packages: Import names of the packages whose docstrings are read; `"python"` is the standard library.
     """
 
     packages: tuple[str, ...] = docstrings.PACKAGES
 
     @classmethod
     def of(cls, packages: tuple[str, ...] = docstrings.PACKAGES) -> "EnvironmentConfig":
-        """Names the configuration after what is installed."""
+        """Returns the configuration for the installed packages, named after their versions."""
         return cls(
             name=docstrings.environment_fingerprint(packages)[:16],
             description=", ".join(docstrings.package_versions(packages)),
@@ -44,7 +44,7 @@ class PythonDocumentation(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict(
                 {
                     "text": tfds.features.Text(doc="One help topic or docstring, dedented."),
-                    "source": tfds.features.Text(doc="The package that it documents."),
+                    "source": tfds.features.Text(doc="The package that the text documents."),
                 }
             ),
         )

@@ -1,4 +1,4 @@
-"""From a row of a file to the features of an example: plain text, instructions, or preferences."""
+"""The conversion of a file's rows to the features of examples: plain text, instructions or preferences."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,18 +8,18 @@ from modules.common.errors import InputError
 from modules.data.prompt_templates import Message, PromptTemplate
 
 Kind = Literal["text", "instruction", "preference"]
-# The columns that rows of instructions and preferences may have; others are ignored.
+# The columns that rows of instructions and preferences may have. Other columns are ignored.
 INSTRUCTION_COLUMNS = ("messages", "instruction", "input", "output", "prompt", "completion")
 PREFERENCE_COLUMNS = ("instruction", "input", "prompt", "chosen", "rejected")
 _ROLES = ("system", "user", "assistant")
 
 
 class Record(NamedTuple):
-    """An example as it stands in a row.
+    """An example made from a row.
 
     Attributes:
-        features: Of the tf.Example, by name.
-        content: What the row itself says, without the template and the system's messages.
+        features: The tf.Example's features by name.
+        content: The row's own words, without the template and the system's messages.
     """
 
     features: dict[str, list[str]]
@@ -27,17 +27,19 @@ class Record(NamedTuple):
 
 
 def text_record(row: Mapping[str, Any], column: str, place: str) -> Record:
-    """`{"text": […]}` of one column.
+    """Returns the features `{"text": […]}` of one column.
 
     Raises:
-        InputError: The column is missing or holds no text.
+        InputError: The column is missing or does not hold text.
     """
     text = text_of(row, column, place)
     return Record({"text": [text]}, [text])
 
 
 def instruction_record(row: Mapping[str, Any], template: PromptTemplate, place: str) -> Record:
-    """`{"prompt": […], "completion": […]}`, a pair a turn, of one of three shapes of rows.
+    """Returns the features `{"prompt": […], "completion": […]}`, a pair for each turn.
+
+    A row has one of three shapes:
 
     ```
     {"instruction": "…", "input": "…", "output": "…"}          `input` may be missing or empty
@@ -68,9 +70,9 @@ def instruction_record(row: Mapping[str, Any], template: PromptTemplate, place: 
 
 
 def preference_record(row: Mapping[str, Any], template: PromptTemplate, place: str) -> Record:
-    """`{"prompt": […], "chosen": […], "rejected": […]}`, one value each.
+    """Returns the features `{"prompt": […], "chosen": […], "rejected": […]}`, with one value each.
 
-    The prompt is the row's `prompt`, or its `instruction` and `input`, in the template.
+    The prompt is the row's `prompt`, or its `instruction` and `input`, filled into the template.
 
     Raises:
         InputError: A column is missing.
@@ -85,11 +87,11 @@ def preference_record(row: Mapping[str, Any], template: PromptTemplate, place: s
 
 
 def check_answers(features: Mapping[str, Sequence[str]], place: str) -> None:
-    """Makes sure that there is something to learn: an empty completion has no loss.
+    """Checks that there is something to learn: an empty completion has no loss.
 
     Args:
-        features: After `documents.tidy`, which may leave nothing of a text.
-        place: Of the row.
+        features: The features after `documents.tidy`, which may leave a text empty.
+        place: The row's place, for the message.
 
     Raises:
         InputError: A completion, `chosen` or `rejected` is empty, or a conversation has no reply.
@@ -105,10 +107,10 @@ def check_answers(features: Mapping[str, Sequence[str]], place: str) -> None:
 
 
 def text_of(row: Mapping[str, Any], column: str, place: str) -> str:
-    """A column's text.
+    """Returns a column's text.
 
     Raises:
-        InputError: There is no such column, or it holds something else than text that UTF-8 can hold.
+        InputError: The column is missing, is not a string, or cannot be encoded as UTF-8.
     """
     if column not in row:
         raise missing_column(row, column, place)
@@ -116,7 +118,7 @@ def text_of(row: Mapping[str, Any], column: str, place: str) -> str:
     if not isinstance(value, str):
         raise InputError(
             f"{place}: {column!r} must be a string. Received: {json.dumps(value, default=str)[:80]}. "
-            f"Remove the row or name another column."
+            f"Remove the row or choose another column."
         )
     try:
         value.encode("utf-8")
@@ -130,13 +132,13 @@ def text_of(row: Mapping[str, Any], column: str, place: str) -> str:
 
 
 def missing_column(columns: Mapping[str, Any], column: str, place: str) -> InputError:
-    """The error that says which columns there are instead."""
+    """Returns the error for a missing column; its message lists the columns that exist."""
     cure = " Set `text_column` to one of them." if column not in (*INSTRUCTION_COLUMNS, *PREFERENCE_COLUMNS) else ""
     return InputError(f"{place}: there is no column {column!r}. It has: {_names(columns)}.{cure}")
 
 
 def _instruction_prompt(row: Mapping[str, Any], template: PromptTemplate, place: str) -> tuple[str, list[str]]:
-    """The prompt, and what the row itself says of it."""
+    """Returns the prompt, and the row's own words in it."""
     instruction = text_of(row, "instruction", place)
     if row.get("input") is None:
         return template.prompt(instruction), [instruction]

@@ -1,4 +1,4 @@
-"""Rows out of JSON lines, JSON, CSV and Parquet files, each with its place in the file."""
+"""Rows from JSON Lines, JSON, CSV and Parquet files, each with its place in the file."""
 
 import csv
 import json
@@ -19,15 +19,15 @@ Row = dict[str, Any]
 
 
 def read_rows(path: str, columns: Sequence[str], *, required: bool) -> Iterator[tuple[str, Row]]:
-    """Streams (place, row) of one file.
+    """Yields pairs (place, row) of one file.
 
     Args:
-        path: A file of one of `ROW_KINDS`, all but Parquet also with `.gz`.
-        columns: The columns that matter; of Parquet files no others are read.
-        required: Whether each of them must be there.
+        path: A file of one of `ROW_KINDS`; all kinds except Parquet may also end in `.gz`.
+        columns: The columns that are used. Of Parquet files only these columns are read.
+        required: True if every row must have each of these columns.
 
     Raises:
-        InputError: The file is missing, damaged, not UTF-8, not what its name says, or lacks a column.
+        InputError: The file is missing, damaged, not UTF-8, of another format than its name, or lacks a column.
     """
     kind = file_kind(path)
     if kind == ".parquet":
@@ -53,7 +53,7 @@ def _read_json_lines(path: str) -> Iterator[tuple[str, Row]]:
             place = f"{path}, line {number}"
             try:
                 row = json.loads(line)
-            except (ValueError, RecursionError) as error:  # ValueError: also of numbers of thousands of digits
+            except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError, too
                 raise InputError(
                     f"{place}: not valid JSON ({error}). Each line of a .jsonl file must be one JSON object. "
                     f"Received: {line.strip()[:80]!r}. Correct or remove the line."
@@ -66,8 +66,8 @@ def _read_json(path: str) -> Iterator[tuple[str, Row]]:
         raw = handle.read(MAX_JSON_BYTES + 1)
     if len(raw) > MAX_JSON_BYTES:
         raise InputError(
-            f"{path}: a .json file is read whole and must be at most {MAX_JSON_BYTES // 2**20} MiB. "
-            "Convert it to .jsonl, for example `jq -c '.[]'`."
+            f"{path}: a .json file is read at once, so it must be at most {MAX_JSON_BYTES // 2**20} MiB. "
+            "Convert it to .jsonl, for example with `jq -c '.[]'`."
         )
     try:
         rows = json.loads(raw.decode("utf-8-sig"))
@@ -78,7 +78,7 @@ def _read_json(path: str) -> Iterator[tuple[str, Row]]:
         ) from error
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{path}: not valid JSON ({error}). Correct it, or name it .jsonl if it has a row a line."
+            f"{path}: not valid JSON ({error}). Correct it, or name it .jsonl if each line is one JSON object."
         ) from error
     if not isinstance(rows, list):
         raise InputError(f"{path}: a .json file must hold a list of objects. Received: {str(rows)[:80]}.")
@@ -94,7 +94,7 @@ def _checked_row(row: object, place: str, rule: str) -> Row:
 
 
 def _read_csv(path: str, columns: Sequence[str], *, required: bool) -> Iterator[tuple[str, Row]]:
-    # The csv module's own limit of 131,072 characters a field is global; a document may be longer.
+    # A document may be longer than the csv module's limit of 131,072 characters per field, which is global.
     csv.field_size_limit(max(csv.field_size_limit(), data_files.MAX_DOCUMENT_BYTES))
     with opened(path) as handle:
         rows = csv.reader((line for _, line in decoded_lines(handle, path)), strict=True)
@@ -131,7 +131,7 @@ def _read_parquet(path: str, columns: Sequence[str], *, required: bool) -> Itera
     import pyarrow.parquet as pq
 
     with opened(path):
-        pass  # A missing or unreadable file is the same error here as elsewhere.
+        pass  # A missing or unreadable file raises the same error as in the other formats.
     row = 0
     try:
         # A small buffer makes pyarrow stream each row group instead of holding its column chunk.
@@ -147,7 +147,7 @@ def _read_parquet(path: str, columns: Sequence[str], *, required: bool) -> Itera
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"{path} cannot be read as Parquet after row {row} ({reason}). If it is cut short, copy it anew."
+            f"{path} cannot be read as Parquet after row {row} ({reason}). If the file is incomplete, copy it again."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Documents out of plain text and Markdown files, in bounded memory."""
+"""Documents from plain text and Markdown files, in bounded memory."""
 
 from collections.abc import Iterator
 
@@ -11,11 +11,11 @@ _PIECE_CHARACTERS = 2**20
 
 
 def read_texts(path: str, document_separator: str | None) -> Iterator[tuple[str, str]]:
-    """Streams (place, text) of one file as it stands there.
+    """Yields pairs (place, text), one per document of the file; the text is unchanged.
 
     Args:
         path: A file of one of `TEXT_KINDS`, also with `.gz`.
-        document_separator: None (a document a file), `"blank_line"` or any literal.
+        document_separator: None (the file is one document), `"blank_line"` or any literal string.
 
     Raises:
         InputError: The file is missing, damaged, not UTF-8, or a document is too long.
@@ -26,7 +26,7 @@ def read_texts(path: str, document_separator: str | None) -> Iterator[tuple[str,
 
 
 def _split(lines: Iterator[tuple[int, str]], path: str, separator: str | None) -> Iterator[tuple[int, str]]:
-    """Yields the documents of a text file, whole or what stands between separators, with their first lines."""
+    """Yields pairs (number of the first line, text): the whole file, or each part between two separators."""
     if separator is None:
         return _split_at_blank_lines(lines, path, is_boundary=False)
     if separator == BLANK_LINE:
@@ -53,7 +53,7 @@ def _split_at_blank_lines(
         if characters > data_files.MAX_DOCUMENT_BYTES:
             raise too_long(f"{path}, line {number}")
     text = "".join(document)
-    # An empty file is one empty document, so that it is counted; a trailing blank line is none.
+    # An empty file is one empty document, so that it is counted. A blank line at the end is not a document.
     if document or not is_boundary:
         yield start, text.removesuffix("\n") if is_boundary else text
 
@@ -73,7 +73,7 @@ def _split_at_literal(lines: Iterator[tuple[int, str]], path: str, separator: st
 
 
 def _pieces(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """Joins lines to pieces of about a million characters, so that searching costs little for each line."""
+    """Joins lines into pieces of about a million characters, so that searching costs little per line."""
     piece: list[str] = []
     characters = number = 0
     for number, line in lines:

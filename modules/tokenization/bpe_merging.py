@@ -1,8 +1,8 @@
-"""The merge loop of byte-level BPE in graph operations: all words of a batch at once, exact at any length.
+"""The merge loop of byte-level BPE in graph operations, for all words of a batch at once. It is exact at any length.
 
-A word of n bytes may need n rounds of the loop, one a merge. So a long word is cut into overlapping pieces,
-which are merged side by side like words of their own, and their tokens are then joined at tokens that both
-neighbours agree on:
+A word of n bytes may need n rounds of the loop, one per merge. So a long word is cut into overlapping pieces. The
+pieces are merged in parallel, like separate words. Then their tokens are joined at tokens on which both neighbouring
+pieces agree:
 
 ```
 word      a b c d e f g h i j k l
@@ -11,30 +11,39 @@ piece 1           e f gh ijk l        (its first tokens are wrong: it does not s
 joined    ab c def gh ijk l
 ```
 
-That is exact, because a sequence of tokens is the encoding of its bytes if (and only if) each token and its
-neighbour are the encoding of theirs. Take the first merge, by rank and then by place, that crosses a border of
-the sequence. Up to it, both sides merged as they do when the two are alone, so it would happen there, too.
-Two neighbours in the joined sequence are neighbours in a piece's encoding, so no merge crosses their border.
+This is exact because of the following rule. A sequence of tokens is the encoding of its bytes if and only if each pair
+of neighbouring tokens is the encoding of that pair's bytes. Proof: if the sequence is not the encoding of its bytes,
+take the first merge, by rank and then by place, that crosses a border between two of its tokens. Before it, the bytes
+on both sides of the border merged in the same way as in the bytes of that pair without the rest. So the merge would
+also happen in the pair, which is then not the encoding of its bytes. In the joined sequence, two neighbouring tokens
+are also neighbours in the encoding of a piece, so no merge crosses the border between them.
 
-Neighbouring pieces that agree on no token (a repeated pattern can fall into another step) become one piece, and
-the loop runs again. Such a word takes few rounds, as its repetitions merge all at once.
+If two neighbouring pieces agree on no token (in a repeated pattern the pieces can start at different places of the
+pattern), they become one piece, and the loop runs again. Such a word takes few rounds, because its repetitions merge
+at the same time.
 """
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
-# What a table gives for a pair that does not merge: later than every rank.
+# The value in a table for a pair that does not merge. It is higher than every rank.
 NO_MERGE = 1 << 62
 LOW_32_BITS = 0xFFFFFFFF
 
 _PIECE_BYTES = 64
-# Each piece but a word's last overlaps the next one by so many bytes.
+# Each piece, except the last piece of a word, overlaps the next piece by so many bytes.
 _OVERLAP_BYTES = _PIECE_BYTES // 2
 
 
 class _Pieces(NamedTuple):
-    """Parts of words, int32 `[pieces]` each: bytes `starts` to `limits` of all words joined, and the word."""
+    """Parts of words, as three tensors int32 `[pieces]`.
+
+    Attributes:
+        starts: The first byte of each piece in the bytes of all words joined.
+        limits: The byte behind the last byte of each piece.
+        words: The index of each piece's word.
+    """
 
     starts: tf.Tensor
     limits: tf.Tensor
@@ -42,11 +51,11 @@ class _Pieces(NamedTuple):
 
 
 def encode_words(words: tf.Tensor, table: tf.lookup.StaticHashTable) -> tf.RaggedTensor:
-    """Encodes words by merging alone.
+    """Encodes words only by merging their bytes.
 
     Args:
-        words: string `[words]`, none empty.
-        table: int64 to int64, the rows of `Vocabulary.table_text`; `NO_MERGE` for all other keys.
+        words: string `[words]`; no word is empty.
+        table: int64 to int64, the rows of `Vocabulary.table_text`, and `NO_MERGE` for all other keys.
 
     Returns:
         Ragged int64 `[words, tokens]`.
@@ -78,16 +87,16 @@ def encode_words(words: tf.Tensor, table: tf.lookup.StaticHashTable) -> tf.Ragge
 
 
 def _row_ids(lengths: tf.Tensor) -> tf.Tensor:
-    """Makes `[0, 0, 0, 1, 2, 2]` of the lengths `[3, 1, 2]`, none 0.
+    """Returns `[0, 0, 0, 1, 2, 2]` for the lengths `[3, 1, 2]`; no length is 0.
 
-    Not by `tf.repeat`, which takes the longest length's memory for every row.
+    `tf.repeat` is not used because it takes the memory of the longest row for every row.
     """
     starts = tf.cumsum(lengths, exclusive=True)
     return tf.cumsum(tf.scatter_nd(starts[:, None], tf.ones_like(starts), tf.reduce_sum(lengths)[None])) - 1
 
 
 def _cut(lengths: tf.Tensor) -> _Pieces:
-    """Cuts words of int32 `[words]` bytes into overlapping pieces; a short word is one piece."""
+    """Cuts words into overlapping pieces; a short word is one piece. `lengths` is int32 `[words]`, in bytes."""
     step = _PIECE_BYTES - _OVERLAP_BYTES
     num_pieces = tf.maximum(lengths - _OVERLAP_BYTES - 1, 0) // step + 1
     words = _row_ids(num_pieces)
@@ -98,27 +107,28 @@ def _cut(lengths: tf.Tensor) -> _Pieces:
 
 
 def _join(tokens: tf.Tensor, sources: tf.Tensor, rows: tf.Tensor, pieces: _Pieces) -> tuple[tf.Tensor, tf.Tensor]:
-    """Finds where the pieces of a word agree.
+    """Finds the tokens on which the pieces of a word agree.
 
     Args:
-        tokens: int64 `[n]`, what `merge` gave for the pieces.
-        sources: int32 `[n]`, the place of each among the bytes of all words joined.
-        rows: int32 `[n]`, the piece of each.
+        tokens: int64 `[n]`, the result of `merge` for the pieces.
+        sources: int32 `[n]`, the place of each token in the bytes of all words joined.
+        rows: int32 `[n]`, the piece of each token.
+        pieces: The pieces.
 
     Returns:
-        Bool `[n]`, the tokens that belong to the words' encodings; bool `[pieces]`, whether a piece and the next
-        one of the same word agree on no token.
+        Bool `[n]`, True for the tokens that belong to the words' encodings; bool `[pieces]`, True if a piece and the
+        next piece of the same word agree on no token.
     """
     offsets = tf.cumsum(pieces.limits - pieces.starts, exclusive=True)
     followed = tf.concat([pieces.words[:-1] == pieces.words[1:], [False]], 0)
-    # The same byte in the next piece: a token agrees if it starts there as well and is the same.
+    # `shifts` leads to the same byte in the next piece. The pieces agree if the same token starts at that byte.
     shifts = tf.where(followed, tf.roll(offsets - pieces.starts, -1, 0), 0)
     overlap_starts = tf.where(followed, tf.roll(pieces.starts, -1, 0), tf.int32.max)
     overlapping = tf.where(sources >= tf.gather(overlap_starts, rows))[:, 0]
     theirs = tf.gather(tokens, tf.gather(sources, overlapping) + tf.gather(shifts, tf.gather(rows, overlapping)))
     ours = tf.gather(tokens, overlapping)
     agreed = tf.gather(overlapping, tf.where((ours == theirs) & (ours >= 0))[:, 0])
-    # The last token agreed on: from its start on, the next piece's tokens count.
+    # The start of the last token on which two pieces agree. From there on, the next piece's tokens count.
     cuts = tf.math.unsorted_segment_max(tf.gather(sources, agreed), tf.gather(rows, agreed), tf.size(followed))
     limits = tf.where(followed, cuts, tf.int32.max)
     starts = tf.where(tf.roll(followed, 1, 0), tf.roll(cuts, 1, 0), 0)
@@ -127,27 +137,27 @@ def _join(tokens: tf.Tensor, sources: tf.Tensor, rows: tf.Tensor, pieces: _Piece
 
 
 def _unite(pieces: _Pieces, disagree: tf.Tensor) -> _Pieces:
-    """Makes one piece of neighbours that disagree; bool `[pieces]`: with the next one."""
+    """Joins each piece that disagrees with the next piece (`disagree`, bool `[pieces]`) to that piece."""
     first = tf.where(~tf.roll(disagree, 1, 0))[:, 0]
     last = tf.where(~disagree)[:, 0]
     return _Pieces(tf.gather(pieces.starts, first), tf.gather(pieces.limits, last), tf.gather(pieces.words, first))
 
 
 def merge(tokens: tf.Tensor, rows: tf.Tensor, num_rows: tf.Tensor, table: tf.lookup.StaticHashTable) -> tf.Tensor:
-    """Merges each row's best pair, everywhere in the row, until no row has a pair left.
+    """Merges the best pair of each row, everywhere in the row, until no pair of any row merges.
 
     Args:
-        tokens: int64 `[n]`, the rows' bytes as token ids, one row after the other.
-        rows: int32 `[n]`, the row of each.
-        num_rows: int32 scalar.
-        table: As for `encode_words`.
+        tokens: int64 `[n]`, the rows' bytes as token ids, one row after another.
+        rows: int32 `[n]`, the row of each byte.
+        num_rows: int32 scalar, the number of rows.
+        table: The same as for `encode_words`.
 
     Returns:
-        int64 `[n]`: a merged pair's id stands where the pair began, and -1 in what it swallowed.
+        int64 `[n]`: each token's id is at the place of its first byte, and -1 is at the places of its other bytes.
     """
 
     def step(tokens: tf.Tensor, places: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        # `places` are the positions still alive, in rows where something may still merge.
+        # `places` are the positions of tokens in the rows in which a pair may still merge.
         alive = tf.gather(tokens, places)
         found = table.lookup(alive[:-1] * (1 << 32) + alive[1:])
         found = tf.where(rows[:-1] == rows[1:], found, NO_MERGE)
@@ -173,7 +183,7 @@ def merge(tokens: tf.Tensor, rows: tf.Tensor, num_rows: tf.Tensor, table: tf.loo
 
 
 def _every_other_of_a_run(wanted: tf.Tensor) -> tf.Tensor:
-    """Of pairs that overlap (as in "aaa"), takes the first, third, fifth, ...
+    """Chooses the first, third, fifth, … pair of each run of overlapping pairs (as in "aaa").
 
     ```
     wanted [0, 1, 1, 1, 0, 1, 1]
@@ -181,7 +191,7 @@ def _every_other_of_a_run(wanted: tf.Tensor) -> tf.Tensor:
     ```
     """
     positions = tf.range(tf.size(wanted))
-    # The last position that was not wanted, seen from each: a running maximum, as positions only grow.
+    # `before` is, for each position, the last position before it that was not wanted.
     starts = tf.boolean_mask(positions, ~wanted)
     runs = tf.cumsum(tf.cast(~wanted, tf.int32))
     before = tf.gather(tf.concat([[-1], starts], 0), runs)

@@ -1,7 +1,7 @@
-"""Learns byte-pair merges from the words of a corpus: the algorithm, and the Beam analyzer that feeds it.
+"""The training of byte-pair merges on the words of a corpus: the algorithm, and the Beam analyzer that runs it.
 
-Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units",
-https://arxiv.org/abs/1508.07909, on bytes as in GPT-2.
+The algorithm is that of Sennrich, Haddow and Birch, "Neural Machine Translation of Rare Words with Subword Units",
+https://arxiv.org/abs/1508.07909. It works on bytes, as in GPT-2.
 """
 
 import heapq
@@ -21,7 +21,8 @@ from modules.tokenization.vocabulary import TABLE_NAME, Vocabulary, byte_charact
 
 Pair = tuple[int, int]
 
-_WORDS_AT_ONCE = 500_000
+# A worker passes its counts on when it holds more distinct words than this.
+_MAX_WORDS_HELD = 500_000
 
 
 def train_merges(
@@ -30,20 +31,21 @@ def train_merges(
     min_frequency: int = 2,
     on_merge: Callable[[int], None] | None = None,
 ) -> list[Pair]:
-    """Finds the merges of the most frequent pairs, one after the other.
+    """Finds the merges by repeatedly merging the most frequent pair.
 
-    Equal to `tokenizers.trainers.BpeTrainer` on the same counts: ties go to the pair of smaller ids. One
-    difference: a merge whose string an earlier merge made is left out (see `Vocabulary`).
+    The result equals that of `tokenizers.trainers.BpeTrainer` on the same counts: of equally frequent pairs, the pair
+    of smaller ids is merged first. There is one difference: a merge is left out if an earlier merge made the same
+    string (see `Vocabulary`).
 
     Args:
-        word_counts: How often each word (as `bpe_graph.split_words` cuts them) occurs.
-        num_merges: At most so many merges.
-        min_frequency: A pair that occurs less often is not merged.
-        on_merge: Is called with the number of merges found, after each.
+        word_counts: The number of occurrences of each word. `byte_pair_tokenizer.split_words` makes the words.
+        num_merges: The largest number of merges.
+        min_frequency: Pairs that occur less often are not merged.
+        on_merge: A function that is called after each merge, with the number of merges found.
 
     Returns:
-        Pairs (left_id, right_id) by rank for `Vocabulary.from_merges`: ids below 256 are bytes in GPT-2's
-        order, rank r makes the id 256 + r. Fewer than `num_merges` where the words offer no more.
+        Pairs (left_id, right_id) by rank, for `Vocabulary.from_merges`. Ids below 256 are bytes in GPT-2's order, and
+        the merge of rank r makes the id 256 + r. There are fewer than `num_merges` if the words have no more pairs.
     """
     token_bytes = [bytes([byte]) for byte in byte_characters()]
     words = _Words(word_counts)
@@ -55,7 +57,7 @@ def train_merges(
         negative_count, key = heapq.heappop(queue)
         count = words.pair_counts.get(key, 0)
         if count != -negative_count:
-            # Merges since then took some of its occurrences: back into the queue with what is left.
+            # Later merges used some of the pair's occurrences: put it back into the queue with its present count.
             if count > 0:
                 heapq.heappush(queue, (-count, key))
             continue
@@ -76,11 +78,11 @@ def train_merges(
 
 
 class _Words:
-    """The distinct words as token ids, and how often each pair of neighbours occurs in all of them.
+    """The distinct words as token ids, and the number of occurrences of each pair of neighbouring tokens.
 
-    All words stand in arrays, one slot a byte, so that one merge is a few numpy operations on all its occurrences. A
-    slot knows the slots of the tokens before and behind it in its word; -1 stands for none. A pair's key is
-    `left_id << 32 | right_id`, and its occurrences are the slots of its left token.
+    The arrays hold all words, with one slot per byte, so that one merge is a few numpy operations on all its
+    occurrences. For each slot they hold the slots of the previous and the next token of its word, or -1 if there is
+    none. A pair's key is `left_id << 32 | right_id`, and its occurrences are the slots of its left token.
     """
 
     def __init__(self, word_counts: Mapping[bytes, int]):
@@ -100,7 +102,11 @@ class _Words:
         self._add(slots[self._next >= 0])
 
     def merge(self, key: int, new_id: int) -> list[int]:
-        """Replaces a pair by a token in every word; returns the keys of the pairs that now occur for the first time."""
+        """Replaces a pair by a token in every word.
+
+        Returns:
+            The keys of the pairs that the new token forms with its neighbours.
+        """
         left = self._occurrences(key)
         right = self._next[left]
         self._subtract(_distinct(self._previous[left], left, right[self._next[right] >= 0]))
@@ -115,7 +121,7 @@ class _Words:
         return grown
 
     def _occurrences(self, key: int) -> np.ndarray:
-        """The slots of a pair that still occurs there; of those that overlap ("aaa") every other one of a run."""
+        """Returns the slots where a pair still occurs: of overlapping pairs ("aaa") the first, third, fifth, …"""
         slots = np.sort(np.concatenate(self._slots.pop(key)))
         slots = slots[(self._tokens[slots] == key >> 32) & (self._next[slots] >= 0)]
         slots = slots[self._tokens[self._next[slots]] == key & 0xFFFFFFFF]
@@ -126,7 +132,7 @@ class _Words:
         return slots[(numbers - np.maximum.accumulate(np.where(starts_run, numbers, 0))) % 2 == 0]
 
     def _add(self, slots: np.ndarray) -> list[int]:
-        """Counts the pairs that start in these slots and remembers where they are; returns their keys."""
+        """Counts the pairs that start in these slots, and stores their slots; returns the pairs' keys."""
         if not len(slots):
             return []
         keys, groups, counts = self._grouped(slots)
@@ -143,7 +149,7 @@ class _Words:
             self.pair_counts[key] -= count
 
     def _grouped(self, slots: np.ndarray) -> tuple[list[int], np.ndarray, list[int]]:
-        """The different pairs that start in these slots, the number of each slot's pair, and how often each occurs."""
+        """Returns the keys of the distinct pairs in these slots, the index of each slot's pair, and the counts."""
         keys, groups = np.unique(self._tokens[slots] << 32 | self._tokens[self._next[slots]], return_inverse=True)
         counts = np.zeros(len(keys), np.int64)
         np.add.at(counts, groups, self._counts[slots])
@@ -151,27 +157,27 @@ class _Words:
 
 
 def _distinct(*slots: np.ndarray) -> np.ndarray:
-    """All the slots, each once, without those that are none."""
+    """Returns all the slots, sorted and without repetitions; -1 (no slot) is left out."""
     distinct = np.unique(np.concatenate(slots))
     return distinct[1:] if len(distinct) and distinct[0] < 0 else distinct
 
 
 class BytePairAnalyzer(PTransformAnalyzer):
-    """Learns a vocabulary from a whole dataset, for `tft.experimental.ptransform_analyzer`.
+    """A Beam analyzer that learns a vocabulary from a whole dataset, for `tft.experimental.ptransform_analyzer`.
 
     Its inputs are a batch's distinct words and their counts: string `[words]` and int64 `[words]`. Its output
-    is the path of the asset `vocabulary.tsv`, string scalar. Memory grows with the distinct words of the
-    dataset, never with its length. The result depends on the counts alone, not on order, bundles or workers.
+    is the path of the asset `vocabulary.tsv`, string scalar. Memory grows with the number of distinct words in the
+    dataset, and not with its length. The result depends only on the counts, and not on order, bundles or workers.
     """
 
     def __init__(self, vocabulary_size: int):
-        """Sets the number of tokens, 256 bytes and <|endoftext|> included; a small corpus may give fewer."""
+        """Sets the number of tokens, including 256 bytes and <|endoftext|>. A small corpus may give fewer."""
         super().__init__()
         self._num_merges = vocabulary_size - 257
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
         """Counts words over all batches and trains on the counts."""
-        # Local names: the functions below go to workers, where a pipeline object cannot follow.
+        # Local names, because the function below is sent to workers and must not contain this pipeline object.
         folder, num_merges = self.base_temp_dir, self._num_merges
 
         def train(counts: list[tuple[bytes, int]]) -> str:
@@ -187,7 +193,7 @@ class BytePairAnalyzer(PTransformAnalyzer):
 
 
 class _CountWords(beam.DoFn):
-    """Adds up the counts of many batches, so that Beam groups each word once a bundle and not once a batch."""
+    """A sum of the counts of many batches, so that Beam groups each word once per bundle and not once per batch."""
 
     def start_bundle(self) -> None:
         self._counts: Counter[bytes] = Counter()
@@ -195,7 +201,7 @@ class _CountWords(beam.DoFn):
     def process(self, batch: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[bytes, int]]:
         words, counts = batch
         self._counts.update(dict(zip(words.tolist(), counts.tolist(), strict=True)))
-        if len(self._counts) > _WORDS_AT_ONCE:
+        if len(self._counts) > _MAX_WORDS_HELD:
             yield from self._counts.items()
             self._counts = Counter()
 
@@ -205,11 +211,11 @@ class _CountWords(beam.DoFn):
 
 
 def _write_vocabulary(counts: Iterable[tuple[bytes, int]], num_merges: int, folder: str) -> str:
-    def tell(done: int) -> None:
+    def report_progress(done: int) -> None:
         if done % 100 == 0 or done == num_merges:
             progress.report("Transform", done=done, total=num_merges, unit="merges")
 
-    merges = train_merges(dict(sorted(counts)), num_merges, on_merge=tell)
+    merges = train_merges(dict(sorted(counts)), num_merges, on_merge=report_progress)
     path = os.path.join(folder, TABLE_NAME)
     tf.io.gfile.makedirs(folder)
     with tf.io.gfile.GFile(path, "w") as file:

@@ -1,11 +1,11 @@
-"""Exact GPT-2 byte-level BPE out of TensorFlow's own operations, and the way back.
+"""Exact GPT-2 byte-level BPE made of TensorFlow's own operations, and the inverse.
 
-Nothing but graph operations and tables read from a file: the same code runs in `tf.data`, inside a
-`preprocessing_fn` and inside a SavedModel that a server loads without this package.
+It uses only graph operations and tables that are read from a file. So the same code runs in `tf.data`, inside a
+`preprocessing_fn`, and inside a SavedModel that a server loads without this package.
 
-Texts are UTF-8. Each malformed sequence becomes U+FFFD first, exactly as Python's
-`bytes.decode("utf-8", errors="replace")` does it, so every string has token ids. A literal "<|endoftext|>" in
-a text is the ordinary characters it is: no text can inject a special token (see `modules.tokenization.vocabulary`).
+Texts are UTF-8. First, each malformed sequence becomes U+FFFD, exactly as by Python's
+`bytes.decode("utf-8", errors="replace")`, so every string has token ids. A literal "<|endoftext|>" in a text is encoded
+as ordinary characters: no text can inject a special token (see `modules.tokenization.vocabulary`).
 
 The rules are GPT-2's: https://github.com/openai/gpt-2/blob/master/src/encoder.py.
 """
@@ -15,10 +15,11 @@ import tensorflow as tf
 from modules.tokenization.bpe_merging import LOW_32_BITS, NO_MERGE, encode_words
 from modules.tokenization.vocabulary import END_OF_TEXT_KEY
 
-# RE2's \s is ASCII only; this is Unicode's White_Space.
+# Unicode's White_Space. RE2's \s contains only ASCII characters.
 _WHITE_SPACE = r"\t-\r\x{85}\p{Z}"
-# RE2's tables are of Unicode 15.0, those of `tokenizers` 0.23 of Unicode 16: what came in between, in full.
-# A test compares every code point of Unicode, and so tells when either of them moves on.
+# RE2's tables are of Unicode 15.0, and those of `tokenizers` 0.23 are of Unicode 16. These are all the letters and
+# numbers that Unicode added in between. A test compares every code point of Unicode, so it fails when one of the two
+# libraries changes to another version.
 _NEW_LETTERS = (
     r"\x{1C89}-\x{1C8A}\x{A7CB}-\x{A7CD}\x{A7DA}-\x{A7DC}\x{105C0}-\x{105F3}\x{10D4A}-\x{10D65}"
     r"\x{10D6F}-\x{10D85}\x{10EC2}-\x{10EC4}\x{11380}-\x{11389}\x{1138B}\x{1138E}\x{11390}-\x{113B5}"
@@ -35,16 +36,16 @@ _WORD = (
     rf"'s|'t|'re|'ve|'m|'ll|'d| ?[{_LETTERS}]+| ?[{_NUMBERS}]+"
     rf"| ?[^{_WHITE_SPACE}{_LETTERS}{_NUMBERS}]+|[{_WHITE_SPACE}]+"
 )
-# GPT-2's \s+(?!\S): of a run of white space before a word, the last character is not part of the run.
+# GPT-2's \s+(?!\S): the last character of the white space before a word does not belong to that white space.
 _RUN_BEFORE_WORD = rf"([{_WHITE_SPACE}])([{_WHITE_SPACE}][^{_WHITE_SPACE}])"
-# This byte occurs in no UTF-8, and so in no text.
+# This byte never occurs in UTF-8, and so in no text.
 _SEPARATOR = b"\xff"
-# What the table of whole words gives for all others.
+# The value in the table of whole words for every word that is not a single token.
 _NOT_WHOLE = -1
 
 
 def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
-    """Splits texts where GPT-2's pattern does; merges never cross these borders.
+    """Splits texts into words by GPT-2's pattern. Merges never cross the borders of words.
 
     `["I'm  here"]` becomes `[["I", "'m", " ", " here"]]`.
 
@@ -52,25 +53,33 @@ def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
         texts: string `[batch]`, UTF-8; malformed sequences become U+FFFD.
 
     Returns:
-        Ragged string `[batch, words]`, no word empty; joined they are the texts.
+        Ragged string `[batch, words]`. No word is empty. The words of a row, joined, are its text.
     """
     valid = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
     marked = tf.strings.regex_replace(valid, _RUN_BEFORE_WORD, rb"\1" + _SEPARATOR + rb"\2")
-    # Without a group (`\0` is the whole match) RE2 stays in its automaton, which is five times as fast.
+    # `\0` is the whole match. A pattern without a group runs in RE2's automaton, which is five times as fast.
     marked = tf.strings.regex_replace(marked, _WORD, rb"\0" + _SEPARATOR)
     places, words, _ = tf.raw_ops.StringSplit(input=marked, delimiter=_SEPARATOR, skip_empty=True)
     return tf.RaggedTensor.from_value_rowids(words, places[:, 0], tf.size(texts, tf.int64), validate=False)
 
 
 class BytePairTokenizer(tf.Module):
-    """Turns texts into token ids by the merges of a table."""
+    """A module that encodes texts as token ids, by the merges of a table.
+
+    Example:
+        >>> from modules.tokenization.vocabulary import Vocabulary
+        >>> Vocabulary.from_merges([(64, 65)]).write_table("vocabulary.tsv")  # "a" is 64 and "b" is 65
+        >>> tokenizer = BytePairTokenizer("vocabulary.tsv")
+        >>> tokenizer.tokenize(["ab b", ""]).to_list()
+        [[256, 220, 65], []]
+    """
 
     def __init__(self, table_path: str | tf.Tensor):
         """Reads the table.
 
         Args:
-            table_path: A file that `Vocabulary.write_table` wrote: its path, or inside a `preprocessing_fn`
-                the string tensor that an analyzer gives. The file becomes an asset of a SavedModel.
+            table_path: The path of a file that `Vocabulary.write_table` wrote. Inside a `preprocessing_fn`, it is
+                the string tensor that an analyzer returns. The file becomes an asset of a SavedModel.
         """
         super().__init__()
 
@@ -79,7 +88,7 @@ class BytePairTokenizer(tf.Module):
                 tf.lookup.TextFileInitializer(table_path, dtype, number, tf.int64, 1), default
             )
 
-        # Two views of one file: what pairs and bytes become, and the words that are one token.
+        # The same file is read twice: for the tokens of pairs and bytes, and for the words that are one token.
         self._table = column(0, tf.int64, NO_MERGE)
         self._whole_words = column(2, tf.string, _NOT_WHOLE)
 
@@ -98,27 +107,27 @@ class BytePairTokenizer(tf.Module):
         return tf.RaggedTensor.from_row_splits(tokens.values, splits, validate=False)
 
     def end_of_text_id(self) -> tf.Tensor:
-        """The id of <|endoftext|>, int64 scalar."""
+        """Returns the id of <|endoftext|>, int64 scalar."""
         return self._table.lookup(tf.constant(END_OF_TEXT_KEY, tf.int64))
 
     def size(self) -> tf.Tensor:
-        """The number of tokens, int64 scalar."""
+        """Returns the number of tokens, int64 scalar."""
         return self._table.size()
 
     def _encode_words(self, words: tf.Tensor) -> tf.RaggedTensor:
-        """Encodes string `[words]` as ragged int64 `[words, tokens]`; merges only the words that are no token."""
+        """Encodes string `[words]` as ragged int64 `[words, tokens]`; merges only words that are not a single token."""
         found = self._whole_words.lookup(words)
-        others = tf.where(found == _NOT_WHOLE)[:, 0]
-        distinct, positions = tf.unique(tf.gather(words, others), tf.int64)
+        not_whole = tf.where(found == _NOT_WHOLE)[:, 0]
+        distinct, positions = tf.unique(tf.gather(words, not_whole), tf.int64)
         merged = encode_words(distinct, self._table)
-        # Every word is a row of this: one for each token, by id, then one for each distinct other word.
+        # The rows of `[*single, *merged]`: first every token, by id, then every distinct word of several tokens.
         single = tf.RaggedTensor.from_row_splits(tf.range(self.size()), tf.range(self.size() + 1), validate=False)
-        rows = tf.tensor_scatter_nd_update(found & LOW_32_BITS, others[:, None], self.size() + positions)
+        rows = tf.tensor_scatter_nd_update(found & LOW_32_BITS, not_whole[:, None], self.size() + positions)
         return tf.gather(tf.concat([single, merged], 0), rows)
 
 
 class Detokenizer(tf.Module):
-    """Turns token ids back into the exact bytes."""
+    """A module that decodes token ids to the exact bytes of a text."""
 
     def __init__(self, token_bytes_file: str):
         """Reads a file that `Vocabulary.write_token_bytes` wrote; it becomes an asset of a SavedModel."""
@@ -141,8 +150,8 @@ class Detokenizer(tf.Module):
             token_ids: int64, `[batch, tokens]` (ragged or dense) or `[tokens]`.
 
         Returns:
-            string `[batch]` or scalar: exact bytes, which may be malformed UTF-8 where a sequence of tokens
-            ends inside a character. <|endoftext|> becomes the text "<|endoftext|>".
+            string `[batch]` or scalar, the exact bytes. They are malformed UTF-8 if a sequence of tokens ends inside
+            a character. <|endoftext|> becomes the text "<|endoftext|>".
 
         Raises:
             tf.errors.InvalidArgumentError: An id is not in the vocabulary.

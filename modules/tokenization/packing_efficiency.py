@@ -1,35 +1,35 @@
-"""How much of the training windows holds text, packed and not; without TensorFlow."""
+"""The share of the training windows that holds text, with and without packing; it needs no TensorFlow."""
 
 from collections.abc import Mapping
 
-# How many documents of train have so many tokens, as JSON beside the splits of the transformed examples.
+# A JSON file next to the splits of the transformed examples: the number of train documents by their number of tokens.
 LENGTHS_FILE = "token_lengths.json"
 
 
 def packed_useful_share(lengths: Mapping[int, int]) -> float:
-    """Share of the packed windows' slots that hold tokens of documents; the rest are <|endoftext|>.
+    """Returns the share of the packed windows' slots that hold tokens of documents; the rest are <|endoftext|>.
 
     ```
     lengths = {3: 1, 4: 1, 0: 1}     1 5 6 7  1 8 8 8  8 1     7 of 10
     ```
 
     Args:
-        lengths: How many documents have so many tokens, without their <|endoftext|>.
+        lengths: The number of documents by their number of tokens, without their <|endoftext|>.
     """
     tokens, documents = _sums(lengths)
     return tokens / (tokens + documents) if documents else 0.0
 
 
 def unpacked_useful_share(lengths: Mapping[int, int], *, sequence_length: int) -> float:
-    """The same share if each document had windows of its own; the rest are <|endoftext|> and padding.
+    """Returns the same share if each document had its own windows; the rest are <|endoftext|> and padding.
 
     ```
     lengths = {3: 1, 4: 1, 0: 1}     1 5 6 7  1 8 8 8  8 . . .  1 . . .     7 of 16, in windows of 4
     ```
 
     Args:
-        lengths: How many documents have so many tokens, without their <|endoftext|>.
-        sequence_length: Slots in a window.
+        lengths: The number of documents by their number of tokens, without their <|endoftext|>.
+        sequence_length: The number of slots in a window.
     """
     windows = sum(documents * -(-(length + 1) // sequence_length) for length, documents in lengths.items())
     return _sums(lengths)[0] / (windows * sequence_length) if windows else 0.0

@@ -1,4 +1,4 @@
-"""What Transform does with the examples: texts become token ids, one row a document."""
+"""The `preprocessing_fn` of Transform: texts become token ids, one row per document."""
 
 import atexit
 import functools
@@ -19,35 +19,39 @@ from modules.tokenization.tokenizer_files import load_vocabulary
 from modules.tokenization.vocabulary import TABLE_NAME, Vocabulary
 
 Column: TypeAlias = tf.Tensor | tf.SparseTensor | tf.RaggedTensor
-# How texts, string `[texts]`, become ragged int64 `[texts, tokens]`.
+# A function that encodes texts, string `[texts]`, as ragged int64 `[texts, tokens]`.
 Encode: TypeAlias = Callable[[BytePairTokenizer, tf.Tensor], tf.RaggedTensor]
 
 
 def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, Any]) -> dict[str, Column]:
-    """Tokenizes the examples as `modules.tokenization.example_tokens` defines it; TFX Transform calls it.
+    """Tokenizes the examples as `modules.tokenization.example_tokens` defines. TFX Transform calls it.
+
+    The vocabulary becomes the asset `vocabulary.tsv` of the transform graph (see `vocabulary.find_table`).
 
     Args:
-        inputs: String columns: dense, sparse or ragged. `source` and, for texts, `text` have one value a row, and a
-            row without a value counts as empty. Instructions have `prompt` and `completion`: as many values a row as
-            the conversation has turns. Preferences have `prompt`, `chosen` and `rejected`, likewise.
+        inputs: String columns: dense, sparse or ragged. `source` and, for texts, `text` have one value per row; a row
+            without a value counts as empty. Instructions have `prompt` and `completion`, with one value per turn of
+            the conversation. Preferences have `prompt`, `chosen` and `rejected`, also with one value per turn.
         custom_config: `custom_config["data_kind"]` is one of `example_tokens.DATA_KINDS`.
-            `custom_config["tokenizer"]` is `{"vocabulary_size": N}`, which learns a vocabulary
-            from the texts, or what `tokenizer_files.load_vocabulary` takes: one that is there.
+            `custom_config["tokenizer"]` is either `{"vocabulary_size": N}`, to learn a vocabulary from the texts, or
+            the argument of `tokenizer_files.load_vocabulary`, to load an existing vocabulary.
 
     Returns:
-        `token_ids`, ragged int64 `[batch, tokens]` without the last <|endoftext|>, for instructions `loss_mask` of the
-        same shape and type, 1 where a token counts in the loss, and `source`, string `[batch]`. For statistics
-        `num_tokens`, int64 `[batch]`, and `tokens_per_byte`, float32 `[batch]`. Of preferences these are those of the
-        chosen answers, and `rejected_token_ids` and `rejected_loss_mask` those of the others.
-        The vocabulary is the asset `vocabulary.tsv` of the transform graph (see `vocabulary.find_table`).
+        A dictionary of columns:
+            `token_ids`: Ragged int64 `[batch, tokens]`, without the last <|endoftext|>.
+            `loss_mask`: The same shape and type, 1 where a token counts in the loss; not for texts.
+            `rejected_token_ids`, `rejected_loss_mask`: Only for preferences, the same for the rejected answers. The
+                other columns are those of the chosen answers.
+            `source`: string `[batch]`.
+            `num_tokens`, `tokens_per_byte`: int64 and float32 `[batch]`, for statistics.
 
     Raises:
         InputError: The vocabulary cannot be loaded, or is too small.
     """
     example_tokens.check_data_kind(custom_config["data_kind"])
-    source = one_value_a_row(inputs["source"])
+    source = one_value_per_row(inputs["source"])
     if custom_config["data_kind"] == "text":
-        texts = one_value_a_row(inputs["text"])
+        texts = one_value_per_row(inputs["text"])
         token_ids = _tokenize(texts, custom_config["tokenizer"], BytePairTokenizer.tokenize)
         statistics = _token_statistics(token_ids, tf.strings.length(texts))
         return {"token_ids": token_ids, "source": source, **statistics}
@@ -57,46 +61,46 @@ def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, A
 
     rejected = {}
     if custom_config["data_kind"] == "instruction":
-        prompts, completions = (values_a_row(inputs[name]) for name in ("prompt", "completion"))
+        prompts, completions = (values_per_row(inputs[name]) for name in ("prompt", "completion"))
         token_ids, loss_mask = example_tokens.conversation_tokens(prompts, completions, tokenize)
     else:
-        prompts, completions, others = (values_a_row(inputs[name]) for name in ("prompt", "chosen", "rejected"))
-        (token_ids, loss_mask), (other_ids, other_mask) = example_tokens.preference_tokens(
-            prompts, completions, others, tokenize
+        prompts, completions, worse = (values_per_row(inputs[name]) for name in ("prompt", "chosen", "rejected"))
+        (token_ids, loss_mask), (rejected_ids, rejected_mask) = example_tokens.preference_tokens(
+            prompts, completions, worse, tokenize
         )
-        rejected = {"rejected_token_ids": other_ids, "rejected_loss_mask": other_mask}
-    statistics = _token_statistics(token_ids, _bytes_a_row(prompts) + _bytes_a_row(completions))
+        rejected = {"rejected_token_ids": rejected_ids, "rejected_loss_mask": rejected_mask}
+    statistics = _token_statistics(token_ids, _bytes_per_row(prompts) + _bytes_per_row(completions))
     return {"token_ids": token_ids, "loss_mask": loss_mask, **rejected, "source": source, **statistics}
 
 
 def _token_statistics(token_ids: tf.RaggedTensor, size_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-    """What StatisticsGen can make something of; a row of no bytes has 0 tokens a byte."""
+    """Returns columns of one number per row for StatisticsGen; a row without bytes has 0 tokens per byte."""
     num_tokens = token_ids.row_lengths()
     tokens_per_byte = tf.math.divide_no_nan(tf.cast(num_tokens, tf.float32), tf.cast(size_bytes, tf.float32))
     return {"num_tokens": num_tokens, "tokens_per_byte": tokens_per_byte}
 
 
-def _bytes_a_row(texts: tf.RaggedTensor) -> tf.Tensor:
+def _bytes_per_row(texts: tf.RaggedTensor) -> tf.Tensor:
     return tf.reduce_sum(tf.ragged.map_flat_values(tf.strings.length, texts), axis=1)
 
 
-def one_value_a_row(column: Column) -> tf.Tensor:
-    """Makes string `[batch]` of a string column; a row without a value becomes "".
+def one_value_per_row(column: Column) -> tf.Tensor:
+    """Converts a string column to string `[batch]`; a row without a value becomes "".
 
     Raises:
-        tf.errors.InvalidArgumentError: A row has more than one value (when the graph runs).
+        tf.errors.InvalidArgumentError: When the graph runs: a row has more than one value.
     """
     if isinstance(column, tf.RaggedTensor):
         column = column.to_sparse()
     if isinstance(column, tf.SparseTensor):
         column = tft.sparse_tensor_to_dense_with_shape(column, [None, 1], default_value="")
     if column.shape.rank == 2:
-        tf.debugging.assert_equal(column.shape[1], 1, "A text column has one value a row.")
+        tf.debugging.assert_equal(column.shape[1], 1, "A text column must have one value per row.")
     return tf.reshape(column, [-1])
 
 
-def values_a_row(column: Column) -> tf.RaggedTensor:
-    """Makes ragged string `[batch, values]` of a sparse, ragged or dense (`[batch]`, `[batch, values]`) column."""
+def values_per_row(column: Column) -> tf.RaggedTensor:
+    """Converts a sparse, ragged or dense (`[batch]`, `[batch, values]`) column to ragged string `[batch, values]`."""
     if isinstance(column, tf.SparseTensor):
         return tf.RaggedTensor.from_sparse(column)
     if isinstance(column, tf.RaggedTensor):
@@ -107,8 +111,8 @@ def values_a_row(column: Column) -> tf.RaggedTensor:
 def _tokenize(texts: tf.Tensor, config: Mapping[str, Any], encode: Encode) -> tf.RaggedTensor:
     if set(config) == {"vocabulary_size"}:
         path = _train_vocabulary(texts, config["vocabulary_size"])
-        # Not simply _tokenize_with_table(texts, path): Transform tells only a lookup_fn of where the file lies.
-        # Without, the table is made within the graph, and the file read again for every batch.
+        # A direct call of `_tokenize_with_table(texts, path)` would make the table within the graph and read the file
+        # again for every batch: only a `lookup_fn` gets the path of the file from Transform.
         lookup_fn = functools.partial(_tokenize_with_table, encode=encode)
         return tft.apply_vocabulary(texts, path, default_value=0, lookup_fn=lookup_fn)
     return _tokenize_with_table(texts, _existing_table(tuple(sorted(config.items()))), encode=encode)[0]
@@ -116,7 +120,7 @@ def _tokenize(texts: tf.Tensor, config: Mapping[str, Any], encode: Encode) -> tf
 
 @functools.cache
 def _existing_table(config: tuple[tuple[str, str], ...]) -> str:
-    """Writes the table of a vocabulary that is there; Transform traces often and copies the asset later."""
+    """Writes the table of an existing vocabulary once: Transform traces often, and copies the asset later."""
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder)
     table = os.path.join(folder, TABLE_NAME)
@@ -129,18 +133,18 @@ def _tokenize_with_table(
 ) -> tuple[tf.RaggedTensor, tf.Tensor]:
     """Returns the token ids and the size of the vocabulary."""
     if isinstance(path, tf.Tensor) and tf.is_symbolic_tensor(path):
-        tokenizer = BytePairTokenizer(path)  # only traced, to find the columns in use: no file is there yet
+        tokenizer = BytePairTokenizer(path)  # Transform only traces to find the columns in use; no file exists yet
     else:
-        # Made outside of Transform's graph and tracked, so that the file is copied among the assets.
+        # Created outside of Transform's graph and tracked, so that the file is copied to the assets.
         tokenizer = tft.make_and_track_object(lambda: BytePairTokenizer(path))
     return encode(tokenizer, texts), tokenizer.size()
 
 
 def _train_vocabulary(texts: tf.Tensor, vocabulary_size: int) -> tf.Tensor:
-    """Learns a vocabulary; returns the table's path, a string tensor that is known once the data was seen."""
+    """Learns a vocabulary; returns the table's path, a string tensor whose value is known after the analysis."""
     if vocabulary_size < 257:
         raise InputError(
-            "`vocabulary_size` must be 257 (all bytes and <|endoftext|>) or more. "
+            "`vocabulary_size` must be 257 (256 bytes and <|endoftext|>) or more. "
             f"Received: {vocabulary_size}. Try 4096."
         )
     words, _, counts = tf.unique_with_counts(split_words(texts).values, tf.int64)

@@ -1,4 +1,4 @@
-"""How many tokens a split holds."""
+"""The number of tokens in a split."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,11 +12,11 @@ from tfx_bsl.public import tfxio
 
 @dataclass(frozen=True, kw_only=True)
 class TokenCounts:
-    """What one split holds.
+    """The counts of one split.
 
     Attributes:
-        loss_tokens: Targets that count in the loss, the <|endoftext|> that ends each document among them.
-        lengths: How many documents have so many tokens, without that <|endoftext|>.
+        loss_tokens: The number of targets that count in the loss, including the <|endoftext|> that ends each document.
+        lengths: The number of documents by their number of tokens, without that <|endoftext|>.
     """
 
     loss_tokens: int
@@ -24,19 +24,19 @@ class TokenCounts:
 
     @property
     def documents(self) -> int:
-        """Examples of the split."""
+        """Number of examples in the split."""
         return sum(self.lengths.values())
 
     @property
     def tokens(self) -> int:
-        """Tokens of all documents, without the <|endoftext|> that ends each."""
+        """Number of tokens in all documents, without the <|endoftext|> that ends each."""
         return sum(length * documents for length, documents in self.lengths.items())
 
 
 def count_tokens(files: Sequence[str]) -> TokenCounts:
-    """Counts gzip TFRecord files of transformed tf.Examples in one pass.
+    """Counts the tokens in gzip TFRecord files of transformed tf.Examples, in one pass.
 
-    Reads Arrow batches rather than tensors: several million tokens a second, in bounded memory.
+    It reads Arrow batches instead of tensors: several million tokens per second, in bounded memory.
 
     ```
     token_ids = [[5, 6, 7], [8, 8, 8, 8], []]     lengths = {3: 1, 4: 1, 0: 1}
@@ -44,12 +44,12 @@ def count_tokens(files: Sequence[str]) -> TokenCounts:
     ```
 
     Args:
-        files: Paths; there may be none.
+        files: Paths; the list may be empty.
     """
     loss_tokens = 0
     lengths: Counter[int] = Counter()
     for batch in _batches(files):
-        values = _values_a_row(_column(batch, "token_ids"), batch.num_rows)
+        values = _values_per_row(_column(batch, "token_ids"), batch.num_rows)
         mask = _column(batch, "loss_mask")
         lengths.update(values.tolist())
         loss_tokens += batch.num_rows + (int(values.sum()) if mask is None else _sum(mask))
@@ -69,7 +69,7 @@ def _column(batch: pa.RecordBatch, name: str) -> pa.Array | None:
     return next((batch.column(column) for column in batch.schema.names if column.split("$")[0] == name), None)
 
 
-def _values_a_row(column: pa.Array | None, num_rows: int) -> np.ndarray:
+def _values_per_row(column: pa.Array | None, num_rows: int) -> np.ndarray:
     if column is None:  # a batch of empty documents
         return np.zeros(num_rows, np.int64)
     lengths = pyarrow.compute.fill_null(pyarrow.compute.list_value_length(column), 0)

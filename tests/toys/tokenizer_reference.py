@@ -1,4 +1,4 @@
-"""What the tokenizer's tests share: a corpus that every Python has, `tokenizers` and `tiktoken` as the judges."""
+"""A corpus that every Python installation has, and the libraries `tokenizers` and `tiktoken` as references."""
 
 import functools
 import tempfile
@@ -21,7 +21,7 @@ _BYTES = {character: byte for byte, character in byte_characters().items()}
 
 
 def corpus() -> list[str]:
-    """Python's help texts, 0.7 MB, one document a topic."""
+    """Returns Python's help texts, 0.7 MB, one document per topic."""
     return list(topics.values())
 
 
@@ -33,13 +33,13 @@ def reference_words(text: str) -> list[bytes]:
 
 @functools.cache
 def corpus_word_counts() -> Mapping[bytes, int]:
-    """How often each word occurs in the corpus."""
+    """Returns the number of occurrences of each word in the corpus."""
     return Counter(word for text in corpus() for word in reference_words(text))
 
 
 @functools.cache
 def corpus_vocabulary() -> Vocabulary:
-    """A vocabulary of 2,000 merges learned from the corpus."""
+    """Returns a vocabulary of 2,000 merges learned from the corpus."""
     return Vocabulary.from_merges(train_merges(corpus_word_counts(), 2000))
 
 
@@ -52,7 +52,7 @@ def reference_tokenizer(vocabulary: Vocabulary) -> tokenizers.Tokenizer:
 
 @functools.cache
 def gpt2_vocabulary() -> Vocabulary | None:
-    """GPT-2's own vocabulary; None where the shared data is not there."""
+    """Returns GPT-2's own vocabulary, or None if the shared data does not exist."""
     folder = SHARED_DATA / "gpt2_vocabulary"
     if not folder.is_dir():
         return None
@@ -60,7 +60,10 @@ def gpt2_vocabulary() -> Vocabulary | None:
 
 
 def tiktoken_encoding(vocabulary: Vocabulary) -> tiktoken.Encoding:
-    """The vocabulary in `tiktoken`, for which a token's id must be its rank (as in GPT-2), without special tokens."""
+    """Returns the vocabulary as a `tiktoken` encoding without special tokens.
+
+    A token's id must be its rank, as in GPT-2.
+    """
     ranks = {token: token_id for token_id, token in enumerate(vocabulary.token_bytes())}
     return tiktoken.Encoding(
         "this_vocabulary",
@@ -71,5 +74,5 @@ def tiktoken_encoding(vocabulary: Vocabulary) -> tiktoken.Encoding:
 
 
 def reference_ids(tokenizer: Any, text: bytes) -> list[int]:
-    """Encodes what Python makes of possibly malformed UTF-8."""
+    """Encodes a text; Python replaces malformed UTF-8 first."""
     return tokenizer.encode(text.decode("utf-8", errors="replace")).ids

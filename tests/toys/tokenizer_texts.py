@@ -36,13 +36,13 @@ _AWKWARD = [
     *"  \n\t\r\x1c\x85\xa0\u2003\u3000'sdtmrevl019ab'S.,é٣Ⅷ한中の\u0301\x00\x7f\u0640\ufeff",
     *("\n\n\n", "   ", "\r\n\r\n", "\xa0\xa0", "'ll", "'re ", "can't", "<|endoftext|>", "السلام", "漢字かな", "the "),
     *("🧑\u200d🚀", "👩\u200d👩\u200d👧", "\ufe0f", "🏳\ufe0f\u200d🌈", "\u200d"),
-    # Newer than the Unicode of some libraries: letters and numbers of Unicode 15.1 and 16.
+    # Letters and numbers of Unicode 15.1 and 16, which some libraries do not know.
     *map(chr, (0x1C89, 0xA7CB, 0x105C0, 0x10D40, 0x10D4A, 0x11BF0, 0x13460, 0x143FA, 0x1CCF0, 0x1E5F0, 0x2EBF0)),
 ]
 
 
 def random_texts(number: int) -> list[str]:
-    """Texts of up to 40 characters out of every plane of Unicode and of awkward neighbours; always the same."""
+    """Returns texts of up to 40 characters from every plane of Unicode and of awkward pieces; always the same texts."""
     generator = random.Random(7)
     return ["".join(_random_piece(generator) for _ in range(generator.randrange(40))) for _ in range(number)]
 

@@ -1,4 +1,4 @@
-"""The share of a held-out document that train also holds."""
+"""The overlap of a held-out document is the share of it that the train split also contains."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from modules.cleaning.word_ngrams import ngram_hashes, word_hashes
 
 
 def numbered(first: int, last: int) -> str:
-    """`word3 word4 word5` for 3 and 5: texts whose overlap can be counted."""
+    """Returns `word3 word4 word5` for 3 and 5: a text whose overlap with another can be counted."""
     return " ".join(f"word{number}" for number in range(first, last + 1))
 
 
@@ -19,24 +19,24 @@ def overlap(held_out: str, *train: str) -> float:
     return ngrams.overlap(held_out)
 
 
-def test_a_copy_with_an_added_paragraph_leaks_whole():
+def test_a_copy_with_added_paragraphs_has_an_overlap_of_1():
     assert overlap(numbered(1, 40), "Preface.\n\n" + numbered(1, 40) + "\n\nAnd another paragraph.") == 1.0
 
 
-def test_half_a_copy_leaks_by_half():
+def test_half_a_copy_has_an_overlap_of_a_half():
     # 112 words have 100 runs of 13 words; the first 62 words have 50.
     assert overlap(numbered(1, 112), numbered(1, 62)) == 0.5
     assert overlap(numbered(1, 112), numbered(1, 62), numbered(51, 112)) == 1.0
 
 
-def test_less_than_thirteen_words_in_common_is_no_leak():
+def test_fewer_than_thirteen_words_in_common_are_no_overlap():
     assert NGRAM == 13
     assert overlap(numbered(1, 40), numbered(1, 12), "other words " + numbered(5, 16)) == 0.0
     assert overlap(numbered(1, 40), numbered(1, 13)) == pytest.approx(1 / 28)
     assert overlap("Ay, my good lord.", "Ay, my good lord.") == 0.0
 
 
-def test_case_and_punctuation_do_not_hide_a_leak():
+def test_case_and_punctuation_do_not_change_the_overlap():
     assert overlap(numbered(1, 20), numbered(1, 20).upper().replace(" ", ",\n")) == 1.0
 
 
@@ -46,13 +46,13 @@ def test_a_text_that_was_not_held_out_has_no_marks():
     assert ngrams.overlap(numbered(41, 90)) == 0.0
 
 
-def test_nothing_held_out():
+def test_texts_that_are_too_short_have_no_marks():
     ngrams = HeldOutNgrams.of(["", "short"])
     ngrams.mark(numbered(1, 40))
     assert ngrams.marks.tolist() == []
 
 
-def test_workers_marks_are_combined():
+def test_marks_of_two_workers_are_combined():
     held_out = [numbered(1, 112)]
     first = HeldOutNgrams.of(held_out)
     second = HeldOutNgrams(first.hashes)
@@ -63,7 +63,7 @@ def test_workers_marks_are_combined():
     assert first.overlap(held_out[0]) == 0.38
 
 
-def test_hashes_are_sorted_and_kept_once():
+def test_hashes_are_sorted_and_unique():
     ngrams = HeldOutNgrams.of([numbered(1, 20), numbered(1, 20), numbered(15, 30)])
     assert ngrams.hashes.dtype == np.uint64
     assert ngrams.hashes.tolist() == sorted(set(ngrams.hashes.tolist()))

@@ -1,4 +1,4 @@
-"""Near duplicates are found, whatever only sounds alike stays, and memory is bounded."""
+"""Near duplicates are found, texts on the same topic are kept, and memory is bounded."""
 
 import random
 import tracemalloc
@@ -14,7 +14,7 @@ VOCABULARY = [f"{syllable}{ending}" for syllable in ("ba", "do", "ki", "lu", "me
 
 
 def essay(seed: int, words: int = 200) -> str:
-    """A text of its own; all share one vocabulary of 100 words, as texts on one topic do."""
+    """Returns a random text. All texts share a vocabulary of 100 words, like texts on one topic."""
     return " ".join(random.Random(seed).choices(VOCABULARY, k=words))
 
 
@@ -23,13 +23,13 @@ def duplicates_among(*texts: str, threshold: float = 0.8) -> list[bool]:
 
 
 def jaccard(first: str, second: str) -> float:
-    """The exact similarity that signatures estimate."""
+    """Returns the exact similarity that signatures estimate."""
     a, b = (set(ngram_hashes(word_hashes(text), WORDS).tolist()) for text in (first, second))
     return len(a & b) / len(a | b)
 
 
 def edited(text: str, edits: int, seed: int) -> str:
-    """The text with so many words replaced, at random places."""
+    """Returns the text with `edits` words replaced at random places."""
     rng = random.Random(seed)
     words = text.split()
     for place in rng.sample(range(len(words)), edits):
@@ -37,17 +37,17 @@ def edited(text: str, edits: int, seed: int) -> str:
     return " ".join(words)
 
 
-def test_the_first_of_near_duplicates_stays():
-    original, other = essay(1), essay(2)
+def test_the_first_of_several_near_duplicates_is_kept():
+    original, unrelated = essay(1), essay(2)
     one_word_changed = edited(original, 1, seed=3)
     with_a_paragraph = original + "\n\n" + essay(4, words=20)
     assert round(jaccard(original, one_word_changed), 2) == 0.95
     assert round(jaccard(original, with_a_paragraph), 2) == 0.91
-    found = duplicates_among(other, original, one_word_changed, with_a_paragraph, original.upper())
+    found = duplicates_among(unrelated, original, one_word_changed, with_a_paragraph, original.upper())
     assert found == [False, False, True, True, True]
 
 
-def test_what_only_shares_a_topic_stays():
+def test_texts_that_only_share_a_topic_are_kept():
     assert duplicates_among(essay(1), essay(2), essay(1, words=100) + " " + essay(2, words=100)) == [False] * 3
     sonnet = "Shall I compare thee to a summer's day? Thou art more lovely and more temperate"
     assert duplicates_among(sonnet, sonnet.replace("summer's", "winter's").replace("lovely", "cold")) == [False, False]
@@ -57,9 +57,9 @@ def test_case_punctuation_and_spacing_do_not_count():
     assert duplicates_among("Down with him, down with him!", "DOWN with him -\ndown with him") == [False, True]
 
 
-def test_long_texts_are_read_in_parts(monkeypatch):
+def test_long_texts_have_the_same_signature_when_hashed_in_parts(monkeypatch):
     whole = signature(essay(1)).tolist()
-    monkeypatch.setattr(near_duplicates, "_RUNS_AT_ONCE", 7)
+    monkeypatch.setattr(near_duplicates, "_RUN_BATCH_SIZE", 7)
     assert signature(essay(1)).tolist() == whole
 
 
@@ -71,17 +71,17 @@ def test_short_lines_have_no_signature():
 
 
 def test_the_share_of_equal_values_estimates_the_similarity():
-    """Over 300 pairs the estimate has no bias, and the standard error of a share of 128 draws."""
+    """The estimate of 300 pairs has no bias, and its standard error is that of a share of 128 draws."""
     errors = []
     for seed in range(300):
-        text, other = essay(seed), edited(essay(seed), 4, seed)
-        errors.append(np.mean(signature(text) == signature(other)) - jaccard(text, other))
+        text, changed = essay(seed), edited(essay(seed), 4, seed)
+        errors.append(np.mean(signature(text) == signature(changed)) - jaccard(text, changed))
     assert abs(np.mean(errors)) < 0.005
     assert round(float(np.std(errors)), 2) == 0.03  # sqrt(0.82 * 0.18 / 128)
 
 
 def test_recall_and_precision_against_exact_similarity():
-    """300 pairs with 1 to 12 of 200 words replaced, similarity 0.95 down to 0.5: from 0.75 to 0.85 chance decides."""
+    """300 pairs have 1 to 12 of 200 words replaced: similarity 0.95 to 0.5. Between 0.75 and 0.85 chance decides."""
     pairs = [(essay(seed), edited(essay(seed), 1 + seed % 12, seed)) for seed in range(300)]
     exact = np.array([jaccard(*pair) for pair in pairs])
     found = np.array(duplicates_among(*(text for pair in pairs for text in pair)))[1::2]
@@ -90,8 +90,8 @@ def test_recall_and_precision_against_exact_similarity():
     assert not found[exact < 0.75].any()
 
 
-def test_chains_are_joined_to_their_first():
-    """Each step replaces 2 of 200 words: neighbours are alike, the ends are not."""
+def test_only_the_first_text_of_a_chain_is_kept():
+    """Each step replaces 2 of 200 words: neighbours are similar, but the first and the last text are not."""
     chain = [essay(1)]
     for seed in range(5):
         chain.append(edited(chain[-1], 2, seed))
@@ -101,8 +101,8 @@ def test_chains_are_joined_to_their_first():
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.9, 1.0])
-def test_the_threshold_decides(threshold):
-    """Signatures with 100%, 95%, 75% and 25% of the first one's values."""
+def test_signatures_as_similar_as_the_threshold_are_near_duplicates(threshold):
+    """The signatures share 100%, 95%, 75% and 25% of their values with the first signature."""
     rng = np.random.default_rng(0)
     first, noise = rng.integers(0, 2**32, (2, NUM_PERM), dtype=np.uint32)
     rows = []
@@ -119,7 +119,7 @@ def test_equal_input_gives_equal_output():
     assert first.sum() == 40
 
 
-def test_nothing_to_compare():
+def test_no_document_and_a_single_document_have_no_duplicates():
     assert find_near_duplicates(np.empty((0, NUM_PERM), np.uint32), 0.8).tolist() == []
     assert duplicates_among(essay(1)) == [False]
 
@@ -133,13 +133,13 @@ def test_nothing_to_compare():
         (np.zeros((2, NUM_PERM), np.uint32), 1.5, r"Received: 1\.5"),
     ],
 )
-def test_wrong_input_is_named(signatures, threshold, message):
+def test_wrong_input_is_refused_with_its_rule(signatures, threshold, message):
     with pytest.raises(ValueError, match=message):
         find_near_duplicates(signatures, threshold)
 
 
-def test_memory_is_tens_of_bytes_a_document(tmp_path):
-    """100,000 signatures of 512 bytes, each fifth a near duplicate of the one before, from a file."""
+def test_memory_is_tens_of_bytes_per_document(tmp_path):
+    """A file holds 100,000 signatures of 512 bytes; every fifth is a near duplicate of the signature before it."""
     documents = 100_000
     signatures = np.lib.format.open_memmap(tmp_path / "signatures.npy", "w+", np.uint32, (documents, NUM_PERM))
     signatures[:] = np.random.default_rng(0).integers(0, 2**32, signatures.shape, dtype=np.uint32)

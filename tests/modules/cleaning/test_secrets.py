@@ -1,4 +1,4 @@
-"""Secrets are found by kind and line, what stands in for one is not, and no text is slow."""
+"""Secrets are found with their kind and line, placeholders are not found, and no text is slow."""
 
 import time
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from modules.cleaning.secrets import KINDS, Secret, find_secrets
 
-# Made up, and put together here so that no scanner takes this file for a leak.
+# These secrets are invented. They are put together at run time, so that no scanner reports this file as a leak.
 LETTERS = "q8Zr2LxV90bTn4WdKs7Yp3Gh6Jm1Fc5Rv" * 3
 SAMPLES = {
     "email_address": "jane.doe@mail.uni-bonn.de",
@@ -28,7 +28,7 @@ def found(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_is_found_where_it_stands(kind):
+def test_each_kind_is_found_at_its_place(kind):
     text = "First line.\n\nThen: " + SAMPLES[kind] + "."
     if kind == "assigned_secret":
         text = text.replace("Then: ", "db_")
@@ -81,11 +81,11 @@ def test_other_forms_are_found(text, kind):
         "",
     ],
 )
-def test_what_stands_in_for_a_secret_is_not_found(text):
+def test_placeholders_and_harmless_texts_are_not_found(text):
     assert found(text) == []
 
 
-def test_several_are_found_kind_by_kind():
+def test_several_secrets_are_found_kind_by_kind():
     text = f"{SAMPLES['github_token']}\n{SAMPLES['email_address']}\n{SAMPLES['email_address']}"
     assert [(secret.kind, secret.line) for secret in find_secrets(text)] == [
         ("email_address", 2),
@@ -98,7 +98,7 @@ PIECES = st.sampled_from([*"aA1@.-_=:'\" \n", "token", "eyJ", "sk-", "-----BEGIN
 
 
 @given(st.one_of(st.text(), st.lists(PIECES).map("".join)))
-def test_any_text_is_scanned(text):
+def test_every_secret_found_in_any_text_has_a_known_kind_and_its_line(text):
     for secret in find_secrets(text):
         assert secret.kind in KINDS
         assert secret.line == text.count("\n", 0, secret.start) + 1
@@ -111,7 +111,7 @@ ADVERSARIAL += ["token=", "token = ", "password='a1", "api_key= \t"]
 
 @pytest.mark.parametrize("piece", ADVERSARIAL)
 def test_a_megabyte_of_anything_takes_linear_time(piece):
-    """Quadratic time would be many minutes; twice the text may take little more than twice the time."""
+    """Quadratic time would be many minutes. Twice the text may take only a little more than twice the time."""
     needles = "@ token eyJ sk- xox api "
     half, whole = (seconds(needles + piece * (size // len(piece))) for size in (500_000, 1_000_000))
     assert whole < 4 * half + 0.5

@@ -1,4 +1,4 @@
-"""Words and their runs are hashed alike wherever they stand, and differently where they differ."""
+"""Equal words and runs have equal hashes at every place, and different words have different hashes."""
 
 import pydoc_data.topics
 import subprocess
@@ -38,7 +38,7 @@ def hash_of(word: str) -> int:
     return only
 
 
-def test_the_order_and_number_of_characters_count():
+def test_words_that_differ_in_order_or_number_of_characters_have_different_hashes():
     words = ["ab", "ba", "a", "aa", "aab", "aba", "baa", "0", "00"]
     assert len({hash_of(word) for word in words}) == len(words)
 
@@ -57,14 +57,14 @@ def pair_hash(first, second) -> int:
     return only
 
 
-def test_a_run_has_at_least_one_word():
+def test_a_run_of_no_words_is_refused():
     with pytest.raises(ValueError, match=r"`n` must be at least 1 word\. Received: 0\."):
         ngram_hashes(word_hashes("a b c"), 0)
 
 
 @pytest.mark.parametrize("n", [1, 5, 13])
 def test_hashes_agree_with_the_real_tuples_of_words(n):
-    """The 66,000 words of Python's documentation have as many different hashed runs as real ones."""
+    """The 66,000 words of Python's documentation have as many different hashes of runs as different runs."""
     words = [word for text in pydoc_data.topics.topics.values() for word in spelled_out(text)]
     runs = list(zip(*(words[place:] for place in range(n)), strict=False))
     hashes = ngram_hashes(word_hashes(" ".join(words)), n).tolist()
@@ -73,7 +73,7 @@ def test_hashes_agree_with_the_real_tuples_of_words(n):
 
 
 def spelled_out(text: str) -> list[str]:
-    """The words of a text without ideographs, the slow way."""
+    """Returns the words of a text without ideographs; this is slow and simple."""
     marked = (char if char.isalnum() or unicodedata.category(char)[0] == "M" else " " for char in text.lower())
     return "".join(marked).split()
 
@@ -86,22 +86,22 @@ def test_long_texts_are_cut_between_words(monkeypatch):
 
 
 @given(st.text(st.characters(), max_size=40), st.text(st.characters(), max_size=40))
-def test_texts_side_by_side_have_the_words_of_both(first, second):
+def test_two_joined_texts_have_the_words_of_both(first, second):
     joined = word_hashes(first + " , " + second)
-    # A final sigma is the one letter whose lower case depends on what follows.
+    # Sigma is the only letter whose lower case depends on the next character.
     if "Σ" not in first + second:
         assert joined.tolist() == word_hashes(first).tolist() + word_hashes(second).tolist()
 
 
-def test_other_processes_hash_alike():
+def test_another_process_gives_the_same_hashes():
     code = "from modules.cleaning.word_ngrams import *; print(ngram_hashes(word_hashes('the cat sat'), 2).tolist())"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert other.stdout.strip() == str(ngram_hashes(word_hashes("the cat sat"), 2).tolist())
-    # Signatures and marks of other machines stay comparable only while these values do not change.
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == str(ngram_hashes(word_hashes("the cat sat"), 2).tolist())
+    # Signatures and marks from other machines can only be compared as long as these values do not change.
     assert word_hashes("the cat").tolist() == [5372766136792539701, 5262275986493500806]
 
 
-def test_spans_are_where_the_words_stand():
+def test_spans_are_the_places_of_the_words():
     text = "The cat’s 漢字, Ünïcode!"
     spans = word_spans(text)
     assert [text[start:end] for start, end in spans.tolist()] == ["The", "cat", "s", "漢", "字", "Ünïcode"]

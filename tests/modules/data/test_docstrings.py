@@ -1,4 +1,4 @@
-"""Docstrings by parsing, from this very environment."""
+"""Docstrings of the installed packages are found by parsing, without imports."""
 
 import importlib.util
 import sys
@@ -24,7 +24,7 @@ class A:
 '''
 
 
-def test_docstrings_of_a_module():
+def test_docstrings_of_a_module_are_returned_with_their_lines():
     assert docstrings.docstrings_of(SOURCE) == [
         (0, "Module: what it is for, told at some length."),
         (4, "Class.\n\nIndented more than the first line, as usual."),
@@ -33,11 +33,11 @@ def test_docstrings_of_a_module():
     ]
 
 
-def test_bad_syntax_is_passed_over():
+def test_a_file_with_bad_syntax_has_no_docstrings():
     assert docstrings.docstrings_of(b'"""' + b"x" * 50 + b'"""\nprint "hello"\n') == []
 
 
-def test_collects_without_importing(tmp_path, monkeypatch):
+def test_docstrings_are_collected_without_importing_the_package(tmp_path, monkeypatch):
     folder = tmp_path / "sample_package_7"
     (folder / "tests").mkdir(parents=True)
     for name in ("__init__.py", "b.py", "tests/c.py", "test_d.py", "e_test.py"):
@@ -53,7 +53,7 @@ def test_collects_without_importing(tmp_path, monkeypatch):
     assert "sample_package_7" not in sys.modules
 
 
-def test_versions_of_what_is_installed():
+def test_only_installed_packages_have_a_version():
     versions = docstrings.package_versions(("python", "numpy", "missing_package_7"))
     assert versions[0] == "python " + sys.version.split()[0]
     assert [version.split()[0] for version in versions] == ["python", "numpy"]

@@ -1,4 +1,4 @@
-"""Rows become prompts and completions a reader can check by eye; every fault has its place and cure."""
+"""Rows become prompts and completions; the message of every fault names its place and its cure."""
 
 import json
 
@@ -19,7 +19,7 @@ HEADINGS = TEMPLATES["headings"]
 
 
 class TestTemplates:
-    def test_headings(self):
+    def test_headings_name_each_part(self):
         assert HEADINGS.prompt("Name the capital.") == "### Instruction:\nName the capital.\n\n### Response:\n"
         assert HEADINGS.prompt("Name the capital.", "France") == (
             "### Instruction:\nName the capital.\n\n### Input:\nFrance\n\n### Response:\n"
@@ -28,12 +28,12 @@ class TestTemplates:
     def test_plain_adds_no_words(self):
         assert TEMPLATES["plain"].prompt("Translate to French:", "cheese") == "Translate to French:\ncheese\n"
 
-    def test_what_the_row_says_is_never_interpreted(self):
+    def test_the_text_of_a_row_is_never_interpreted(self):
         assert (
             HEADINGS.prompt("{input} {0} {{x}} %s $y") == "### Instruction:\n{input} {0} {{x}} %s $y\n\n### Response:\n"
         )
 
-    def test_turns_pair_up(self):
+    def test_each_reply_is_paired_with_the_messages_before_it(self):
         messages = [
             Message("system", "Be brief."),
             Message("user", "Hi"),
@@ -63,7 +63,7 @@ class TestInstructions:
             },
         ],
     )
-    def test_all_shapes_give_the_same(self, row):
+    def test_all_shapes_give_the_same_features(self, row):
         assert instruction_record(row, HEADINGS, PLACE).features == {
             "prompt": ["### Instruction:\nAdd.\n\n### Input:\n1 + 1\n\n### Response:\n"],
             "completion": ["2"],
@@ -89,12 +89,12 @@ class TestInstructions:
             ({"prompt": "a\ud800", "completion": "b"}, r"lone surrogate \\ud800"),
         ],
     )
-    def test_a_bad_row_is_named_with_its_cure(self, row, message):
+    def test_the_message_about_a_bad_row_names_its_place_and_the_cure(self, row, message):
         with pytest.raises(InputError, match=message):
             check_answers(instruction_record(row, HEADINGS, PLACE).features, PLACE)
 
 
-def test_the_content_is_what_the_row_itself_says():
+def test_the_content_is_the_words_of_the_row_without_template_and_system_messages():
     messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hi"},
@@ -108,7 +108,7 @@ def test_the_content_is_what_the_row_itself_says():
 
 
 class TestPreferences:
-    def test_both_shapes_give_the_same(self):
+    def test_both_shapes_give_the_same_features(self):
         expected = {
             "prompt": ["### Instruction:\nGreet.\n\n### Response:\n"],
             "chosen": ["Hello."],
@@ -126,7 +126,7 @@ class TestPreferences:
             ({"chosen": "b", "rejected": "c"}, "there is no column 'prompt'"),
         ],
     )
-    def test_a_bad_row_is_named(self, row, message):
+    def test_the_message_about_a_bad_row_names_its_place_and_the_fault(self, row, message):
         with pytest.raises(InputError, match=message):
             check_answers(preference_record(row, HEADINGS, PLACE).features, PLACE)
 
@@ -147,7 +147,7 @@ class TestFiles:
                 {"prompt": (f"User:\n{n}?\n\nAssistant:\n",), "completion": (f"{n}!",)} for n in "ab"
             ], name
 
-    def test_equal_answers_are_no_preference_and_are_counted(self, tmp_path):
+    def test_rows_with_two_equal_answers_are_dropped_and_counted(self, tmp_path):
         path = tmp_path / "a.csv"
         path.write_text("prompt,chosen,rejected\nGreet.,Hello.,Hello.\nGreet.,Hello.,What?\n")
         counts = ReadCounts()
@@ -157,13 +157,13 @@ class TestFiles:
         assert counts.dropped == {"no_preference": 1}
 
     @pytest.mark.parametrize("row", [{"prompt": "a", "completion": "\x00"}, {"prompt": "a", "completion": " \x7f "}])
-    def test_a_completion_of_control_characters_is_empty(self, tmp_path, row):
+    def test_a_completion_of_control_characters_counts_as_empty(self, tmp_path, row):
         (tmp_path / "a.jsonl").write_text(json.dumps(row))
         source = DataSource(files=str(tmp_path / "a.jsonl"), kind="instruction")
         with pytest.raises(InputError, match=r"a\.jsonl, line 1: .* Received: completion 1 is empty"):
             list(read_documents(str(tmp_path / "a.jsonl"), source))
 
-    def test_text_files_hold_no_rows(self, tmp_path):
+    def test_text_files_are_refused_for_instructions(self, tmp_path):
         (tmp_path / "a.txt").write_text("a")
         with pytest.raises(InputError, match=r"`kind: instruction` is read from .jsonl, .json, .csv or .parquet"):
             check_source(DataSource(files=str(tmp_path / "a.txt"), kind="instruction"))

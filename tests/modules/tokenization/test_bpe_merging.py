@@ -1,4 +1,4 @@
-"""Words of any length: how they are cut into pieces and joined again, and a megabyte in one word."""
+"""Words of any length are cut into pieces and joined again, also a word of a megabyte."""
 
 import base64
 import random
@@ -36,11 +36,11 @@ def make_encode(vocabulary: Vocabulary, folder: Path) -> Encode:
     return encode
 
 
-def test_row_ids_by_eye() -> None:
+def test_row_ids_repeat_each_row_by_its_length() -> None:
     assert bpe_merging._row_ids(tf.constant([3, 1, 2])).numpy().tolist() == [0, 0, 0, 1, 2, 2]
 
 
-def test_cut_by_eye(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_are_cut_into_overlapping_pieces_and_pieces_are_united(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bpe_merging, "_PIECE_BYTES", 8)
     monkeypatch.setattr(bpe_merging, "_OVERLAP_BYTES", 4)
     pieces = bpe_merging._cut(tf.constant([8, 9, 1, 16]))
@@ -53,7 +53,7 @@ def test_cut_by_eye(monkeypatch: pytest.MonkeyPatch) -> None:
     assert united.words.numpy().tolist() == [0, 1, 2, 3, 3]
 
 
-# A vocabulary whose merges overlap in every way, and pieces so short that many neighbours disagree.
+# The merges of this vocabulary overlap in every way. The pieces are so short that many neighbours disagree.
 TANGLED = Vocabulary.from_merges(
     train_merges({"".join(letters).encode(): 1 + n % 7 for n, letters in enumerate(product("ab", repeat=9))}, 60)
 )
@@ -108,12 +108,14 @@ def encode_and_reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Enco
 
 
 @pytest.mark.parametrize("name", long_words())
-def test_one_word_of_a_megabyte(encode_and_reference: tuple[Encode, Encode], name: str) -> None:
+def test_a_word_of_a_megabyte_equals_the_reference_and_takes_seconds(
+    encode_and_reference: tuple[Encode, Encode], name: str
+) -> None:
     encode, reference = encode_and_reference
-    # Many short words beside it: none may pay for the long one's length.
+    # Many short words are in the same batch. They must not take longer because of the long word.
     texts = ["before", long_words()[name], *(f"word{number}" for number in range(1000))]
     start = time.monotonic()
     token_ids = encode(texts)
-    # 1 to 5 s on 2 free cores; without pieces it were half an hour.
+    # It takes 1 to 5 s on 2 free cores. Without pieces it would take half an hour.
     assert time.monotonic() - start < 60
     assert token_ids == reference(texts)

@@ -1,4 +1,4 @@
-"""Merges learned here against those of the `tokenizers` library's trainer."""
+"""The learned merges equal those of the `tokenizers` library's trainer."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ A, B, C, D = 64, 65, 66, 67
 def reference_merges(
     texts: Iterable[str], num_merges: int, min_frequency: int = 2, use_regex: bool = True
 ) -> list[tuple[int, int]]:
-    """Trains with `tokenizers`; ids are GPT-2's bytes and then 256 + rank, as ours."""
+    """Trains with `tokenizers`; the ids are GPT-2's bytes and then 256 + rank, as in `train_merges`."""
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=use_regex)
     trainer = BpeTrainer(
@@ -39,16 +39,16 @@ def repeated(word_counts: Mapping[bytes, int]) -> list[str]:
     return [word.decode() for word, count in word_counts.items() for _ in range(count)]
 
 
-def test_merges_by_eye() -> None:
-    #  ab: 5, bc: 3, ca: 2; then abc: 3 before (ab, c) has no rival; then nothing occurs twice
+def test_the_most_frequent_pairs_are_merged_first() -> None:
+    # First ab occurs 5 times and bc 3 times. After the merge of ab, (ab, c) occurs 3 times. Then no pair occurs twice.
     assert train_merges({b"abc": 3, b"ab": 2, b"ca": 1}, 10) == [(A, B), (256, C)]
 
 
-def test_ties_go_to_the_pair_of_smaller_ids() -> None:
+def test_of_equally_frequent_pairs_the_pair_of_smaller_ids_is_merged_first() -> None:
     assert train_merges({b"cd": 2, b"ab": 2, b"bc": 2}, 10) == [(A, B), (B, C), (C, D)]
 
 
-def test_min_frequency_and_number_of_merges() -> None:
+def test_min_frequency_and_num_merges_limit_the_merges() -> None:
     counts = {b"ab": 3, b"cd": 2, b"xy": 1}
     assert len(train_merges(counts, 10)) == 2
     assert len(train_merges(counts, 10, min_frequency=3)) == 1
@@ -58,14 +58,14 @@ def test_min_frequency_and_number_of_merges() -> None:
     assert train_merges({}, 5) == []
 
 
-def test_overlapping_pairs() -> None:
+def test_overlapping_pairs_are_counted_once() -> None:
     assert train_merges({b"aaaa": 2, b"aaa": 1}, 10) == [(A, A), (256, 256)]
 
 
-def test_tells_of_each_merge() -> None:
-    told: list[int] = []
-    train_merges({b"abc": 3}, 10, on_merge=told.append)
-    assert told == [1, 2]
+def test_on_merge_is_called_after_each_merge() -> None:
+    reported: list[int] = []
+    train_merges({b"abc": 3}, 10, on_merge=reported.append)
+    assert reported == [1, 2]
 
 
 def test_order_of_words_does_not_matter() -> None:
@@ -87,13 +87,13 @@ def test_corpus_merges_equal_the_reference() -> None:
     ),
     st.integers(1, 4),
 )
-def test_few_letters_equal_the_reference(word_counts: dict[bytes, int], min_frequency: int) -> None:
-    # Few letters make many ties and overlaps.
+def test_merges_of_words_of_few_letters_equal_the_reference(word_counts: dict[bytes, int], min_frequency: int) -> None:
+    # Words of few letters have many equally frequent and many overlapping pairs.
     expected = reference_merges(repeated(word_counts), 40, min_frequency, use_regex=False)
     vocabulary = Vocabulary.from_merges(train_merges(word_counts, 40, min_frequency))
     assert [(merge.left_id, merge.right_id) for merge in vocabulary.merges] == expected
 
 
-def test_a_vocabulary_is_made_whatever_the_words() -> None:
+def test_no_token_of_a_vocabulary_repeats_another_or_end_of_text() -> None:
     assert END_OF_TEXT.encode() not in corpus_vocabulary().token_bytes()[:-1]
     assert len(set(corpus_vocabulary().token_bytes())) == corpus_vocabulary().size == 2257

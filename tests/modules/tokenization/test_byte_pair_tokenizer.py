@@ -1,4 +1,4 @@
-"""The graph tokenizer against the `tokenizers` library, on hard texts; with GPT-2's vocabulary: test_bpe_exact.py."""
+"""The graph tokenizer equals the `tokenizers` library on hard texts (with GPT-2's vocabulary: test_bpe_exact.py)."""
 
 import json
 import shutil
@@ -60,7 +60,7 @@ def reference():
     return reference_tokenizer(corpus_vocabulary())
 
 
-def test_split_words_by_eye() -> None:
+def test_texts_are_split_by_the_pattern_of_gpt2() -> None:
     texts = ["I'm  here", "a\n\nb 12x", " \n", ""]
     assert split_words(tf.constant(texts)).to_list() == [
         [b"I", b"'m", b" ", b" here"],
@@ -70,18 +70,18 @@ def test_split_words_by_eye() -> None:
     ]
 
 
-def test_tokenize_by_eye(tmp_path: Path) -> None:
+def test_words_are_merged_from_the_left_and_by_rank(tmp_path: Path) -> None:
     toy = Vocabulary.from_merges([(A, B), (256, C), (A, A), (258, 258)])
     encode = make_encode(toy, tmp_path)
     assert encode([b"abc", b"", b"aab", b"bca"]) == [[257], [], [A, 256], [B, C, A]]
-    # Overlapping pairs merge from the left, and what they make merges on.
+    # Overlapping pairs merge from the left, and the new tokens merge again.
     assert encode([b"aaa", b"aaaa", b"aaaaa", b"aaaaaaa"]) == [[258, A], [259], [259, A], [259, 258, A]]
     # No merge crosses the border of two words or two texts.
     assert encode([b"a", b"b", b"a b"]) == [[A], [B], [A, 220, B]]
     assert encode([]) == []
 
 
-def test_end_of_text_and_size(tmp_path: Path) -> None:
+def test_end_of_text_has_the_last_id_and_no_text_contains_it(tmp_path: Path) -> None:
     toy = Vocabulary.from_merges([(A, B)])
     toy.write_table(tmp_path / "vocabulary.tsv")
     tokenizer = BytePairTokenizer(str(tmp_path / "vocabulary.tsv"))
@@ -90,13 +90,13 @@ def test_end_of_text_and_size(tmp_path: Path) -> None:
     assert 257 not in tokenizer.tokenize(["<|endoftext|>"]).to_list()[0]
 
 
-def test_hard_texts(encode: Encode, reference) -> None:
+def test_hard_texts_equal_the_reference(encode: Encode, reference) -> None:
     ids = encode([text.encode() for text in HARD_TEXTS])
     for text, row in zip(HARD_TEXTS, ids, strict=True):
         assert row == reference.encode(text).ids, repr(text[:50])
 
 
-def test_corpus(encode: Encode, reference) -> None:
+def test_corpus_equals_the_reference(encode: Encode, reference) -> None:
     texts = corpus()
     assert encode([text.encode() for text in texts]) == [reference.encode(text).ids for text in texts]
 
@@ -109,25 +109,25 @@ def test_malformed_utf8_becomes_replacement_characters(encode: Encode, text: byt
 
 @settings(max_examples=40)
 @given(st.lists(st.text() | st.text(" \n\t\xa0'smré1!a中\u200d"), max_size=20))
-def test_any_text(encode: Encode, reference, texts: list[str]) -> None:
+def test_any_text_equals_the_reference(encode: Encode, reference, texts: list[str]) -> None:
     assert encode([text.encode() for text in texts]) == [reference.encode(text).ids for text in texts]
 
 
 @settings(max_examples=40)
 @given(st.lists(st.binary(max_size=40), max_size=20))
-def test_any_bytes(encode: Encode, reference, texts: list[bytes]) -> None:
+def test_any_bytes_equal_the_reference(encode: Encode, reference, texts: list[bytes]) -> None:
     assert encode(texts) == [reference_ids(reference, text) for text in texts]
 
 
-def test_random_texts(encode: Encode, reference) -> None:
+def test_random_texts_equal_the_reference(encode: Encode, reference) -> None:
     texts = random_texts(10_000)
     assert encode([text.encode() for text in texts]) == [reference.encode(text).ids for text in texts]
 
 
-def test_every_code_point_is_a_letter_number_space_or_other_alike() -> None:
-    # The planes that have characters; the others are unassigned or for private use, all alike.
+def test_every_code_point_has_the_same_class_as_in_the_reference() -> None:
+    # The planes that have characters. The code points of the other planes are unassigned or for private use.
     code_points = [*range(0xD800), *range(0xE000, 0x40000), *range(0xE0000, 0xE1000), 0xF0000, 0x10FFFF]
-    # One text tells the class: letters join the a, numbers the 1, the others the !, white space none.
+    # The text shows the class: a letter joins the a, a number the 1, white space nothing, and all others the !.
     texts = [f"a{chr(code)}1{chr(code)}!" for code in code_points]
     found = split_words(tf.constant([text.encode() for text in texts]))
     lengths = tf.strings.length(found.values).numpy()
@@ -142,7 +142,7 @@ def test_every_code_point_is_a_letter_number_space_or_other_alike() -> None:
     assert different == []
 
 
-def test_works_in_tf_data(tmp_path: Path) -> None:
+def test_tokenizer_works_in_tf_data(tmp_path: Path) -> None:
     Vocabulary.from_merges([(A, B)]).write_table(tmp_path / "vocabulary.tsv")
     tokenizer = BytePairTokenizer(str(tmp_path / "vocabulary.tsv"))
     dataset = tf.data.Dataset.from_tensor_slices(["ab", "b", ""]).batch(2).map(tokenizer.tokenize)
@@ -177,7 +177,7 @@ print(json.dumps([ids.to_list(), [text.hex() for text in model.decode(ids).numpy
 """
 
 
-def test_moved_saved_model_equals_tokenizer_json_and_needs_tensorflow_alone(tmp_path: Path) -> None:
+def test_moved_saved_model_equals_tokenizer_json_and_needs_only_tensorflow(tmp_path: Path) -> None:
     vocabulary = gpt2_vocabulary() or corpus_vocabulary()
     source = tmp_path / "source"
     source.mkdir()
@@ -188,7 +188,7 @@ def test_moved_saved_model_equals_tokenizer_json_and_needs_tensorflow_alone(tmp_
     moved = tmp_path / "elsewhere" / "moved"
     shutil.move(tmp_path / "saved", moved)
     assert sorted(path.name for path in (moved / "assets").iterdir()) == ["token_bytes.txt", "vocabulary.tsv"]
-    # What the folder itself holds makes tokenizer.json: one file feeds the graph and the other libraries.
+    # tokenizer.json is made from the folder's own table: the graph and the other libraries use the same file.
     reference = reference_tokenizer(Vocabulary.from_table(moved / "assets" / "vocabulary.tsv"))
     texts = [*HARD_TEXTS, *random_texts(500), "letters" * 5000]
     empty = tmp_path / "empty"
@@ -210,7 +210,7 @@ def detokenizer(tmp_path_factory: pytest.TempPathFactory) -> Detokenizer:
     return Detokenizer(str(path))
 
 
-def test_detokenize_shapes_by_eye(detokenizer: Detokenizer) -> None:
+def test_detokenizer_takes_dense_ragged_and_single_rows(detokenizer: Detokenizer) -> None:
     end_of_text = corpus_vocabulary().end_of_text_id
     assert detokenizer.detokenize(tf.constant([A, B], tf.int64)).numpy() == b"ab"
     assert detokenizer.detokenize(tf.constant([[A, B], [C, end_of_text]], tf.int64)).numpy().tolist() == [
@@ -222,19 +222,19 @@ def test_detokenize_shapes_by_eye(detokenizer: Detokenizer) -> None:
     assert detokenizer.detokenize(tf.constant([], tf.int64)).numpy() == b""
 
 
-def test_detokenize_every_byte_and_token(detokenizer: Detokenizer) -> None:
+def test_every_token_is_decoded_to_its_bytes(detokenizer: Detokenizer) -> None:
     tokens = corpus_vocabulary().token_bytes()
     ids = np.arange(len(tokens))[:, None]
     assert detokenizer.detokenize(tf.constant(ids, tf.int64)).numpy().tolist() == tokens
 
 
-def test_texts_survive_the_round_trip(encode: Encode, detokenizer: Detokenizer) -> None:
+def test_decoding_an_encoded_text_gives_the_text(encode: Encode, detokenizer: Detokenizer) -> None:
     texts = [text.encode() for text in HARD_TEXTS + random_texts(500)]
     ids = tf.ragged.constant(encode(texts), dtype=tf.int64)
     assert detokenizer.detokenize(ids).numpy().tolist() == texts
 
 
 @pytest.mark.parametrize("unknown", [-1, 2257])
-def test_detokenize_refuses_unknown_ids(detokenizer: Detokenizer, unknown: int) -> None:
+def test_detokenizer_refuses_unknown_ids(detokenizer: Detokenizer, unknown: int) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="Every token id must be in the vocabulary"):
         detokenizer.detokenize(tf.constant([A, unknown], tf.int64))

@@ -1,4 +1,4 @@
-"""The mask beside the tokens it belongs to, as values."""
+"""Tokens and their loss masks, compared as values."""
 
 import pytest
 import tensorflow as tf
@@ -41,20 +41,20 @@ def test_only_the_completion_counts() -> None:
     assert loss_mask == [[0, 0, 0, 1, 1]]
 
 
-def test_every_completion_but_the_last_is_followed_by_end_of_text_that_counts() -> None:
+def test_end_of_text_follows_every_completion_except_the_last_and_counts() -> None:
     token_ids, loss_mask = encode([["ab"], ["a", "b", "c"]], [["cd"], ["c", "dd", "a"]])
     assert token_ids == [[A, B, C, D], [A, C, END, B, D, D, END, C, A]]
     assert loss_mask == [[0, 0, 1, 1], [0, 1, 1, 0, 1, 1, 1, 0, 1]]
 
 
-def test_prompt_and_completion_are_tokenized_apart() -> None:
-    # In one piece "the" would be one token, and that token half prompt.
+def test_prompt_and_completion_are_tokenized_separately() -> None:
+    # As one text, "the" would be one token, which would belong to both prompt and completion.
     token_ids, loss_mask = encode([["t"]], [["he"]])
     assert token_ids == [[T, H, ord("e") - ord("!")]]
     assert loss_mask == [[0, 1, 1]]
 
 
-def test_empty_prompts_and_empty_completions_beside_others_are_allowed() -> None:
+def test_prompts_and_some_completions_of_a_row_may_be_empty() -> None:
     token_ids, loss_mask = encode([["", "b"], ["ab", "c"]], [["a", ""], ["", "d"]])
     assert token_ids == [[A, END, B], [A, B, END, C, D]]
     assert loss_mask == [[1, 1, 0], [0, 0, 1, 0, 1]]
@@ -65,13 +65,13 @@ def test_no_rows_have_no_tokens() -> None:
 
 
 @pytest.mark.parametrize("completions", [[], [""]])
-def test_a_row_without_anything_to_learn_is_refused(completions: list[str]) -> None:
+def test_a_row_with_nothing_to_learn_is_refused(completions: list[str]) -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match="needs a `completion` that is not empty"):
         encode([["a"], ["b"] * len(completions)], [["c"], completions])
 
 
 def test_a_prompt_without_its_completion_is_refused() -> None:
-    # As many prompts as completions in all, but not in each row.
+    # The total numbers of prompts and completions are equal, but not the numbers in each row.
     with pytest.raises(tf.errors.InvalidArgumentError, match="Every `prompt` of an example needs its `completion`"):
         encode([["a", "b"], ["c"]], [["a"], ["b", "c"]])
 
@@ -90,7 +90,7 @@ def preferences(prompts: list[list[str]], chosen: list[list[str]], rejected: lis
     return [column.to_list() for pair in tokens for column in pair]
 
 
-def test_a_preference_is_two_conversations() -> None:
+def test_a_preference_becomes_two_conversations() -> None:
     token_ids, loss_mask, rejected_ids, rejected_mask = preferences(
         [["ab"], ["c"]],
         [["cd"], ["a"]],
@@ -112,18 +112,18 @@ def test_a_preference_without_one_of_its_answers_is_refused() -> None:
         preferences([["a"]], [["b", "c"]], [["b"]])
 
 
-def test_what_measures_a_preference_sees_the_chosen_answer() -> None:
+def test_a_model_is_measured_on_the_chosen_answers() -> None:
     record = example({"prompt": ["a"], "chosen": ["b"], "rejected": ["c"]})
     parsed = tf.io.parse_example(tf.constant([record]), feature_spec("preference"))
     assert [column.to_list() for column in conversations(parsed, "preference")] == [[[b"a"]], [[b"b"]]]
 
 
-def test_another_kind_of_data_is_refused() -> None:
+def test_an_unknown_kind_of_data_is_refused() -> None:
     with pytest.raises(ValueError, match=r"must be one of \('text', 'instruction', 'preference'\)\. Received: 'chat'"):
         check_data_kind("chat")
 
 
-def test_examples_are_parsed_by_their_kind() -> None:
+def test_only_the_features_of_the_data_kind_are_parsed() -> None:
     serialized = [example({"prompt": ["a", "b"], "completion": ["c", "d"], "text": ["e"]})]
     parsed = tf.io.parse_example(serialized, feature_spec("instruction"))
     assert {name: column.to_list() for name, column in parsed.items()} == {

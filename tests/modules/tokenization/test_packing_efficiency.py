@@ -5,16 +5,16 @@ from modules.tokenization.packing_efficiency import packed_useful_share, unpacke
 LENGTHS = {3: 1, 4: 1, 0: 1}
 
 
-def test_shares_by_eye() -> None:
+def test_shares_are_those_of_the_windows_in_the_docstrings() -> None:
     # packed: 1 5 6 7  1 8 8 8  8 1         unpacked: 1 5 6 7  1 8 8 8  8 . . .  1 . . .
     assert packed_useful_share(LENGTHS) == 7 / 10
     assert unpacked_useful_share(LENGTHS, sequence_length=4) == 7 / 16
 
 
 @pytest.mark.parametrize(("length", "slots"), [(1, 10), (3, 15), (5, 15), (8, 24)])
-def test_a_document_longer_than_the_window_has_several(length: int, slots: int) -> None:
+def test_a_document_longer_than_the_window_fills_several_windows(length: int, slots: int) -> None:
     assert unpacked_useful_share(LENGTHS, sequence_length=length) == 7 / slots
 
 
-def test_nothing_fills_nothing() -> None:
+def test_the_shares_of_no_documents_are_zero() -> None:
     assert (packed_useful_share({}), unpacked_useful_share({}, sequence_length=4)) == (0.0, 0.0)

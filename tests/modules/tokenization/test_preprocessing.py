@@ -1,4 +1,4 @@
-"""The preprocessing function inside Transform itself, on a few documents."""
+"""The preprocessing function inside Transform, on a few documents."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ from tensorflow_transform.tf_metadata import schema_utils
 
 from modules.common.errors import InputError
 from modules.tokenization.bpe_training import train_merges
-from modules.tokenization.preprocessing import one_value_a_row, preprocessing_fn, values_a_row
+from modules.tokenization.preprocessing import one_value_per_row, preprocessing_fn, values_per_row
 from modules.tokenization.vocabulary import Vocabulary, find_table
 from tests.toys.tokenizer_reference import (
     corpus,
@@ -52,7 +52,7 @@ CONVERSATIONS = [
 def transform(
     folder: Path, tokenizer: dict[str, Any], kind: str = "dense", texts: list[bytes] = TEXTS
 ) -> dict[bytes, list[int]]:
-    """Analyzes and transforms texts; returns token ids by source."""
+    """Analyzes and transforms texts; returns the token ids by source."""
     rows = [
         {"text": text if kind == "scalar" else [text], "source": name if kind == "scalar" else [name]}
         for name, text in ((b"document %d" % number, text) for number, text in enumerate(texts))
@@ -72,7 +72,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[bytes,
     return folder, transform(folder, {"vocabulary_size": 700})
 
 
-def test_learns_the_vocabulary_of_the_texts(trained: tuple[Path, dict[bytes, list[int]]]) -> None:
+def test_the_vocabulary_is_learned_from_the_texts(trained: tuple[Path, dict[bytes, list[int]]]) -> None:
     words = [word for text in TEXTS for word in reference_words(text.decode(errors="replace"))]
     expected = Vocabulary.from_merges(train_merges(Counter(words), 700 - 257))
     assert Vocabulary.from_table(find_table(trained[0])) == expected
@@ -88,7 +88,7 @@ def test_token_ids_equal_the_reference(trained: tuple[Path, dict[bytes, list[int
         assert rows[b"document %d" % number] == reference_ids(reference, text)
 
 
-def test_schema_knows_the_vocabulary(trained: tuple[Path, dict[bytes, list[int]]]) -> None:
+def test_schema_holds_the_range_of_the_token_ids(trained: tuple[Path, dict[bytes, list[int]]]) -> None:
     schema = tft.TFTransformOutput(str(trained[0])).transformed_metadata.schema
     domain = next(f.int_domain for f in schema.feature if f.name.startswith("token_ids"))
     assert (domain.min, domain.max) == (0, 699)
@@ -106,7 +106,7 @@ def gpt2_files(vocabulary: Vocabulary, folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["dense", "scalar", "sparse", "ragged"])
-def test_existing_table_with_every_kind_of_column(tmp_path: Path, kind: str) -> None:
+def test_an_existing_vocabulary_works_with_every_kind_of_column(tmp_path: Path, kind: str) -> None:
     texts = TEXTS[:10]
     rows = transform(tmp_path / "graph", gpt2_files(corpus_vocabulary(), tmp_path), kind, texts)
     reference = reference_tokenizer(corpus_vocabulary())
@@ -115,7 +115,7 @@ def test_existing_table_with_every_kind_of_column(tmp_path: Path, kind: str) -> 
 
 
 def expected_conversations(vocabulary: Vocabulary) -> dict[bytes, list[tuple[int, int]]]:
-    """By source, each token with its mask, as the reference tokenizer sees it."""
+    """Returns, by source, each token of the reference tokenizer with its mask."""
     reference = reference_tokenizer(vocabulary)
     expected = {}
     for number, (prompts, completions) in enumerate(CONVERSATIONS):
@@ -152,7 +152,7 @@ def test_conversations_train_a_vocabulary_and_get_a_mask(tmp_path: Path, kind: s
 
 
 @pytest.mark.parametrize("kind", ["dense", "sparse", "ragged"])
-def test_conversations_with_an_existing_vocabulary(tmp_path: Path, kind: str) -> None:
+def test_an_existing_vocabulary_works_with_conversations(tmp_path: Path, kind: str) -> None:
     conversations = CONVERSATIONS[:1] if kind == "dense" else CONVERSATIONS
     tokenizer = gpt2_files(corpus_vocabulary(), tmp_path)
     rows = transform_conversations(tmp_path / "graph", tokenizer, kind, conversations)
@@ -181,7 +181,7 @@ def test_preferences_train_one_vocabulary_and_get_two_masks(tmp_path: Path) -> N
     assert transformed["tokens_per_byte"] == pytest.approx([len(prompt + chosen) / len(b"the nameis Bond")])
 
 
-def test_the_contract_of_instructions_gives_columns_that_are_understood() -> None:
+def test_the_schema_of_instructions_has_the_tested_kinds_of_columns() -> None:
     schema = text_format.Parse((ROOT / "schemas" / "instruction.pbtxt").read_text(), schema_pb2.Schema())
     spec = schema_utils.schema_as_feature_spec(schema).feature_spec
     assert {name: spec[name] for name in ("prompt", "completion", "source")} == {
@@ -189,7 +189,7 @@ def test_the_contract_of_instructions_gives_columns_that_are_understood() -> Non
     }  # fmt: skip
 
 
-def test_a_conversation_without_anything_to_learn_stops_transform(tmp_path: Path) -> None:
+def test_a_conversation_with_nothing_to_learn_stops_transform(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="needs a `completion` that is not empty"):
         transform_conversations(tmp_path / "graph", gpt2_files(corpus_vocabulary(), tmp_path), "ragged",
                                 [*CONVERSATIONS, ([b"a"], [b""])])  # fmt: skip
@@ -198,10 +198,10 @@ def test_a_conversation_without_anything_to_learn_stops_transform(tmp_path: Path
 def test_columns_of_every_kind_become_ragged() -> None:
     ragged = tf.ragged.constant([["a", "b"], [], ["c"]], row_splits_dtype=tf.int32)
     for column in (ragged, ragged.to_sparse()):
-        assert values_a_row(column).to_list() == [[b"a", b"b"], [], [b"c"]]
-        assert values_a_row(column).row_splits.dtype == tf.int64
-    assert values_a_row(tf.constant([["a", "b"], ["c", "d"]])).to_list() == [[b"a", b"b"], [b"c", b"d"]]
-    assert values_a_row(tf.constant(["a", "b"])).to_list() == [[b"a"], [b"b"]]
+        assert values_per_row(column).to_list() == [[b"a", b"b"], [], [b"c"]]
+        assert values_per_row(column).row_splits.dtype == tf.int64
+    assert values_per_row(tf.constant([["a", "b"], ["c", "d"]])).to_list() == [[b"a", b"b"], [b"c", b"d"]]
+    assert values_per_row(tf.constant(["a", "b"])).to_list() == [[b"a"], [b"b"]]
 
 
 NEW_PROCESS = """
@@ -216,7 +216,7 @@ print([name for name in sys.modules if name == "modules" or name.startswith("ten
 
 
 @pytest.mark.parametrize("existing", [False, True])
-def test_moved_graph_needs_tensorflow_alone(tmp_path: Path, existing: bool) -> None:
+def test_a_moved_graph_needs_only_tensorflow(tmp_path: Path, existing: bool) -> None:
     made = tmp_path / "made"
     made.mkdir()
     vocabulary = Vocabulary.from_merges([(64, 65)])
@@ -228,7 +228,7 @@ def test_moved_graph_needs_tensorflow_alone(tmp_path: Path, existing: bool) -> N
         [sys.executable, "-c", NEW_PROCESS, str(tmp_path / "moved")],
         capture_output=True, text=True, timeout=120, cwd=tmp_path, check=True,
     )  # fmt: skip
-    # "\\xff" in a Python string is the letter y with diaeresis, two bytes in UTF-8.
+    # "\\xff" in a Python string is the letter y with diaeresis, which has two bytes in UTF-8.
     assert result.stdout.splitlines() == ["[[256, 127, 123], []] [b'x', b'y']", "[]"]
 
 
@@ -240,15 +240,15 @@ def test_moved_graph_needs_tensorflow_alone(tmp_path: Path, existing: bool) -> N
         ({"preset": "/nowhere/preset"}, "cannot load the tokenizer of the preset '/nowhere/preset'"),
     ],
 )
-def test_bad_configuration(tokenizer: dict[str, Any], message: str) -> None:
+def test_a_bad_tokenizer_configuration_is_refused(tokenizer: dict[str, Any], message: str) -> None:
     inputs = {"text": tf.constant([["a"]]), "source": tf.constant([["b"]])}
     with pytest.raises(InputError, match=message):
         preprocessing_fn(inputs, {"data_kind": "text", "tokenizer": tokenizer})
 
 
-def test_missing_values_are_empty_and_two_are_refused() -> None:
-    assert one_value_a_row(tf.ragged.constant([["a"], [], ["b"]])).numpy().tolist() == [b"a", b"", b"b"]
+def test_a_missing_value_becomes_an_empty_text_and_two_values_are_refused() -> None:
+    assert one_value_per_row(tf.ragged.constant([["a"], [], ["b"]])).numpy().tolist() == [b"a", b"", b"b"]
     with pytest.raises(tf.errors.InvalidArgumentError):
-        one_value_a_row(tf.ragged.constant([["a", "b"]]))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="one value a row"):
-        one_value_a_row(tf.constant([["a", "b"]]))
+        one_value_per_row(tf.ragged.constant([["a", "b"]]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must have one value per row"):
+        one_value_per_row(tf.constant([["a", "b"]]))

@@ -8,7 +8,7 @@ LOSS_MASK = [[0, 1, 1], [0, 0, 0, 1], []]
 
 
 def write(path: Path, **columns: list[list[int]]) -> str:
-    """A file as Transform writes it: ragged features under their values' name, and none where a row is empty."""
+    """Writes a file like Transform: a ragged feature is named after its values, and missing if the row is empty."""
     rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
     records = (
         {"source": ["file"], **{f"{name}$ragged_values": values for name, values in row.items() if values}}
@@ -17,18 +17,18 @@ def write(path: Path, **columns: list[list[int]]) -> str:
     return write_records(path, [example(record) for record in records])
 
 
-def test_every_token_of_a_text_counts(tmp_path: Path) -> None:
+def test_every_token_of_a_split_without_masks_counts(tmp_path: Path) -> None:
     counts = count_tokens([write(tmp_path / "a.gz", token_ids=TOKEN_IDS)])
     assert counts == TokenCounts(lengths={3: 1, 4: 1, 0: 1}, loss_tokens=10)
     assert (counts.documents, counts.tokens) == (3, 7)
 
 
-def test_of_a_masked_split_only_the_completions_and_the_ends_count(tmp_path: Path) -> None:
+def test_only_completions_and_ends_of_a_masked_split_count(tmp_path: Path) -> None:
     files = [write(tmp_path / "a.gz", token_ids=TOKEN_IDS, loss_mask=LOSS_MASK)]
     assert count_tokens(files).loss_tokens == 3 + 3
 
 
-def test_files_add_up_and_empty_documents_and_splits_are_counted(tmp_path: Path) -> None:
+def test_counts_of_files_are_added_and_empty_documents_are_counted(tmp_path: Path) -> None:
     files = [write(tmp_path / "a.gz", token_ids=TOKEN_IDS), write(tmp_path / "b.gz", token_ids=[[], []])]
     assert count_tokens(files) == TokenCounts(lengths={3: 1, 4: 1, 0: 3}, loss_tokens=12)
     assert count_tokens([]) == TokenCounts(lengths={}, loss_tokens=0)
