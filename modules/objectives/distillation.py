@@ -1,4 +1,4 @@
-"""Distillation: a model learns from a larger one's predictions, beside the text.
+"""Distillation: a model learns from the text and also from the predictions of a larger model.
 
 "Distilling the Knowledge in a Neural Network" (2015, arXiv:1503.02531), section 2.
 """
@@ -20,19 +20,19 @@ from modules.tokenization.vocabulary import Vocabulary
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Distillation:
-    """A mix of the teacher's predictions and the text's own tokens.
+    """An objective that mixes the teacher's predictions with the loss of the text.
 
     ```
     loss = mix T² KL(teacher || student) + (1 - mix) loss of the text
     ```
 
-    T divides the logits of both in the divergence. Its gradients then shrink by about T², which the factor undoes, so
-    that `mix` keeps its meaning when T changes. The metric `nll` is that of the text at temperature 1, as in every
-    training, and `kl` the divergence at T, both in nats a target.
+    In the divergence, the logits of both models are divided by the temperature T. This shrinks its gradients by about
+    T²; the factor T² undoes that, so that `mix` keeps its meaning when T changes. The metric `nll` is computed from the
+    text at temperature 1, as without distillation. The metric `kl` is the divergence at T. Both are in nats per target.
 
     Attributes:
         text: The loss of the text.
-        teacher: See `load_teacher`. It is none of the model's layers, so it is neither trained nor saved.
+        teacher: See `load_teacher`. The teacher is not a layer of the student, so it is neither trained nor saved.
         temperature: T, above 0.
         mix: The teacher's share, from 0 to 1.
     """
@@ -44,11 +44,11 @@ class Distillation:
     metric_names: tuple[str, ...] = ("nll", "kl")
 
     def __call__(self, model: Model, batch: Batch) -> Sums:
-        """Sums over the targets.
+        """Returns the sums over the targets.
 
         Args:
             model: The student, see `gpt2.language_model`.
-            batch: See `batches.to_batch`.
+            batch: See `packing.to_batch`.
         """
         inputs = model_inputs(batch)
         logits = model(inputs)
@@ -74,26 +74,26 @@ def load_teacher(
     """Loads the larger model, frozen.
 
     Args:
-        settings: Name it.
-        vocabulary: The student's. Where the teacher's folder holds a tokenizer, it must have the very same tokens, and
-            else as many.
-        context_length: Of the student; the teacher must have as many positions.
-        isolate_documents: Whether documents of a window see each other, as for the student.
-        dtype: Keras precision policy of its computation.
+        settings: Settings that name the teacher.
+        vocabulary: The student's vocabulary. If the teacher's folder holds a tokenizer, the tokenizer must have exactly
+            these tokens. Without a tokenizer, the teacher must have the same number of tokens.
+        context_length: Context length of the student, in tokens; the teacher must have at least as many positions.
+        isolate_documents: Whether the documents of a window do not see each other, as for the student.
+        dtype: Keras precision policy of the teacher's computation.
 
     Returns:
         A language model, see `gpt2.language_model`.
 
     Raises:
-        InputError: It cannot be loaded, or its tokens or positions do not fit.
+        InputError: If the teacher cannot be loaded, or its tokens or positions do not fit.
     """
     preset = gpt2.ModelSettings.model_validate({"preset": settings.teacher, "context_length": context_length})
     backbone = gpt2.build_backbone(preset, vocabulary_size=vocabulary.size, dtype=dtype)
     known = tokenizer_files.preset_vocabulary(settings.teacher)
     if known is not None and known != vocabulary:
         raise InputError(
-            "`training.distillation.teacher` must have the student's tokens, each under the same id. Received: "
-            f"{settings.teacher}, whose {known.size:,} tokens are others. Train the student with the teacher's "
+            "`training.distillation.teacher` must have the student's tokens, each with the same id. Received: "
+            f"{settings.teacher}, whose {known.size:,} tokens are different. Train the student with the teacher's "
             "tokenizer."
         )
     backbone.trainable = False

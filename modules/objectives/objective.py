@@ -1,4 +1,4 @@
-"""What a training minimises."""
+"""Objectives: the losses that a training run minimises."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -8,19 +8,20 @@ import tensorflow as tf
 
 from modules.objectives.losses import token_cross_entropy
 
-# A batch: tensors whose first dimension counts its rows.
+# A batch: tensors by name; the first dimension of each is the rows.
 Batch = Mapping[str, tf.Tensor]
-# A language model whose `training` is set: from a dictionary of inputs to logits `[batch, time, vocabulary]`.
+# A language model whose argument `training` is already set: maps a dictionary of inputs to logits
+# `[batch, time, vocabulary]`.
 Model = Callable[[Batch], tf.Tensor]
 
 
 class Sums(NamedTuple):
-    """Sums over some rows, float32 scalars: those of parts of a batch add up to those of the whole.
+    """Sums over some rows, float32 scalars; the sums of the parts of a batch add up to the sums of the batch.
 
     Attributes:
-        loss: What is minimised, times `weight`.
-        weight: How much there is to average over: targets that count, pairs.
-        metrics: What else is told, each times `weight`.
+        loss: Sum of the loss that is minimised. The mean is `loss / weight`.
+        weight: Number of terms in the sums: targets that count, or pairs.
+        metrics: Sums of other figures to report, by name. The mean is also the sum divided by `weight`.
     """
 
     loss: tf.Tensor
@@ -29,18 +30,21 @@ class Sums(NamedTuple):
 
 
 class Objective(Protocol):
-    """A loss over a model, as `modules.training.language_model_trainer` takes it."""
+    """A loss of a model on a batch, which `modules.training.language_model_trainer` minimises."""
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """The keys of `Sums.metrics`. `nll`, in nats a target, is shown as perplexity, others as they are."""
+        """Returns the keys of `Sums.metrics`.
+
+        `nll`, in nats per target, is shown as perplexity. Other metrics are shown as they are.
+        """
 
     def __call__(self, model: Model, batch: Batch) -> Sums:
-        """Sums over the rows of a batch; called within a graph."""
+        """Returns the sums over the rows of a batch; called while TensorFlow traces a graph."""
 
 
 def model_inputs(batch: Batch) -> dict[str, tf.Tensor]:
-    """What of a batch of `batches.to_batch` a language model is called with."""
+    """Returns the columns of a batch that are inputs of the language model; see `packing.to_batch`."""
     return {name: column for name, column in batch.items() if name not in ("targets", "weights")}
 
 
@@ -48,8 +52,8 @@ def model_inputs(batch: Batch) -> dict[str, tf.Tensor]:
 class LanguageModelling:
     """Cross-entropy of the next tokens.
 
-    With smoothing s the target is probability 1 - s for the token itself, and s spread evenly over the whole vocabulary
-    (Szegedy et al. 2016, arXiv:1512.00567, section 7). The metric `nll` is always that of the tokens themselves.
+    With label smoothing s, the target token gets probability 1 - s, and s is spread evenly over the whole vocabulary
+    (Szegedy et al. 2016, arXiv:1512.00567, section 7). The metric `nll` is always computed without smoothing.
 
     Attributes:
         label_smoothing: s, from 0 to 1.
@@ -59,16 +63,16 @@ class LanguageModelling:
     metric_names: tuple[str, ...] = ("nll",)
 
     def __call__(self, model: Model, batch: Batch) -> Sums:
-        """Sums over the targets.
+        """Returns the sums over the targets.
 
         Args:
             model: See `gpt2.language_model`.
-            batch: See `batches.to_batch`.
+            batch: See `packing.to_batch`.
         """
         return self.sums(model(model_inputs(batch)), batch)
 
     def sums(self, logits: tf.Tensor, batch: Batch) -> Sums:
-        """The same of logits `[batch, time, vocabulary]` that are there already."""
+        """Returns the same sums from logits `[batch, time, vocabulary]` that are already computed."""
         nll = loss = token_cross_entropy(logits, batch["targets"])
         if self.label_smoothing:
             loss = token_cross_entropy(logits, batch["targets"], label_smoothing=self.label_smoothing)

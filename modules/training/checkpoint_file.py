@@ -1,4 +1,4 @@
-"""Files that hold a training's state, written so that no moment of a crash leaves none."""
+"""Crash-safe files for the state of a training run: one complete file exists at every moment."""
 
 import contextlib
 import dataclasses
@@ -14,17 +14,17 @@ from absl import logging
 
 from modules.common.files import flush_to_disk
 
-# Changes when what is stored changes its meaning: what older code wrote is then not gone on from.
+# Version of the stored values. Change it when their meaning changes: then files of older code are ignored.
 FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class State:
-    """What a training needs to go on as if nothing had happened.
+    """The values from which a training run resumes as if it had not been interrupted.
 
     Attributes:
-        arrays: Weights, optimizer slots, seeds; by name.
-        facts: What callbacks remember; values that JSON can hold.
+        arrays: Weights, optimizer slots and seeds, by name.
+        facts: Values that callbacks remember; JSON must be able to hold them.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -32,22 +32,22 @@ class State:
 
 
 class CheckpointFile:
-    """One state at one path.
+    """A file that holds one state.
 
-    A new state is written beside the old one, flushed to the disk and then renamed over it: whatever happens, one of
-    the two is there, whole. The file is a NumPy `.npz`; its zip format has a checksum for each array.
+    A new state is written next to the old one, flushed to the disk and then renamed over it. So one of the two states
+    is complete at every moment. The file is a NumPy `.npz`; its zip format has a checksum for each array.
     """
 
     def __init__(self, path: str | Path):
-        """The path need not exist, nor its folder."""
+        """Sets the path; the file and its folder do not have to exist."""
         self.path = Path(path)
         self._new = self.path.with_name(self.path.name + ".new")
 
     def write(self, state: State) -> None:
-        """Replaces what is there.
+        """Replaces the stored state.
 
         Raises:
-            OSError: The disk is full, or cannot be written; what was there stays.
+            OSError: If the disk is full, or cannot be written; the old state is kept.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         facts = json.dumps({"format": FORMAT, **state.facts}, allow_nan=False)
@@ -65,7 +65,7 @@ class CheckpointFile:
         flush_to_disk(self.path.parent)
 
     def read(self) -> State | None:
-        """What is there, or None if there is nothing that can be read; the log then says why."""
+        """Returns the stored state, or None if the file is missing or unreadable; the log states what is unreadable."""
         try:
             with np.load(self.path, allow_pickle=False) as stored:
                 facts = json.loads(str(stored["facts"]))
@@ -73,9 +73,11 @@ class CheckpointFile:
         except FileNotFoundError:
             return None
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            logging.warning("The checkpoint %s cannot be read (%s): training begins anew.", self.path, error)
+            logging.warning(
+                "The checkpoint %s cannot be read (%s): training starts from the beginning.", self.path, error
+            )
             return None
         if facts.pop("format", None) != FORMAT:
-            logging.warning("The checkpoint %s is of another version: training begins anew.", self.path)
+            logging.warning("The checkpoint %s is of another version: training starts from the beginning.", self.path)
             return None
         return State(arrays=arrays, facts=facts)

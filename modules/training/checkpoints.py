@@ -1,4 +1,4 @@
-"""A training that can be ended at any moment and gone on with: what of it is saved, and when."""
+"""Saves a training run so that it can stop after any step and resume."""
 
 import contextlib
 import signal
@@ -19,57 +19,59 @@ from modules.training.language_model_trainer import LanguageModelTrainer
 
 
 class TrainingInterrupted(Exception):
-    """The training was asked to end before it was done, and its state was saved."""
+    """The stop of a training run by a signal, after its state was saved."""
 
 
 class Resumable(Protocol):
-    """A part of a training that remembers something."""
+    """A part of a training run whose state is saved and restored."""
 
     def state(self) -> State:
-        """What it remembers."""
+        """Returns the current state."""
 
     def check(self, state: State) -> None:
-        """Raises ValueError if it cannot go on from that, e.g. because other code wrote it."""
+        """Raises ValueError if the state cannot be restored, e.g. because other code wrote it."""
 
     def restore(self, state: State) -> None:
-        """Makes it remember that, which is checked."""
+        """Restores a state that `check` has accepted."""
 
 
 class ModelState:
-    """What of a trainer changes: trained weights, seeds of the dropout, optimizer, step, which is the data's place too.
+    """The changing values of a trainer: trained weights, dropout seeds, optimizer variables and the step.
 
-    Frozen weights are not in it: the checkpoint's name tells which they are.
+    The step is also the position in the training data. Frozen weights are not saved: the name of the checkpoint file
+    identifies them.
     """
 
     def __init__(self, model: LanguageModelTrainer):
-        """Takes a compiled model whose optimizer is built."""
+        """Selects the variables of a compiled model whose optimizer is built."""
         frozen = {id(weight) for weight in model.language_model.non_trainable_weights}
         changing = [variable for variable in model.language_model.variables if id(variable) not in frozen]
         variables = [*changing, *model.optimizer.variables, model.step]
-        # Names alone are not unique, and paths hold numbers by which Keras counts what a process has made.
+        # The numbers are needed because names are not unique. Paths contain Keras' counters of all objects that the
+        # process has created, which differ between runs.
         self._variables = {f"{number} {variable.name}": variable for number, variable in enumerate(variables)}
 
     def state(self) -> State:
-        """The values."""
+        """Returns the current values."""
         return State(arrays={name: variable.numpy() for name, variable in self._variables.items()}, facts={})
 
     def check(self, state: State) -> None:
-        """Raises ValueError if they are those of another model."""
+        """Raises ValueError if the state is that of another model."""
         shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
         if shapes != {name: array.shape for name, array in state.arrays.items()}:
-            raise ValueError("it holds other variables than the model has")
+            raise ValueError("its variables differ from those of the model")
 
     def restore(self, state: State) -> None:
-        """Assigns the values."""
+        """Assigns the saved values to the variables."""
         for name, variable in self._variables.items():
             variable.assign(state.arrays[name])
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves the whole training from time to time, and when it is asked to end.
+    """A callback that saves the whole training run at intervals, and when a signal stops it.
 
-    Should be the last callback, so that the others have seen the step that is saved. Of several workers the chief
-    saves, all restore what it saved, and when one is asked to end, all end after the same step.
+    It should be the last callback: then all callbacks have seen the step that is saved. With several workers, only the
+    chief saves and all workers restore its file. A signal to one worker stops all workers after the same step.
     """
 
     def __init__(
@@ -80,13 +82,13 @@ class Checkpoints(keras.callbacks.Callback):
         seconds: float,
         strategy: tf.distribute.Strategy,
     ):
-        """Saves nothing yet.
+        """Sets what to save, where and how often; saves nothing yet.
 
         Args:
-            file: Where to.
-            parts: What, each under a name of its own without a slash.
-            seconds: At least so long between two checkpoints.
-            strategy: By which the workers agree.
+            file: Receives the state.
+            parts: The parts to save; each has its own name, without a slash.
+            seconds: Minimum time between two checkpoints.
+            strategy: The devices; with several workers, the strategy shares signals between them.
         """
         super().__init__()
         self._file = file
@@ -95,20 +97,20 @@ class Checkpoints(keras.callbacks.Callback):
         self._strategy = strategy
         self._saves = is_chief(strategy)
         self._last = time.monotonic()
-        self._signal = 0  # that this worker got; 0: none
+        self._signal = 0  # the signal that this worker received; 0: none
 
     def restore(self) -> None:
-        """Goes on from the file, if there is one that fits.
+        """Resumes from the file, if it exists and fits this training run.
 
         Raises:
-            InputError: If several workers did not find the same.
+            InputError: If the workers have resumed from different steps.
         """
         self._restore_parts()
         steps = gather_from_workers(self._strategy, int(self.model.step.numpy()))
         if len(set(steps)) > 1:
             raise InputError(
-                f"the workers must all go on from the same checkpoint, {self._file.path}. Received: the steps {steps}. "
-                "Name a folder that all of them share."
+                f"all workers must resume from the same checkpoint, {self._file.path}. Received: checkpoints of the "
+                f"steps {steps}. Name a folder that all workers share."
             )
 
     def _restore_parts(self) -> None:
@@ -124,39 +126,43 @@ class Checkpoints(keras.callbacks.Callback):
             for name, part in self._parts.items():
                 part.check(states[name])
         except ValueError as error:
-            logging.warning("The checkpoint %s does not fit (%s): training begins anew.", self._file.path, error)
+            logging.warning(
+                "The checkpoint %s does not fit (%s): training starts from the beginning.", self._file.path, error
+            )
             return
         for name, part in self._parts.items():
             part.restore(states[name])
 
     def finish(self) -> None:
-        """Saves the end of the training.
+        """Saves the state after the last step.
 
         Raises:
-            TrainingInterrupted: If the training was asked to end.
+            TrainingInterrupted: If a signal has asked the training run to stop.
         """
         self._save(self._agreed_signal())
 
     def _save(self, ended_by: int) -> None:
-        """Saves all parts, and ends the training if a signal, or 0 for none, asks for it."""
+        """Saves all parts, then stops the training run if `ended_by` is the number of a signal; 0 means no signal."""
         if self._saves:
             self._write()
         if ended_by:
             name, step = signal.Signals(ended_by).name, int(self.model.step.numpy())
-            raise TrainingInterrupted(f"{name} ended the training after step {step}; the same command goes on with it.")
+            raise TrainingInterrupted(
+                f"{name} stopped the training run after step {step}. Run the same command again to resume it."
+            )
 
     def _write(self) -> None:
-        """Writes all parts; a disk that is full is no reason to lose the training itself."""
+        """Writes all parts. A full disk causes only a warning, so that the training run itself is not lost."""
         states = {name: part.state() for name, part in self._parts.items()}
         arrays = {f"{name}/{key}": array for name, state in states.items() for key, array in state.arrays.items()}
         try:
             self._file.write(State(arrays=arrays, facts={name: state.facts for name, state in states.items()}))
         except OSError as error:
-            logging.warning("No checkpoint could be written (%s); the last one stays.", error)
+            logging.warning("The checkpoint could not be written (%s); the previous checkpoint is kept.", error)
         self._last = time.monotonic()
 
     def _agreed_signal(self) -> int:
-        """What one of the workers got, the same for all of them; 0: none did."""
+        """Returns a signal that a worker has received, the same on all workers; 0 if no worker has received any."""
         return max(gather_from_workers(self._strategy, self._signal))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -167,9 +173,9 @@ class Checkpoints(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def ending_on_signals(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C end the training after the step they come in.
+        """Makes SIGTERM and Ctrl-C stop the training run after the current step.
 
-        Signals reach the main thread alone; elsewhere nothing changes.
+        Only the main thread can handle signals; in other threads this does nothing.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -183,5 +189,5 @@ class Checkpoints(keras.callbacks.Callback):
 
     def _on_signal(self, number: int, _: object) -> None:
         if number == self._signal == signal.SIGINT:
-            raise KeyboardInterrupt  # the step takes too long for who asks twice
+            raise KeyboardInterrupt  # a second Ctrl-C does not wait for the step
         self._signal = number

@@ -1,4 +1,4 @@
-"""Where a training computes: TensorFlow's strategy for one device, for several, and for several machines."""
+"""TensorFlow's distribution strategies: training on one device, on several devices, or on several machines."""
 
 import functools
 import os
@@ -18,13 +18,13 @@ _CLUSTER_EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task"
 
 
 def build_strategy(settings: TrainingSettings) -> tf.distribute.Strategy:
-    """Takes the devices that `settings.devices` asks for.
+    """Builds the strategy for the devices that `settings.devices` names.
 
-    What is trained must be built in the strategy's `scope()`. For several workers it must be the first thing that a
-    process does with TensorFlow, and it waits for the others.
+    The model must be built in the strategy's `scope()`. With `multi_worker`, this function must run before the process
+    uses TensorFlow, and it waits for the other workers.
 
     Raises:
-        InputError: The devices are not there, or `batch_size` cannot be spread evenly over them.
+        InputError: If the devices are missing, or `batch_size` cannot be divided evenly between them.
     """
     builders: dict[Devices, Callable[[], tf.distribute.Strategy]] = {
         "auto": tf.distribute.get_strategy,  # TensorFlow itself prefers a GPU
@@ -38,14 +38,14 @@ def build_strategy(settings: TrainingSettings) -> tf.distribute.Strategy:
     parts = strategy.num_replicas_in_sync * settings.micro_batches
     if settings.batch_size % parts:
         raise InputError(
-            f"`training.batch_size` must be divisible by {parts}: by {strategy.num_replicas_in_sync} devices × "
-            f"{settings.micro_batches} `micro_batches`. Received: {settings.batch_size}. Choose a multiple of {parts}."
+            f"`training.batch_size` must be divisible by {parts} ({strategy.num_replicas_in_sync} devices × "
+            f"{settings.micro_batches} `micro_batches`). Received: {settings.batch_size}. Choose a multiple of {parts}."
         )
     return strategy
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes what a training leaves behind; of several workers, one does."""
+    """Returns whether this process writes the results of a training run; only one of several workers does."""
     resolver = strategy.cluster_resolver
     if not _has_workers(strategy) or resolver.task_type == "chief":
         return True
@@ -53,9 +53,10 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def gather_from_workers(strategy: tf.distribute.Strategy, value: int) -> list[int]:
-    """What the workers have called this with, the same list for each; all of them must call it, and it waits for them.
+    """Returns the values that all workers passed; the list is the same on every worker.
 
-    A worker with several devices is in it several times.
+    Every worker must call this function; it waits for all of them. The value of a worker with several devices appears
+    several times.
     """
     if not _has_workers(strategy):
         return [value]
@@ -63,18 +64,19 @@ def gather_from_workers(strategy: tf.distribute.Strategy, value: int) -> list[in
 
 
 def wait_for_workers(strategy: tf.distribute.Strategy) -> None:
-    """Returns once all workers have called this."""
+    """Waits until all workers have called this function."""
     gather_from_workers(strategy, 0)
 
 
 def feed(strategy: tf.distribute.Strategy, read: Callable[[Share], tf.data.Dataset]) -> tf.data.Dataset:
     """Gives each device its own rows of every batch.
 
-    TensorFlow's automatic sharding would give each worker other batches than one device gets.
+    TensorFlow's automatic sharding would change which rows are in a batch. Here the batches are the same as on one
+    device.
 
     Args:
         strategy: The devices.
-        read: Batches of a share, see `stored_rows`.
+        read: Returns the batches of a share, see `stored_rows.Share`.
     """
 
     def read_share(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -85,10 +87,10 @@ def feed(strategy: tf.distribute.Strategy, read: Callable[[Share], tf.data.Datas
     return strategy.distribute_datasets_from_function(read_share)
 
 
-def averageable(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Makes scalars of a replica what Keras can average.
+def make_averageable(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Adds a first axis to the scalars of a replica, so that Keras can average them.
 
-    Of several workers Keras 3.15 averages over the first axis of what a step returns, which scalars lack.
+    With several workers, Keras 3.15 averages the results of a step over their first axis, but scalars have no axis.
     """
     if not _has_workers(tf.distribute.get_strategy()):
         return logs
@@ -97,7 +99,7 @@ def averageable(logs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 @functools.cache
 def _gather_function(strategy: tf.distribute.Strategy) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Traced once: it is called after every step."""
+    """Returns a function that gathers values from all workers; it is traced only once because every step calls it."""
     return tf.function(
         lambda values: strategy.gather(strategy.run(tf.identity, args=(values,)), axis=0), autograph=False
     )
@@ -134,20 +136,20 @@ def _multi_worker() -> tf.distribute.Strategy:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except RuntimeError as error:
         raise InputError(
-            f"`training.devices: multi_worker` must start in a process that has not used TensorFlow yet ({error}). Run "
-            "the Trainer in a process of its own."
+            "`training.devices: multi_worker` must start in a process that has not used TensorFlow yet. Received: one "
+            f"that has used it ({error}). Run the Trainer in its own process."
         ) from error
 
 
 def _tpu() -> tf.distribute.Strategy:
     try:
-        # The host itself has the TPU, as every TPU VM: the rows are read by Python code, which runs nowhere else.
+        # The TPU must belong to this machine, as on a TPU VM: Python code reads the rows, and it runs only here.
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"`training.devices: tpu` needs a TPU VM with libtpu.so and the `tensorflow-tpu` wheel "
-            f"({str(error).splitlines()[0][:120]}). Train there, or take `devices: auto`."
+            "`training.devices: tpu` needs a TPU VM with libtpu.so and the `tensorflow-tpu` wheel. Received: "
+            f"{str(error).splitlines()[0][:120]}. Train on such a machine, or take `devices: auto`."
         ) from error
     return tf.distribute.TPUStrategy(resolver)
 
@@ -158,7 +160,7 @@ class _Task(pydantic.BaseModel):
 
 
 class _Cluster(pydantic.BaseModel):
-    """Parameter servers and evaluators have no place in a synchronous training."""
+    """The addresses of all workers. Synchronous training has no parameter servers and no evaluators."""
 
     model_config = pydantic.ConfigDict(extra="forbid")
     chief: Annotated[list[Annotated[str, Field(pattern=r":\d+$")]], Field(max_length=1)] = []
@@ -166,7 +168,7 @@ class _Cluster(pydantic.BaseModel):
 
 
 class _ClusterConfig(pydantic.BaseModel):
-    """What TF_CONFIG must hold; clouds put more into it."""
+    """The required fields of TF_CONFIG; cloud services add more fields."""
 
     cluster: _Cluster
     task: _Task
@@ -175,29 +177,33 @@ class _ClusterConfig(pydantic.BaseModel):
     def _task_in_cluster(self) -> Self:
         addresses = getattr(self.cluster, self.task.type)
         if self.task.index >= len(addresses):
-            raise ValueError(f"`task` is {self.task.type} {self.task.index} and `cluster` has {len(addresses)} of them")
+            raise ValueError(
+                f"`task` is {self.task.type} {self.task.index}, but `cluster` has only {len(addresses)} of this type "
+                "(the first has index 0)"
+            )
         return self
 
 
 def check_cluster(config: str | None) -> None:
-    """Refuses a TF_CONFIG by which TensorFlow would wait for ever, or fail without words.
+    """Refuses a TF_CONFIG with which TensorFlow would wait forever, or fail without a message.
 
     Args:
-        config: The variable's value; None where it is not set.
+        config: Value of the environment variable; None if it is not set.
 
     Raises:
-        InputError: It is not set, or not what the documentation of `tf.distribute` says.
+        InputError: If the variable is not set, or differs from the form in the documentation of `tf.distribute`.
     """
-    cure = f"Give each worker one such as {_CLUSTER_EXAMPLE}, or take `devices: auto`."
+    cure = f"Set it for each worker, e.g. to {_CLUSTER_EXAMPLE}, or take `devices: auto`."
     if not config:
         raise InputError(
-            f"`training.devices: multi_worker` needs the variable {CLUSTER_VARIABLE}. Received: none. {cure}"
+            f"`training.devices: multi_worker` needs the environment variable {CLUSTER_VARIABLE}. Received: none. "
+            f"{cure}"
         )
     try:
         _ClusterConfig.model_validate_json(config)
     except pydantic.ValidationError as error:
         problems = (": ".join(filter(None, [".".join(map(str, e["loc"])), e["msg"]])) for e in error.errors())
         raise InputError(
-            f"{CLUSTER_VARIABLE} must name the workers and which of them this one is ({'; '.join(problems)}). "
+            f"{CLUSTER_VARIABLE} must list all workers in `cluster` and this worker in `task` ({'; '.join(problems)}). "
             f"Received: {config[:200]}. {cure}"
         ) from None

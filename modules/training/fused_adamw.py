@@ -1,4 +1,4 @@
-"""Keras' AdamW with one pass over memory a variable where Keras makes a dozen."""
+"""Keras' AdamW with one pass over memory per variable; Keras makes a dozen passes."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,10 +8,11 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="tfx_gpt2")
 class FusedAdamW(keras.optimizers.AdamW):
-    """The same update, settings and saved variables as `keras.optimizers.AdamW`, for the TensorFlow backend.
+    """AdamW with the update, settings and saved variables of `keras.optimizers.AdamW`; needs the TensorFlow backend.
 
-    Of GPT-2 base on two cores Keras' own spends a fifth of a bfloat16 step here: every `add`, `square` and `divide`
-    of its `update_step` reads and writes arrays as large as the variable. TensorFlow's ApplyAdam kernel computes
+    Keras' AdamW takes a fifth of a bfloat16 training step of GPT-2 base on two cores: every `add`, `square` and
+    `divide` of its `update_step` reads and writes arrays as large as the variable. TensorFlow's ApplyAdam kernel
+    computes
 
     ```
     m        = m + (gradient - m) (1 - beta_1)
@@ -20,21 +21,21 @@ class FusedAdamW(keras.optimizers.AdamW):
     ```
 
     ("Adam: A Method for Stochastic Optimization", 2015, section 2) element by element in one pass, on all threads.
-    A decayed variable is multiplied by `1 - learning_rate · weight_decay` first ("Decoupled Weight Decay
-    Regularization", 2019), as Keras does it.
+    A variable with weight decay is first multiplied by `1 - learning_rate · weight_decay` ("Decoupled Weight Decay
+    Regularization", 2019), as in Keras.
 
-    In the replicas of a `tf.distribute.Strategy` it takes the gradients of the whole batch, the same in each replica,
-    where Keras' own adds up theirs: who clips by a global norm has the sum already, and a second one would cost as much
-    traffic between the devices again.
+    Under a `tf.distribute.Strategy`, the caller must sum the gradients over the replicas first. Keras' AdamW computes
+    this sum itself. Clipping by a global norm needs the sum before the update, and computing it twice would double the
+    traffic between the devices.
 
     Raises:
-        ValueError: If `amsgrad` is asked for: the kernel has no such variant.
+        ValueError: If `amsgrad` is True: the kernel has no such variant.
     """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         if self.amsgrad:
-            raise ValueError("`amsgrad` must be False. Received: True. Use keras.optimizers.AdamW for it.")
+            raise ValueError("`amsgrad` must be False. Received: True. Use `keras.optimizers.AdamW` for AMSGrad.")
 
     def update_step(
         self, gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable, learning_rate: tf.Tensor
@@ -60,10 +61,10 @@ class FusedAdamW(keras.optimizers.AdamW):
         )
 
     def _apply_weight_decay(self, variables: Sequence[tf.Variable]) -> None:
-        """Nothing: `update_step` decays, where one pass does it. Keras would make three over all variables."""
+        """No-op: `update_step` applies the decay in one pass; Keras would make three passes over all variables."""
 
     def _all_reduce_sum_gradients(
         self, grads_and_vars: Iterable[tuple[tf.Tensor, tf.Variable]]
     ) -> list[tuple[tf.Tensor, tf.Variable]]:
-        """Nothing: they are sums, see the class."""
+        """No-op: the gradients are already summed."""
         return list(grads_and_vars)

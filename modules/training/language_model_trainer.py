@@ -1,4 +1,4 @@
-"""One step of training, as Keras' `fit` calls it: accumulated, normalised by what counts, and clipped."""
+"""One training step for Keras' `fit`: gradients are accumulated, divided by the number of targets, and clipped."""
 
 import contextlib
 import functools
@@ -9,19 +9,29 @@ import keras
 import tensorflow as tf
 
 from modules.objectives.objective import Batch, Objective, Sums
-from modules.training.devices import averageable
+from modules.training.devices import make_averageable
 
 
 class LanguageModelTrainer(keras.Model):
-    """Minimises an objective over a language model.
+    """A Keras model that minimises an objective over a language model.
 
-    The gradients of a step are those of its whole batch, Σ loss / Σ weight, whatever the number of micro-batches it is
-    computed in and of replicas it is spread over. A mean of the parts' means would give the same only if equally many
-    targets counted in each.
+    The gradients of a step are those of its whole batch, Σ loss / Σ weight, for any number of micro-batches and
+    replicas. A mean of the parts' means would be equal only if the same number of targets counted in each part.
 
-    `fit` hands callbacks the logs of each step by itself, not of the epoch so far: `step` (the first is 1), `loss` and
-    the objective's metrics (means over the batch), `gradient_norm` (before clipping), `learning_rate` and `loss_scale`
-    (1 without loss scaling) of the step. `evaluate` gives the means over all its batches, weighted by what counts.
+    `fit` passes the logs of each single step to callbacks, not the means of the epoch so far: `step` (the first is 1),
+    `loss` and the objective's metrics (means over the batch), `gradient_norm` (before clipping), `learning_rate` and
+    `loss_scale` (1 without loss scaling). `evaluate` returns the means over all its batches, weighted by `Sums.weight`.
+
+    Example:
+        >>> from modules.objectives.objective import LanguageModelling
+        >>> token_ids = keras.Input([None], dtype="int32", name="token_ids")
+        >>> bigram_model = keras.Model({"token_ids": token_ids}, keras.layers.Embedding(10, 10)(token_ids))
+        >>> trainer = LanguageModelTrainer(bigram_model, LanguageModelling())
+        >>> trainer.compile(keras.optimizers.Adam(0.5), jit_compile=False)
+        >>> batch = {"token_ids": tf.constant([[1, 2, 3]]), "targets": tf.constant([[2, 3, 4]])}
+        >>> losses = trainer.fit(batch, epochs=20, verbose=0).history["loss"]
+        >>> f"from {losses[0]:.1f} to {losses[-1]:.1f} nats per token"
+        'from 2.3 to 0.0 nats per token'
     """
 
     def __init__(
@@ -32,12 +42,12 @@ class LanguageModelTrainer(keras.Model):
         micro_batches: int = 1,
         gradient_clip_norm: float = 1.0,
     ):
-        """Wraps a built model, with which it shares all weights.
+        """Wraps a built model and shares all its weights.
 
         Args:
-            language_model: What the objective is called with; its trainable variables are trained.
-            objective: What is minimised.
-            micro_batches: Parts of a batch that are computed one after the other; divides the rows of each replica.
+            language_model: The model that the objective calls; its trainable variables are trained.
+            objective: The loss to minimise.
+            micro_batches: Parts of a batch that are computed one after another; must divide the rows of each replica.
             gradient_clip_norm: Largest global norm (Pascanu et al. 2013, arXiv:1211.5063, algorithm 1).
         """
         super().__init__()
@@ -51,16 +61,16 @@ class LanguageModelTrainer(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """What `evaluate` resets before and gives after; steps of training leave them alone."""
+        """Returns the means that `evaluate` resets first and returns last; training steps do not change them."""
         return self._means
 
     def train_step(self, data: Batch) -> dict[str, tf.Tensor]:
-        """Updates the weights; `data` is a batch of the objective."""
+        """Updates the weights by one step on a batch of the objective; returns the logs of the step."""
         rows = next(iter(data.values()))
-        # With float16 the gradients of a sum over thousands of targets would overflow: they are taken of about a mean,
-        # and brought to the mean afterwards.
+        # In float16 the gradients of a sum over thousands of targets would overflow. So the loss is first divided by
+        # `size`, about the number of targets; `to_mean` later turns the gradients into those of the exact mean.
         size = tf.cast(tf.size(rows), tf.float32)
-        with self._dropout_of_its_own():
+        with self._own_dropout_masks():
             gradients, sums = self._accumulate(data, 1 / size)
         gradients, sums = _sum_over_replicas(gradients), _sum_over_replicas(sums)
         to_mean = size / sums.weight
@@ -69,7 +79,7 @@ class LanguageModelTrainer(keras.Model):
         norm = tf.linalg.global_norm(gradients) * to_mean / scale
         clip = self._gradient_clip_norm / tf.maximum(norm, self._gradient_clip_norm)
         learning_rate = tf.convert_to_tensor(self.optimizer.learning_rate)
-        # One factor, for one pass over memory as large as the model.
+        # Both factors are applied in one pass, because the gradients need as much memory as the model.
         factor = to_mean * clip
         variables = self.language_model.trainable_variables
         self.optimizer.apply_gradients(zip([gradient * factor for gradient in gradients], variables, strict=True))
@@ -82,23 +92,27 @@ class LanguageModelTrainer(keras.Model):
             "learning_rate": learning_rate,
             "loss_scale": scale,
         }
-        return averageable(logs)
+        return make_averageable(logs)
 
     def test_step(self, data: Batch) -> dict[str, tf.Tensor]:
-        """Adds a batch to the means."""
+        """Adds a batch to the means and returns them."""
         sums = self._objective(functools.partial(self.language_model, training=False), data)
         for mean, total in zip(self._means, (sums.loss, *sums.metrics.values()), strict=True):
             mean.update_state(tf.math.divide_no_nan(total, sums.weight), sample_weight=sums.weight)
-        return averageable({mean.name: mean.result() for mean in self._means})
+        return make_averageable({mean.name: mean.result() for mean in self._means})
 
     def _maybe_symbolic_build(self, iterator: object = None, data_batch: object = None) -> None:
-        """Nothing: it is built. Under a strategy Keras would average a batch over the replicas for it, masks too."""
+        """No-op: the model is already built.
+
+        Under a strategy, Keras would average a batch over the replicas to build the model, masks included.
+        """
 
     @contextlib.contextmanager
-    def _dropout_of_its_own(self) -> Iterator[None]:
-        """Seeds the dropout of each replica by its number; the states are the same in all replicas before and after.
+    def _own_dropout_masks(self) -> Iterator[None]:
+        """Adds the replica's number to its dropout seeds, and subtracts it afterwards.
 
-        Keras gives all replicas the same masks.
+        Otherwise Keras would draw the same masks in all replicas. Outside of this context the states are the same in
+        all replicas.
         """
         context = tf.distribute.get_replica_context()
         if context.num_replicas_in_sync == 1:
@@ -106,7 +120,7 @@ class LanguageModelTrainer(keras.Model):
             return
         weights = {id(weight) for weight in self.language_model.weights}
         seeds = [variable for variable in self.language_model.variables if id(variable) not in weights]
-        # A state is a seed and a count of what was drawn.
+        # A state holds a seed, and a counter of the masks that were drawn.
         for state in seeds:
             state.assign_add(tf.cast([context.replica_id_in_sync_group, 0], state.dtype))
         yield
@@ -114,7 +128,7 @@ class LanguageModelTrainer(keras.Model):
             state.assign_sub(tf.cast([context.replica_id_in_sync_group, 0], state.dtype))
 
     def _accumulate(self, batch: Batch, factor: tf.Tensor) -> tuple[list[tf.Tensor], Sums]:
-        """Sums over the micro-batches: gradients of `factor` times the loss, times the loss scale, and the sums."""
+        """Sums over the micro-batches: gradients, times `factor` and the loss scale, and the sums of the objective."""
         if self._micro_batches == 1:
             return self._differentiate(batch, factor)
         parts = {name: _cut(column, self._micro_batches) for name, column in batch.items()}
@@ -134,7 +148,7 @@ class LanguageModelTrainer(keras.Model):
             lambda index, *_: index < self._micro_batches,
             add,
             (tf.constant(0), zeros, nothing),
-            parallel_iterations=1,  # the parts share their memory
+            parallel_iterations=1,  # so that the parts reuse the same memory
             maximum_iterations=self._micro_batches,
         )
         return gradients, sums
@@ -149,7 +163,7 @@ class LanguageModelTrainer(keras.Model):
 
 
 def _cut(column: tf.Tensor, parts: int) -> tf.Tensor:
-    """`[rows, …]` to `[parts, rows / parts, …]`."""
+    """Reshapes `[rows, …]` to `[parts, rows / parts, …]`."""
     return tf.reshape(column, [parts, -1, *column.shape[1:]])
 
 

@@ -1,4 +1,4 @@
-"""AdamW as a fine-tuner expects it."""
+"""The AdamW optimizer and the learning rate schedules of a training run."""
 
 import keras
 
@@ -7,13 +7,13 @@ from modules.training.settings import TrainingSettings
 
 
 def build_optimizer(settings: TrainingSettings, steps: int) -> keras.optimizers.Optimizer:
-    """AdamW without decay on biases and layer norms; in `mixed_float16` with dynamic loss scaling.
+    """Builds AdamW that does not decay biases and layer norms; `mixed_float16` adds dynamic loss scaling.
 
-    Clipping is not the optimizer's: see `modules.training.language_model_trainer`.
+    The optimizer does not clip gradients: `modules.training.language_model_trainer` does.
 
     Args:
-        settings: Rates, schedule, decay and precision.
-        steps: Of the whole training.
+        settings: Learning rate, schedule, weight decay and precision.
+        steps: Optimizer steps of the whole training run.
     """
     optimizer = FusedAdamW(build_schedule(settings, steps), beta_2=0.95, weight_decay=settings.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
@@ -23,7 +23,7 @@ def build_optimizer(settings: TrainingSettings, steps: int) -> keras.optimizers.
 
 
 def build_schedule(settings: TrainingSettings, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The learning rate by step: a linear warm-up, then what `settings.schedule` says.
+    """Builds the learning rate by step: a linear warm-up, then the schedule that `settings.schedule` names.
 
     ```
     steps = 4, warmup_steps = 2, learning_rate = 1
@@ -39,25 +39,28 @@ def build_schedule(settings: TrainingSettings, steps: int) -> keras.optimizers.s
             0.0, decay_steps, warmup_target=settings.learning_rate, warmup_steps=warmup_steps
         )
     end = settings.learning_rate if settings.schedule == "constant" else 0.0
-    return WarmupAndLine(settings.learning_rate, end, warmup_steps=warmup_steps, decay_steps=decay_steps)
+    return LinearScheduleWithWarmup(settings.learning_rate, end, warmup_steps=warmup_steps, decay_steps=decay_steps)
 
 
-class WarmupAndLine(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly from 0 to a peak, then goes linearly to an end: Keras' `PolynomialDecay` has no warm-up."""
+class LinearScheduleWithWarmup(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises linearly from 0 to a peak, then changes linearly to an end value.
+
+    Keras' `PolynomialDecay` has no warm-up.
+    """
 
     def __init__(self, peak: float, end: float, *, warmup_steps: int, decay_steps: int):
         self._peak, self._end = peak, end
         self._warmup_steps, self._decay_steps = warmup_steps, decay_steps
 
     def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
-        """The rate, float32, of a step; the first is 0."""
+        """Returns the float32 learning rate of a step; the first step has number 0."""
         step = keras.ops.cast(step, "float32")
-        rise = self._peak * step / max(1, self._warmup_steps)
-        done = keras.ops.minimum(1.0, (step - self._warmup_steps) / self._decay_steps)
-        return keras.ops.where(step < self._warmup_steps, rise, self._peak + done * (self._end - self._peak))
+        warmup_rate = self._peak * step / max(1, self._warmup_steps)
+        progress = keras.ops.minimum(1.0, (step - self._warmup_steps) / self._decay_steps)
+        return keras.ops.where(step < self._warmup_steps, warmup_rate, self._peak + progress * (self._end - self._peak))
 
     def get_config(self) -> dict[str, float]:
-        """What Keras stores of it."""
+        """Returns the arguments from which Keras builds this schedule again."""
         return {
             "peak": self._peak, "end": self._end, "warmup_steps": self._warmup_steps, "decay_steps": self._decay_steps
         }  # fmt: skip

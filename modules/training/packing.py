@@ -1,10 +1,10 @@
-"""From token ids of documents to packed training windows, and batches of them."""
+"""Packed training windows from the token ids of documents, and batches of windows."""
 
 from collections.abc import Mapping
 
 import tensorflow as tf
 
-# A window, or a batch of them: `token_ids` and what else `packed_windows` gives.
+# A window, or a batch of windows: `token_ids` and the other columns that `packed_windows` returns.
 Windows = Mapping[str, tf.Tensor]
 
 
@@ -13,14 +13,14 @@ def packed_windows(
 ) -> tf.data.Dataset:
     """Joins documents by `<|endoftext|>` and cuts the stream into windows without padding.
 
-    The `<|endoftext|>` before a document is its first input, and the target that ends the document before. With
-    `end_of_text_id = 1` and `window = 4`:
+    The `<|endoftext|>` before a document is its first input. It is also the target that ends the previous document.
+    With `end_of_text_id = 1` and `window = 4`:
 
     ```
     token_ids      = [[5, 6, 7], [8], [9, 9]]
     loss_mask      = [[0, 1, 1], [1], [0, 0]]
 
-    token_ids      = [1, 5, 6, 7]  [1, 8, 1, 9]  (what does not fill a window at the very end is dropped)
+    token_ids      = [1, 5, 6, 7]  [1, 8, 1, 9]  (tokens at the very end that do not fill a window are dropped)
     loss_mask      = [1, 0, 1, 1]  [1, 1, 1, 0]
     document_index = [1, 1, 1, 1]  [1, 1, 2, 2]  (0: the document began in an earlier window)
     ```
@@ -30,11 +30,11 @@ def packed_windows(
             the loss, `loss_mask` of the same shape and type: 0 or 1.
         window: Tokens in a window.
         end_of_text_id: Id put before each document. It counts in the loss.
-        isolate_documents: Whether to say which tokens belong to one document.
+        isolate_documents: Whether to add `document_index`, which shows the tokens that belong to the same document.
 
     Returns:
-        Windows: int32 `[window]` vectors `token_ids`; `loss_mask` if there is one, and then a window in which no
-        target counts is left out; and `document_index` if documents are isolated, equal for tokens of one document.
+        Windows of int32 `[window]` vectors: `token_ids`; `loss_mask`, if the documents have it (windows in which no
+        target counts are then left out); and `document_index`, if documents are isolated.
     """
 
     def flatten(columns: Mapping[str, tf.RaggedTensor]) -> Windows:
@@ -68,15 +68,15 @@ def shift_targets(token_ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def to_batch(windows: Windows) -> dict[str, tf.Tensor]:
-    """Makes of some windows a batch of the objective `LanguageModelling`.
+    """Turns windows into a batch for the objective `LanguageModelling`.
 
     Args:
-        windows: int32 `[batch, time + 1]` each.
+        windows: Columns of shape int32 `[batch, time + 1]`.
 
     Returns:
-        `[batch, time]` each: the inputs of a `gpt2.language_model`, `token_ids` and `padding_mask`, or
-        `document_index` instead of the mask if documents are isolated; `targets`, int32; and `weights`, float32, 1
-        for a target that counts and 0 for others, where not all count.
+        Columns of shape `[batch, time]`. The inputs of a `gpt2.language_model`: `token_ids` and `padding_mask`, or
+        `document_index` instead of the mask if documents are isolated. Then `targets`, int32. If not all targets
+        count, also `weights`, float32: 1 for a target that counts and 0 for the rest.
     """
     inputs, targets = shift_targets(windows["token_ids"])
     batch = {"token_ids": inputs, "targets": targets}

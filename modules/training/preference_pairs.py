@@ -1,4 +1,4 @@
-"""From tokenized preferences to pairs of rows of one length, and batches of them."""
+"""Pairs of rows of equal length from tokenized preferences, and batches of pairs."""
 
 from collections.abc import Mapping
 
@@ -16,10 +16,11 @@ COLUMNS = TOKEN_COLUMNS["preference"]
 def store_pairs(
     documents: tf.data.Dataset, *, longest: int, end_of_text_id: int, split: str, at_most: int | None = None
 ) -> StoredRows:
-    """Reads the pairs of a split. A pair that is too long is dropped: cut, it would be another preference.
+    """Reads and stores the pairs of a split, without the pairs that are too long.
 
-    `<|endoftext|>` stands before each prompt and ends each answer, as where documents are packed, and fills up what
-    is shorter than the longest that fits. With `end_of_text_id = 1`:
+    A long pair is not cut: a cut pair would express another preference. `<|endoftext|>` comes before each prompt and
+    ends each answer, as in packed windows. It also pads all rows to the length of the longest row that is kept. With
+    `end_of_text_id = 1`:
 
     ```
     token_ids = [[5, 6, 7]], rejected_token_ids = [[5, 9]]        token_ids = [[1, 5, 6, 7, 1], [1, 5, 9, 1, 1]]
@@ -27,34 +28,34 @@ def store_pairs(
     ```
 
     Args:
-        documents: Batches of `COLUMNS`, ragged int64 `[documents, tokens]` each; read twice.
-        longest: Tokens of the longest row that fits, with both `<|endoftext|>`.
-        end_of_text_id: See above.
-        split: Its name, for the log.
-        at_most: Pairs to keep; None: all.
+        documents: Batches of `COLUMNS`, each ragged int64 `[documents, tokens]`; they are read twice.
+        longest: Largest number of tokens in a row, including both `<|endoftext|>`.
+        end_of_text_id: Id of `<|endoftext|>`.
+        split: Name of the split, for the log.
+        at_most: Number of pairs to keep; None: all.
 
     Returns:
-        int32 `[pairs, 2, length]` each: `token_ids` and `loss_mask`, the chosen answer first.
+        The columns `token_ids` and `loss_mask`, each int32 `[pairs, 2, length]`; the chosen answer comes first.
     """
     lengths = np.array(list(documents.map(_lengths).unbatch().as_numpy_iterator()), np.int64)
     fitting = lengths[lengths <= longest]
     if len(fitting) < len(lengths):
         logging.warning(
-            "%d of %d pairs of %s are longer than %d tokens, `model.context_length` and one, and are left out.",
+            "%d of %d pairs of %s are longer than %d tokens (`model.context_length` + 1) and are left out.",
             len(lengths) - len(fitting), len(lengths), split, longest,
         )  # fmt: skip
     length = int(fitting.max(initial=2))
 
     def pad(columns: Mapping[str, tf.RaggedTensor]) -> dict[str, tf.Tensor]:
         fits = _lengths(columns) <= length
-        ids, mask, other_ids, other_mask = (tf.ragged.boolean_mask(columns[name], fits) for name in COLUMNS)
+        ids, mask, rejected_ids, rejected_mask = (tf.ragged.boolean_mask(columns[name], fits) for name in COLUMNS)
         end = end_of_text_id
         return {
             "token_ids": tf.stack(
-                [_row(one, first=end, last=end, padding=end, length=length) for one in (ids, other_ids)], axis=1
+                [_row(row, first=end, last=end, padding=end, length=length) for row in (ids, rejected_ids)], axis=1
             ),
             "loss_mask": tf.stack(
-                [_row(one, first=0, last=1, padding=0, length=length) for one in (mask, other_mask)], axis=1
+                [_row(row, first=0, last=1, padding=0, length=length) for row in (mask, rejected_mask)], axis=1
             ),
         }
 
@@ -63,20 +64,21 @@ def store_pairs(
 
 
 def to_batch(pairs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Makes of some pairs a batch of the objective `DirectPreferenceOptimization`.
+    """Turns pairs into a batch for the objective `DirectPreferenceOptimization`.
 
     Args:
-        pairs: `token_ids` and `loss_mask`, int32 `[pairs, 2, time + 1]`, and columns that stay as they are.
+        pairs: `token_ids` and `loss_mask`, int32 `[pairs, 2, time + 1]`, and more columns, which are not changed.
 
     Returns:
-        `token_ids`, the inputs, and `targets`, int32, and `weights`, float32, 1 for a target that counts and 0 for
-        others: `[pairs, 2, time]` each.
+        Columns of shape `[pairs, 2, time]`: the inputs `token_ids`, int32; `targets`, int32; and `weights`, float32: 1
+        for a target that counts and 0 for the rest. The unchanged columns of `pairs` come before these.
     """
     inputs, targets = shift_targets(pairs["token_ids"])
-    others = {name: column for name, column in pairs.items() if name not in ("token_ids", "loss_mask")}
-    # The trainer measures a batch by its first column: what a loss is a mean over are pairs, and not tokens.
+    unchanged = {name: column for name, column in pairs.items() if name not in ("token_ids", "loss_mask")}
+    # The unchanged columns come first: the trainer measures a batch by its first column, and this loss is a mean over
+    # pairs, not over tokens.
     return {
-        **others,
+        **unchanged,
         "token_ids": inputs,
         "targets": targets,
         "weights": tf.cast(shift_targets(pairs["loss_mask"])[1], tf.float32),
@@ -84,20 +86,30 @@ def to_batch(pairs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def mean_tokens(pairs: StoredRows) -> int:
-    """Targets of both rows of a pair on average, without those that fill up; there must be pairs."""
+    """Returns the average number of targets in both rows of a pair, without padding; there must be a pair."""
     mask = pairs.columns["loss_mask"]
-    # The last target that counts is the end of the answer.
+    # The last target that counts is the end of the answer; padding follows it.
     targets = mask.shape[-1] - 1 - np.argmax(mask[..., ::-1], axis=-1)
     return round(targets.sum(axis=-1).mean())
 
 
 def _lengths(columns: Mapping[str, tf.RaggedTensor]) -> tf.Tensor:
-    """Of the longer row of each pair, int64 `[documents]`, with both `<|endoftext|>`."""
+    """Returns the length of the longer row of each pair with both `<|endoftext|>`: int64 `[documents]`."""
     return tf.maximum(columns["token_ids"].row_lengths(), columns["rejected_token_ids"].row_lengths()) + 2
 
 
 def _row(values: tf.RaggedTensor, *, first: int, last: int, padding: int, length: int) -> tf.Tensor:
-    """int32 `[documents, length]` of ragged `[documents, tokens]`, of which none has more than `length - 2`."""
+    """Adds the first and the last value to each row, and pads the rows to one length.
+
+    Args:
+        values: Ragged `[documents, tokens]`, at most `length - 2` tokens per row.
+        first, last: Values before and after each row.
+        padding: Value that fills the rest of a row.
+        length: Length of the padded rows.
+
+    Returns:
+        int32 `[documents, length]`.
+    """
     before, after = (tf.fill([values.nrows(), 1], tf.constant(value, values.dtype)) for value in (first, last))
     row = tf.concat([before, values, after], axis=1).to_tensor(padding, shape=[None, length])
     return tf.ensure_shape(tf.cast(row, tf.int32), [None, length])

@@ -1,4 +1,4 @@
-"""From the transformed examples to the rows that a training shuffles over."""
+"""Reads the transformed examples and stores the rows that a training run shuffles."""
 
 import functools
 
@@ -14,14 +14,14 @@ from modules.training.loop import TrainingData
 from modules.training.settings import TrainingSettings
 from modules.training.stored_rows import StoredRows, store_rows
 
-DOCUMENTS_A_READ = 64
+READ_BATCH_SIZE = 64
 
 
 def read_splits(fn_args: FnArgs) -> tuple[tf.data.Dataset, tf.data.Dataset]:
-    """The transformed documents of train and eval, as `packed_windows` or `store_pairs` take them."""
+    """Returns the transformed documents of train and eval, in the form that `packed_windows` or `store_pairs` needs."""
     schema = tft.TFTransformOutput(fn_args.transform_graph_path).transformed_metadata.schema
     options = tfxio.TensorFlowDatasetOptions(
-        batch_size=DOCUMENTS_A_READ, drop_final_batch=False, num_epochs=1, shuffle=False
+        batch_size=READ_BATCH_SIZE, drop_final_batch=False, num_epochs=1, shuffle=False
     )
     names = TOKEN_COLUMNS[fn_args.custom_config["data_kind"]]
 
@@ -40,23 +40,23 @@ def read_rows(
     context_length: int,
     end_of_text_id: int,
 ) -> TrainingData:
-    """Reads documents once and stores what a training shuffles over: packed windows, or for DPO pairs of answers.
+    """Reads documents once and stores the rows to shuffle: packed windows, or pairs of answers for DPO.
 
     Args:
-        train, validation: See `read_splits`.
-        settings: What they are for.
-        context_length: Of the model.
-        end_of_text_id: Of the vocabulary.
+        train, validation: The documents, see `read_splits`.
+        settings: Settings of the training run.
+        context_length: Context length of the model, in tokens.
+        end_of_text_id: Id of `<|endoftext|>` in the vocabulary.
 
     Raises:
-        InputError: If train does not fill one batch, or validation has nothing.
+        InputError: If the train split does not fill one batch, or the eval split has no row.
     """
     longest = context_length + 1
     if settings.dpo:
         store = functools.partial(preference_pairs.store_pairs, longest=longest, end_of_text_id=end_of_text_id)
         pairs = store(train, split="train")
-        looked_at = store(validation, split="eval", at_most=settings.validation_windows)
-        return pair_data(pairs, looked_at, settings, longest=longest)
+        validation_pairs = store(validation, split="eval", at_most=settings.validation_windows)
+        return pair_data(pairs, validation_pairs, settings, longest=longest)
     pack = functools.partial(
         packing.packed_windows,
         window=longest,
@@ -67,42 +67,44 @@ def read_rows(
 
 
 def store_windows(train: tf.data.Dataset, validation: tf.data.Dataset, settings: TrainingSettings) -> TrainingData:
-    """Reads packed windows of `time + 1` tokens once; see `batches.packed_windows`.
+    """Reads packed windows of `time + 1` tokens once and stores them; see `packing.packed_windows`.
 
     Raises:
-        InputError: If train does not fill one batch, or validation one window.
+        InputError: If the train split does not fill one batch, or the eval split does not fill one window.
     """
     if settings.validation_windows is not None:
         validation = validation.take(settings.validation_windows)
-    rows, looked_at = store_rows(train), store_rows(validation)
+    rows, validation_rows = store_rows(train), store_rows(validation)
     tokens = train.element_spec["token_ids"].shape[0]
     counted = " that hold a token of a completion" if "loss_mask" in rows.columns else ""
     _check_filled(
         rows,
-        looked_at,
+        validation_rows,
         settings,
         has=f"fills {{}} windows of {tokens} tokens{counted}",
         cure="add text, or lower `model.context_length` or `training.batch_size`",
     )
-    return TrainingData(train=rows, validation=looked_at, to_batch=packing.to_batch, tokens_a_row=tokens - 1)
+    return TrainingData(train=rows, validation=validation_rows, to_batch=packing.to_batch, tokens_a_row=tokens - 1)
 
 
-def pair_data(pairs: StoredRows, looked_at: StoredRows, settings: TrainingSettings, *, longest: int) -> TrainingData:
-    """Makes data of stored pairs of at most `longest` tokens; see `preference_pairs.store_pairs`.
+def pair_data(
+    pairs: StoredRows, validation_pairs: StoredRows, settings: TrainingSettings, *, longest: int
+) -> TrainingData:
+    """Makes training data from stored pairs of at most `longest` tokens; see `preference_pairs.store_pairs`.
 
     Raises:
-        InputError: If train does not fill one batch, or validation has no pair.
+        InputError: If the train split does not fill one batch, or the eval split has no pair.
     """
     _check_filled(
         pairs,
-        looked_at,
+        validation_pairs,
         settings,
         has=f"has {{}} pairs that fit into {longest} tokens",
         cure="add rows, or raise `model.context_length`, or lower `training.batch_size`",
     )
     return TrainingData(
         train=pairs,
-        validation=looked_at,
+        validation=validation_pairs,
         to_batch=preference_pairs.to_batch,
         tokens_a_row=preference_pairs.mean_tokens(pairs),
     )
@@ -111,13 +113,13 @@ def pair_data(pairs: StoredRows, looked_at: StoredRows, settings: TrainingSettin
 def _check_filled(
     train: StoredRows, validation: StoredRows, settings: TrainingSettings, *, has: str, cure: str
 ) -> None:
-    """Refuses a train split that does not fill one batch, and a validation split without a row.
+    """Refuses a train split that does not fill one batch, and an eval split without a row.
 
     Args:
-        train, validation: What was stored.
-        settings: What for.
-        has: What a split has, `{}` standing for the number of rows.
-        cure: What helps, beside a larger share of the data for the split.
+        train, validation: The stored rows.
+        settings: Settings of the training run.
+        has: Words of the message that follow "the train split"; `{}` is replaced by the number of rows.
+        cure: Words of the message that name the cures, except for a larger share of the data for the split.
     """
     for split, rows, at_least in (("train", train, settings.batch_size), ("eval", validation, 1)):
         if rows.count < at_least:

@@ -1,4 +1,4 @@
-"""A tiny training, which tests also run in a process of its own and kill."""
+"""A tiny training run; some tests start it in its own process and kill it."""
 
 import dataclasses
 import os
@@ -31,19 +31,19 @@ BATCH = {
 
 
 def changed(settings: Any, **values: Any) -> TrainingSettings:
-    """The settings with other values, checked."""
+    """Returns validated settings with some values replaced."""
     return TrainingSettings(**{**settings.model_dump(exclude_unset=True), **values})
 
 
 def counting_windows(count: int) -> tf.data.Dataset:
-    """Windows 0 1 2 … 8, 1 2 … 9: every next token follows from the last."""
+    """Makes the windows 0 1 2 … 8, 1 2 3 … 9 and so on: each token determines the next token."""
     return tf.data.Dataset.range(count).map(
         lambda n: {"token_ids": tf.cast((tf.range(9, dtype=tf.int64) + n) % 10, tf.int32)}
     )
 
 
 def counting_data(train: int = 40, validation: int = 10) -> TrainingData:
-    """The same as rows to train on."""
+    """Stores counting windows as training data."""
     return TrainingData(
         train=store_rows(counting_windows(train)),
         validation=store_rows(counting_windows(validation)),
@@ -59,7 +59,7 @@ def backwards() -> TrainingData:
 
 
 def tiny_model(*, dropout: float = 0.0, dtype: str = "float32", seed: int = 0) -> keras.Model:
-    """A language model of ten tokens, the same for each seed."""
+    """Builds a language model with ten tokens; equal seeds give equal weights."""
     keras.utils.set_random_seed(seed)
     return gpt2.language_model(
         gpt2.build_backbone(gpt2.ModelSettings(**{**vars(MODEL), "dropout": dropout}), vocabulary_size=10, dtype=dtype)
@@ -77,7 +77,7 @@ def train(
 
 
 def train_in_folder(folder: str, settings: TrainingSettings) -> None:
-    """Trains with dropout and a checkpoint; leaves `steps`, a line a step, and at the end `weights.npz` in a folder."""
+    """Trains with dropout and a checkpoint; writes `steps`, one line per step, and finally `weights.npz`."""
     with open(Path(folder, "steps"), "a") as file:
         data = counting_data()
         model = tiny_model(dropout=0.1, seed=settings.seed)
@@ -90,7 +90,7 @@ def train_in_folder(folder: str, settings: TrainingSettings) -> None:
 
 
 class StepLog(keras.callbacks.Callback):
-    """Writes the number of each step that was taken into a file."""
+    """A callback that writes the number of each finished step into a file."""
 
     def __init__(self, descriptor: int):
         super().__init__()

@@ -24,7 +24,7 @@ def distillation(teacher, *, temperature: float = 1.0, mix: float = 0.5) -> Dist
 
 
 def predicting(shares: list[list[float]]):
-    """A model of three tokens that predicts these shares, whatever it sees."""
+    """Returns a model of three tokens that predicts these shares for every input."""
     return lambda inputs, training=False: tf.math.log([shares])
 
 
@@ -33,10 +33,11 @@ THREE_TOKENS = {
 }  # fmt: skip
 
 
-def test_the_loss_computed_by_hand() -> None:
+def test_the_loss_equals_the_calculation_by_hand() -> None:
     student = predicting([[0.25, 0.25, 0.5], [0.2, 0.2, 0.6]])
     teacher = predicting([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]])
-    # Targets 1 and 2 have 1/4 and 0.6; see test_token_divergence for the first place, the second does not diverge.
+    # The targets 1 and 2 have the shares 0.25 and 0.6. test_token_divergence derives the divergence of the first
+    # position; at the second position both models predict the same.
     nll, kl = -np.log([0.25, 0.6]), np.array([np.log(2) / 4, 0.0])
     loss, weight, metrics = distillation(teacher, mix=0.25)(student, THREE_TOKENS)
     assert float(loss) == pytest.approx(0.75 * nll.sum() + 0.25 * kl.sum(), rel=1e-6)
@@ -44,15 +45,15 @@ def test_the_loss_computed_by_hand() -> None:
     assert {name: float(total) for name, total in metrics.items()} == pytest.approx(
         {"nll": nll.sum(), "kl": kl.sum()}, rel=1e-6
     )
-    second = {**THREE_TOKENS, "weights": tf.constant([[0.0, 1.0]])}
-    loss, weight, metrics = distillation(teacher, mix=0.25)(student, second)
+    second_target = {**THREE_TOKENS, "weights": tf.constant([[0.0, 1.0]])}
+    loss, weight, metrics = distillation(teacher, mix=0.25)(student, second_target)
     assert (float(loss), float(weight)) == pytest.approx((0.75 * nll[1], 1), rel=1e-6)
     assert float(metrics["kl"]) == pytest.approx(0, abs=1e-7)
 
 
 @pytest.mark.parametrize("temperature", [100.0, 1000.0])
 def test_the_gradient_does_not_shrink_with_the_temperature(temperature: float) -> None:
-    # In the limit it is (student - teacher) / vocabulary for logits of mean zero (arXiv:1503.02531, equation 4).
+    # For logits of mean zero it approaches (student - teacher) / vocabulary size (arXiv:1503.02531, equation 4).
     student, teacher = tf.constant([[[1.0, 0.0, -1.0]]]), tf.constant([[[-2.0, 1.0, 1.0]]])
     objective = distillation(lambda inputs, training: teacher, temperature=temperature, mix=1.0)
     with tf.GradientTape() as tape:
@@ -63,7 +64,7 @@ def test_the_gradient_does_not_shrink_with_the_temperature(temperature: float) -
 
 @functools.cache
 def tiny_teacher(dtype: str = "float32") -> keras.Model:
-    """Of another size than the student, and sure of what it says."""
+    """Makes a teacher that is larger than the student; random changes make its predictions less uniform."""
     keras.utils.set_random_seed(5)
     model = MODEL.model_copy(update={"hidden_dim": 32, "num_layers": 2})
     backbone = gpt2.build_backbone(model, vocabulary_size=10, dtype=dtype)
@@ -74,7 +75,7 @@ def tiny_teacher(dtype: str = "float32") -> keras.Model:
 
 
 def one_step(objective, **options) -> tuple[list[np.ndarray], dict[str, float]]:
-    """How plain gradient descent changes the weights, and the logs."""
+    """Returns the weight changes of one step of plain gradient descent, and the logs."""
     student = tiny_model()
     before = student.get_weights()
     model = LanguageModelTrainer(student, objective, gradient_clip_norm=1e9, **options)
@@ -84,29 +85,29 @@ def one_step(objective, **options) -> tuple[list[np.ndarray], dict[str, float]]:
     return changes, {name: values[-1] for name, values in logs.items()}
 
 
-def test_without_a_share_the_teacher_changes_nothing() -> None:
+def test_a_teacher_with_a_share_of_zero_changes_nothing() -> None:
     plain, plain_logs = one_step(LanguageModelling())
     mixed, logs = one_step(distillation(tiny_teacher(), temperature=2.0, mix=0.0))
     assert logs.pop("kl") > 0.1
     assert logs == pytest.approx(plain_logs, rel=1e-6)
-    for one, other in zip(mixed, plain, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-7)
+    for mixed_change, plain_change in zip(mixed, plain, strict=True):
+        np.testing.assert_allclose(mixed_change, plain_change, atol=1e-7)
 
 
-def test_micro_batches_learn_what_the_whole_batch_does() -> None:
+def test_micro_batches_learn_the_same_as_the_whole_batch() -> None:
     objective = distillation(tiny_teacher(), temperature=2.0)
     whole, whole_logs = one_step(objective)
     parts, logs = one_step(objective, micro_batches=2)
     assert logs == pytest.approx(whole_logs, rel=1e-4)
-    for one, other in zip(whole, parts, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
+    for whole_change, parts_change in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(parts_change, whole_change, atol=1e-5)
 
 
 @pytest.mark.parametrize("changes", [{}, {"precision": "mixed_bfloat16", "remat": True}])
-def test_a_student_comes_nearer_to_its_teacher_who_stays(tmp_path: Path, changes: dict) -> None:
+def test_a_student_approaches_its_teacher_and_the_teacher_does_not_change(tmp_path: Path, changes: dict) -> None:
     settings = changed(SETTINGS, steps=60, **changes)
     teacher, student = tiny_teacher(settings.precision), tiny_model(dtype=settings.precision)
-    teachers_weights = teacher.get_weights()
+    teacher_weights = teacher.get_weights()
     objective = distillation(teacher, mix=1.0)
     data = counting_data()
 
@@ -120,9 +121,9 @@ def test_a_student_comes_nearer_to_its_teacher_who_stays(tmp_path: Path, changes
     checkpoint = CheckpointFile(tmp_path / "state.npz")
     loop.fit(student, objective, data, settings, checkpoint=checkpoint)
     assert kl() < 0.3 * before
-    for one, other in zip(teacher.get_weights(), teachers_weights, strict=True):
-        np.testing.assert_array_equal(one, other)
-    # The student's weights, AdamW's two moments of each, and a few counters.
+    for weight, weight_before in zip(teacher.get_weights(), teacher_weights, strict=True):
+        np.testing.assert_array_equal(weight, weight_before)
+    # The checkpoint holds the student's weights, AdamW's two moments of each weight, and a few counters.
     saved = sum(array.size for array in checkpoint.read().arrays.values())
     assert 3 * student.count_params() <= saved < 3 * student.count_params() + 10
 
@@ -135,17 +136,17 @@ def test_the_teacher_is_loaded_frozen_with_the_precision_of_the_student() -> Non
     teacher = load_teacher(settings, tiny_vocabulary(), **TEACHER)
     assert teacher.trainable_variables == []
     assert teacher.output.dtype == "bfloat16"
-    for one, other in zip(teacher.get_weights(), tiny_backbone().get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for weight, saved_weight in zip(teacher.get_weights(), tiny_backbone().get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, saved_weight)
     assert set(teacher.input) == {"token_ids", "document_index"}
 
 
 def test_a_teacher_that_does_not_fit_is_refused() -> None:
     settings = DistillationSettings(teacher=saved_release().preset)
-    # As many tokens as the teacher has, of other texts.
-    other = Vocabulary.from_merges([(1, 2), (3, 4)])
-    with pytest.raises(InputError, match=r"must have the student's tokens, .* whose 259 tokens are others"):
-        load_teacher(settings, other, **TEACHER)
+    # The same number of tokens as the teacher, but from other merges.
+    other_vocabulary = Vocabulary.from_merges([(1, 2), (3, 4)])
+    with pytest.raises(InputError, match=r"must have the student's tokens, .* whose 259 tokens are different"):
+        load_teacher(settings, other_vocabulary, **TEACHER)
     with pytest.raises(InputError, match="has 259 tokens and the tokenizer 257"):
         load_teacher(settings, Vocabulary.from_merges([]), **TEACHER)
     with pytest.raises(InputError, match="must be at most 48, the positions of"):

@@ -25,7 +25,7 @@ def assert_holds(file: CheckpointFile, value: float) -> None:
 
 @contextmanager
 def disk_of(size_bytes: int) -> Iterator[None]:
-    """No file can grow beyond; the kernel then fails the write, as it does on a full disk."""
+    """Limits the size of files; the kernel refuses to write more, as on a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, limits[1]))
     try:
@@ -34,8 +34,8 @@ def disk_of(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_what_was_written_is_read_until_something_newer_is(tmp_path: Path) -> None:
-    file = CheckpointFile(tmp_path / "folder" / "one.npz")
+def test_reading_returns_the_state_that_was_written_last(tmp_path: Path) -> None:
+    file = CheckpointFile(tmp_path / "folder" / "state.npz")
     assert file.read() is None
     for value in (1.0, 2.0):
         file.write(state(value))
@@ -43,13 +43,13 @@ def test_what_was_written_is_read_until_something_newer_is(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("size_bytes", [0, 100, 5000, 8500])
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, size_bytes: int) -> None:
-    file = CheckpointFile(tmp_path / "one.npz")
+def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path: Path, size_bytes: int) -> None:
+    file = CheckpointFile(tmp_path / "state.npz")
     file.write(state(1.0))
     with disk_of(size_bytes), pytest.raises(OSError, match="File too large"):
         file.write(state(2.0))
     assert_holds(file, 1.0)
-    assert [path.name for path in tmp_path.iterdir()] == ["one.npz"]
+    assert [path.name for path in tmp_path.iterdir()] == ["state.npz"]
     file.write(state(3.0))
     assert_holds(file, 3.0)
 
@@ -57,23 +57,23 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, size_bytes: int)
 @pytest.mark.parametrize(
     "damage", [lambda data: data[:-10], lambda data: b"", lambda data: data.replace(b"\x40", b"\x41")]
 )
-def test_a_damaged_checkpoint_is_no_checkpoint(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
-    file = CheckpointFile(tmp_path / "one.npz")
+def test_a_damaged_checkpoint_is_ignored(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    file = CheckpointFile(tmp_path / "state.npz")
     file.write(state(2.0))
     file.path.write_bytes(damage(file.path.read_bytes()))
     assert file.read() is None
 
 
-def test_a_training_outlives_a_full_disk(tmp_path: Path) -> None:
+def test_a_training_run_continues_when_the_disk_is_full(tmp_path: Path) -> None:
     settings = changed(SETTINGS, steps=5, checkpoint_seconds=0)
     expected, _ = train(settings)
-    file = CheckpointFile(tmp_path / "one.npz")
+    file = CheckpointFile(tmp_path / "state.npz")
     data = counting_data()
     with disk_of(5000):
         model, _ = train(settings, data=data, checkpoint=file)
     assert file.read() is None
-    for one, other in zip(expected.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for weight, expected_weight in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected_weight)
 
 
 def with_other_shapes(found: State) -> State:
@@ -88,20 +88,20 @@ def with_other_points(found: State) -> State:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (with_other_shapes, "it holds other variables than the model has"),
+        (with_other_shapes, "its variables differ from those of the model"),
         (with_other_points, "its points of the loss curve have other fields"),
     ],
 )
-def test_a_checkpoint_of_other_code_is_left_alone(
+def test_a_checkpoint_of_other_code_is_ignored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, change: Callable[[State], State], problem: str
 ) -> None:
-    file, data, settings = CheckpointFile(tmp_path / "one.npz"), counting_data(), changed(SETTINGS, steps=2)
+    file, data, settings = CheckpointFile(tmp_path / "state.npz"), counting_data(), changed(SETTINGS, steps=2)
     model, _ = train(settings, data=data, checkpoint=file)
     found = file.read()
     assert found is not None
     file.write(change(found))
     again, curve = train(settings, data=data, checkpoint=file)
-    assert f"does not fit ({problem}): training begins anew" in caplog.text
+    assert f"does not fit ({problem}): training starts from the beginning" in caplog.text
     assert [point.step for point in curve.points] == [1, 2]
-    for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for weight, repeated_weight in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, repeated_weight)

@@ -1,4 +1,4 @@
-"""Trainings that are killed, ended, and robbed of their disk: in processes of their own, for real."""
+"""Training runs that are killed or stopped, each in its own process."""
 
 import multiprocessing
 import random
@@ -13,7 +13,7 @@ import pytest
 from modules.training.settings import TrainingSettings
 from tests.toys.training import SETTINGS, changed, train_in_folder
 
-# The server has imported TensorFlow when it forks: a process starts in no time.
+# The fork server imports TensorFlow once, so that each new process starts at once.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.toys.training"])
 
@@ -32,7 +32,7 @@ def steps_taken(folder: Path) -> list[int]:
 
 def wait_for_steps(folder: Path, count: int, process: BaseProcess) -> None:
     while len(steps_taken(folder)) < count:
-        assert process.is_alive(), "the training ended before it was to be killed"
+        assert process.is_alive(), "the training run ended before the test could stop it"
         time.sleep(0.002)
 
 
@@ -44,13 +44,13 @@ def finish(folder: Path, settings: TrainingSettings) -> dict[str, np.ndarray]:
         return dict(weights)
 
 
-def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
-    assert one.keys() == other.keys()
-    for name, array in one.items():
-        np.testing.assert_array_equal(array, other[name], strict=True)
+def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, expected[name], strict=True)
 
 
-# 40 windows in batches of 4: an epoch has 10 steps. Every step is saved, so kills hit the writing too.
+# 40 windows in batches of 4: an epoch has 10 steps. Every step is saved, so some kills interrupt the saving.
 KILLED = changed(SETTINGS, steps=200, checkpoint_seconds=0, restore_best=True, evaluate_every=7)
 
 
@@ -59,7 +59,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndar
     return finish(tmp_path_factory.mktemp("whole"), KILLED)
 
 
-def test_ten_kills_change_no_bit(tmp_path: Path, uninterrupted: dict[str, np.ndarray]) -> None:
+def test_ten_kills_do_not_change_a_bit_of_the_result(tmp_path: Path, uninterrupted: dict[str, np.ndarray]) -> None:
     moments = random.Random(0)
     for _ in range(10):
         taken = len(steps_taken(tmp_path))
@@ -72,31 +72,31 @@ def test_ten_kills_change_no_bit(tmp_path: Path, uninterrupted: dict[str, np.nda
     assert_same(finish(tmp_path, KILLED), uninterrupted)
     steps = steps_taken(tmp_path)
     assert sorted(set(steps)) == list(range(1, 201))
-    assert len(steps) <= 200 + 10  # a kill costs at most the step whose state was being written
+    assert len(steps) <= 200 + 10  # each kill repeats at most the step whose state was not saved yet
 
 
-def test_sigterm_saves_and_ends(tmp_path: Path, uninterrupted: dict[str, np.ndarray]) -> None:
+def test_sigterm_saves_the_state_and_stops(tmp_path: Path, uninterrupted: dict[str, np.ndarray]) -> None:
     settings = changed(KILLED, checkpoint_seconds=3600)
     process = start(tmp_path, settings)
     wait_for_steps(tmp_path, 15, process)
     process.terminate()
     process.join()
-    assert process.exitcode == 1  # by an exception, not by the signal
+    assert process.exitcode == 1  # an exception ended it, not the signal
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
     assert_same(finish(tmp_path, settings), uninterrupted)
-    assert steps_taken(tmp_path) == list(range(1, 201))  # none lost, none twice
+    assert steps_taken(tmp_path) == list(range(1, 201))  # no step is lost, and no step is repeated
 
 
-def test_a_training_that_was_done_is_not_done_again(tmp_path: Path) -> None:
+def test_a_finished_training_run_is_not_repeated(tmp_path: Path) -> None:
     settings = changed(SETTINGS, steps=3)
     once = finish(tmp_path, settings)
     assert_same(finish(tmp_path, settings), once)
     assert steps_taken(tmp_path) == [1, 2, 3]
 
 
-def test_same_seed_same_weights_in_another_process(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_weights_in_another_process(tmp_path: Path) -> None:
     settings = changed(SETTINGS, steps=5, batch_size=4, micro_batches=2, label_smoothing=0.1)
     once, again = (finish(tmp_path / name, settings) for name in ("once", "again"))
     assert_same(once, again)
-    other = finish(tmp_path / "other", changed(settings, seed=1))
-    assert any(not np.array_equal(once[name], other[name]) for name in once)
+    other_seed = finish(tmp_path / "other", changed(settings, seed=1))
+    assert any(not np.array_equal(once[name], other_seed[name]) for name in once)

@@ -1,4 +1,4 @@
-"""Trainings on several devices and by several workers, for real, which must learn what one device does."""
+"""Training runs on several devices and with several workers must learn the same as on one device."""
 
 import dataclasses
 import json
@@ -26,18 +26,18 @@ from modules.training.stored_rows import StoredRows, store_rows
 from tests.toys.preferences import counting_preferences
 from tests.toys.training import SETTINGS, StepLog, changed, counting_windows, tiny_model
 
-# The server has imported TensorFlow when it forks, and not used it: devices and cluster can still be chosen.
+# The fork server imports TensorFlow but does not use it, so that each process can still choose devices and cluster.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.modules.training.test_devices"])
 TRAINING = changed(SETTINGS, steps=12, batch_size=8, micro_batches=2, evaluate_every=3)
-# The same float32 sums in another order: an ulp of a weight near 1 is 1e-7, a step moves one by up to 1e-2, and Adam
-# divides by small numbers. Measured after 12 steps: 8e-7 and 1.2e-6.
+# Several devices compute the same float32 sums in another order. An ulp of a weight near 1 is 1e-7, a step changes a
+# weight by up to 1e-2, and Adam divides by small numbers. Differences measured after 12 steps: 8e-7 and 1.2e-6.
 TOLERANCE = 1e-5
-PATIENCE_S = 600  # ends a test that hangs, on a busy machine too
+PATIENCE_S = 600  # after this time a test is taken to hang, also on a busy machine
 
 
 def unequal_rows(count: int) -> StoredRows:
-    """Windows of which 1, 3, 5, 7 or 8 targets count: parts of a batch have different weights."""
+    """Makes windows in which 1, 3, 5, 7 or 8 targets count, so that the parts of a batch have different weights."""
 
     def mask(number: tf.Tensor, window: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         last = number % 5 * 2 + 1
@@ -47,14 +47,14 @@ def unequal_rows(count: int) -> StoredRows:
 
 
 def train_on_devices(folder: Path, settings: TrainingSettings, logical_devices: int, cluster: dict | None) -> None:
-    """Trains; leaves weights and losses in `<number of the worker>.npz`."""
+    """Trains; writes weights and losses into `<number of the worker>.npz`."""
     use_logical_devices(logical_devices)
     worker = 0
     if cluster is not None:
         os.environ["TF_CONFIG"] = json.dumps(cluster)
         worker = cluster["task"]["index"]
     strategy = devices.build_strategy(settings)
-    # Of the 9 rows the last batch has one: of two devices one has nothing to do.
+    # The last batch of the 9 validation rows has one row, so that one of two devices has nothing to do.
     data = TrainingData(train=unequal_rows(40), validation=unequal_rows(9), to_batch=packing.to_batch, tokens_a_row=8)
     with strategy.scope():
         model = tiny_model()
@@ -69,7 +69,7 @@ def train_on_devices(folder: Path, settings: TrainingSettings, logical_devices: 
 
 
 def score_pairs(folder: Path, settings: TrainingSettings, logical_devices: int, _: None) -> None:
-    """Leaves in `0.npz` what the starting model thinks of pairs, and after how many it told so."""
+    """Writes into `0.npz` the scores of pairs by the starting model, and the numbers of pairs that it reported."""
     use_logical_devices(logical_devices)
     scored: list[int] = []
     progress.report = lambda node, *, done, **facts: scored.append(done)
@@ -82,7 +82,7 @@ def score_pairs(folder: Path, settings: TrainingSettings, logical_devices: int, 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LossesOfReplicas(LanguageModelling):
-    """Keeps the loss of each part of a batch."""
+    """An objective that records the loss of each part of a batch."""
 
     seen: list[float]
 
@@ -93,7 +93,7 @@ class LossesOfReplicas(LanguageModelling):
 
 
 def drop_out(folder: Path, settings: TrainingSettings, logical_devices: int, _: None) -> None:
-    """Takes steps on rows that are all the same; leaves each replica's losses, and its states of the dropout."""
+    """Trains on equal rows; writes the losses and the dropout states of each replica into `0.npz`."""
     use_logical_devices(logical_devices)
     strategy = devices.build_strategy(settings)
     rows = store_rows(counting_windows(1).repeat(40))
@@ -112,7 +112,7 @@ def drop_out(folder: Path, settings: TrainingSettings, logical_devices: int, _: 
 
 
 def use_logical_devices(count: int) -> None:
-    """Makes so many devices of the CPU."""
+    """Splits the CPU into logical devices."""
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
 
@@ -126,7 +126,7 @@ def running(
     workers: int = 0,
     work: Callable[..., None] = train_on_devices,
 ) -> Iterator[list[BaseProcess]]:
-    """Processes that train, or do other work, of which none outlives the block."""
+    """Starts processes that train or do other work, and ends all of them with the block."""
     folder.mkdir(exist_ok=True)
     addresses = [f"127.0.0.1:{port}" for port in free_ports(workers)]
     clusters = [
@@ -150,9 +150,9 @@ def running(
 def free_ports(count: int) -> list[int]:
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = []
-    for each in sockets:
-        with closing(each):
-            ports.append(each.getsockname()[1])
+    for server in sockets:
+        with closing(server):
+            ports.append(server.getsockname()[1])
     return ports
 
 
@@ -161,10 +161,10 @@ def trained(folder: Path, worker: int = 0) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def assert_equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray], tolerance: float = 0.0) -> None:
-    assert one.keys() == other.keys()
-    for name, array in one.items():
-        np.testing.assert_allclose(array, other[name], rtol=0, atol=tolerance)
+def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], tolerance: float = 0.0) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name], rtol=0, atol=tolerance)
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def one_device(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray
 
 
 @pytest.mark.parametrize(("name", "logical_devices", "tolerance"), [("cpu", 1, 0.0), ("mirrored", 2, TOLERANCE)])
-def test_a_machines_devices_learn_what_one_does(
+def test_the_devices_of_a_machine_learn_the_same_as_one_device(
     name: str, logical_devices: int, tolerance: float, tmp_path: Path, one_device: dict[str, np.ndarray]
 ) -> None:
     with running(tmp_path, changed(TRAINING, devices=name), logical_devices=logical_devices) as (process,):
@@ -185,7 +185,7 @@ def test_a_machines_devices_learn_what_one_does(
     assert_equal(trained(tmp_path), one_device, tolerance)
 
 
-def test_a_reference_takes_no_more_pairs_at_once_than_a_device_does_in_training(tmp_path: Path) -> None:
+def test_the_reference_scores_as_many_pairs_at_once_as_a_device_trains_on(tmp_path: Path) -> None:
     whole, parts = (
         changed(SETTINGS, dpo={}, batch_size=8),
         changed(SETTINGS, dpo={}, batch_size=8, devices="mirrored", micro_batches=2),
@@ -194,44 +194,44 @@ def test_a_reference_takes_no_more_pairs_at_once_than_a_device_does_in_training(
         pass
     with running(tmp_path / "parts", parts, logical_devices=2, work=score_pairs):
         pass
-    one, two = trained(tmp_path / "whole"), trained(tmp_path / "parts")
-    # Of 8 pairs to train on and 3 to look at: 8 a batch; 8 / (2 devices × 2 micro-batches).
-    assert one.pop("scored").tolist() == [8, 3]
-    assert two.pop("scored").tolist() == [2, 4, 6, 8, 2, 3]
-    assert_equal(one, two, TOLERANCE)
+    on_one_device, on_two_devices = trained(tmp_path / "whole"), trained(tmp_path / "parts")
+    # Of 8 train pairs and 3 eval pairs, one device scores 8 at once; two score 8 / (2 devices × 2 micro-batches).
+    assert on_one_device.pop("scored").tolist() == [8, 3]
+    assert on_two_devices.pop("scored").tolist() == [2, 4, 6, 8, 2, 3]
+    assert_equal(on_one_device, on_two_devices, TOLERANCE)
 
 
-def test_each_device_has_a_dropout_of_its_own(tmp_path: Path) -> None:
+def test_each_device_draws_its_own_dropout_masks(tmp_path: Path) -> None:
     settings = changed(SETTINGS, steps=3, batch_size=2, devices="mirrored", evaluate_every=3)
     with running(tmp_path, settings, logical_devices=2, work=drop_out):
         pass
     found = trained(tmp_path)
-    one, other = found["losses"].reshape(3, 2).T
-    assert (one != other).all()  # with the same masks the same rows would give the same
-    # What a checkpoint holds is true of both: a seed, and a mask drawn in each of three steps.
-    one, other = found["states"].transpose(1, 0, 2)
-    np.testing.assert_array_equal(one, other)
-    assert one[:, 1].tolist() == [3, 3, 3, 3]
+    first_losses, second_losses = found["losses"].reshape(3, 2).T
+    assert (first_losses != second_losses).all()  # the rows are equal, so equal masks would give equal losses
+    # A checkpoint holds one state for both devices: a seed, and the count of masks, one for each of the three steps.
+    first_states, second_states = found["states"].transpose(1, 0, 2)
+    np.testing.assert_array_equal(first_states, second_states)
+    assert first_states[:, 1].tolist() == [3, 3, 3, 3]
 
 
-def test_two_workers_end_together_go_on_and_learn_what_one_device_does(
+def test_two_workers_stop_together_resume_and_learn_the_same_as_one_device(
     tmp_path: Path, one_device: dict[str, np.ndarray]
 ) -> None:
     settings = changed(TRAINING, devices="multi_worker", checkpoint_seconds=3600)
     deadline = time.monotonic() + PATIENCE_S
-    with running(tmp_path, settings, workers=2) as (chief, other):
+    with running(tmp_path, settings, workers=2) as (chief, worker):
         steps = tmp_path / "steps1"
         while not steps.exists() or len(steps.read_text().split()) < 4:
-            assert other.is_alive()
+            assert worker.is_alive()
             assert time.monotonic() < deadline
             time.sleep(0.002)
-        other.terminate()
-    assert (chief.exitcode, other.exitcode) == (1, 1)  # by an exception, not by the signal
-    with running(tmp_path, settings, workers=2) as (chief, other):
+        worker.terminate()
+    assert (chief.exitcode, worker.exitcode) == (1, 1)  # an exception ended them, not the signal
+    with running(tmp_path, settings, workers=2) as (chief, worker):
         pass
-    assert (chief.exitcode, other.exitcode) == (0, 0)
-    for worker in (0, 1):
-        assert (tmp_path / f"steps{worker}").read_text().split() == [str(step) for step in range(1, 13)]
+    assert (chief.exitcode, worker.exitcode) == (0, 0)
+    for index in (0, 1):
+        assert (tmp_path / f"steps{index}").read_text().split() == [str(step) for step in range(1, 13)]
     assert_equal(trained(tmp_path, 0), trained(tmp_path, 1))
     assert_equal(trained(tmp_path, 0), one_device, TOLERANCE)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
@@ -248,14 +248,16 @@ def test_two_workers_end_together_go_on_and_learn_what_one_device_does(
         ("tpu", "`training.devices: tpu` needs a TPU VM with libtpu.so"),
     ],
 )
-def test_a_device_that_is_not_there_is_named(name: str, message: str) -> None:
+def test_the_message_names_the_device_that_is_missing(name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         devices.build_strategy(changed(SETTINGS, devices=name))
 
 
-def test_workers_without_a_cluster_are_told_what_it_looks_like(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_cluster_variable_is_refused_with_an_example(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    with pytest.raises(InputError, match=r"needs the variable TF_CONFIG. Received: none. Give each worker one such as"):
+    with pytest.raises(
+        InputError, match=r"needs the environment variable TF_CONFIG. Received: none. Set it for each worker, e.g. to"
+    ):
         devices.build_strategy(changed(SETTINGS, devices="multi_worker"))
 
 
@@ -265,7 +267,10 @@ def test_workers_without_a_cluster_are_told_what_it_looks_like(monkeypatch: pyte
         ("{", "Invalid JSON"),
         ('{"cluster": {"worker": ["a:1"]}}', "task: Field required"),
         ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}', r"cluster.worker.0: String should"),
-        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "worker 1 and `cluster` has 1 of"),
+        (
+            '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+            "worker 1, but `cluster` has only 1 of this type",
+        ),
         (
             '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
             "cluster.ps: Extra",
@@ -273,20 +278,20 @@ def test_workers_without_a_cluster_are_told_what_it_looks_like(monkeypatch: pyte
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}', "task.type: Input should be 'chief'"),
     ],
 )
-def test_what_is_wrong_with_a_cluster_is_said(config: str, problem: str) -> None:
+def test_the_message_names_the_fault_of_a_cluster(config: str, problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         devices.check_cluster(config)
 
 
-def test_what_clouds_add_to_a_cluster_is_accepted() -> None:
+def test_fields_that_clouds_add_to_a_cluster_are_accepted() -> None:
     devices.check_cluster(
         '{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "chief", "index": 0, "trial": ""}, '
         '"environment": "cloud"}'
     )
 
 
-def test_a_batch_that_the_devices_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_cannot_be_divided_between_the_devices_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "_mirrored", lambda: tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
     settings = changed(SETTINGS, devices="mirrored", batch_size=6, micro_batches=2)
-    with pytest.raises(InputError, match=r"divisible by 4: by 2 devices × 2 `micro_batches`. Received: 6. Choose"):
+    with pytest.raises(InputError, match=r"divisible by 4 \(2 devices × 2 `micro_batches`\). Received: 6. Choose"):
         devices.build_strategy(settings)

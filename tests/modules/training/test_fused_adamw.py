@@ -27,21 +27,21 @@ def train(optimizer: keras.optimizers.Optimizer, steps: int, *, jit_compile: boo
         optimizer.apply(gradients, variables)
 
     for _ in range(steps):
-        # 18 normal numbers: a norm of about 4, so that every step is clipped.
+        # 18 normal numbers have a norm of about 4, so that every step is clipped.
         step(*(tf.constant(generator.normal(size=shape), tf.float32) for shape in SHAPES.values()))
     return [variable.numpy() for variable in variables]
 
 
-def test_the_first_step_by_hand():
+def test_the_first_step_equals_the_calculation_by_hand():
     variable = keras.Variable([1.0, -2.0])
     optimizer = FusedAdamW(0.1, weight_decay=0.5)
     optimizer.apply([tf.constant([3.0, -3.0])], [variable])
-    # Decay by 1 - 0.1 × 0.5; then the first step of Adam, of the learning rate against the gradient's sign.
+    # The decay multiplies by 1 - 0.1 × 0.5. The first step of Adam then subtracts 0.1 times the sign of the gradient.
     np.testing.assert_allclose(variable.numpy(), [0.95 - 0.1, -1.9 + 0.1], rtol=1e-5)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_ten_steps_are_those_of_keras(jit_compile):
+def test_ten_steps_equal_those_of_keras(jit_compile):
     ours = train(FusedAdamW(**SETTINGS), 10, jit_compile=jit_compile)
     keras_own = train(keras.optimizers.AdamW(**SETTINGS), 10, jit_compile=jit_compile)
     for got, expected in zip(ours, keras_own, strict=True):
@@ -55,7 +55,7 @@ def test_sparse_gradients_move_the_moments_of_all_rows():
     np.testing.assert_allclose(variable.numpy(), [[1, 1], [1, 1], [0.9, 0.9]], rtol=1e-5)
 
 
-def test_its_variables_are_those_of_keras_so_that_checkpoints_fit_both():
+def test_variables_have_the_names_of_keras_so_that_checkpoints_fit_both():
     optimizers = [kind(**SETTINGS) for kind in (keras.optimizers.AdamW, FusedAdamW)]
     for optimizer in optimizers:
         optimizer.build(variables_of())
@@ -64,13 +64,13 @@ def test_its_variables_are_those_of_keras_so_that_checkpoints_fit_both():
     assert ours[2:] == ["kernel_momentum", "kernel_velocity", "bias_momentum", "bias_velocity"]
 
 
-def test_a_gradient_that_is_not_finite_is_not_hidden():
+def test_a_gradient_that_is_not_finite_makes_the_weights_nan():
     variable = keras.Variable([1.0])
     FusedAdamW(**SETTINGS).apply([tf.constant([np.inf])], [variable])
     assert np.isnan(variable.numpy()).all()
 
 
-def test_it_updates_in_a_replica_of_a_strategy():
+def test_variables_are_updated_in_a_replica_of_a_strategy():
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
         variable = keras.Variable([1.0, -2.0])

@@ -12,7 +12,7 @@ from tests.toys.training import BATCH, SETTINGS, WEIGHTS, changed, tiny_model
 
 
 def fit(model: LanguageModelTrainer, steps: int) -> dict[str, list[float]]:
-    """Takes so many steps on the batch; returns the logs of each."""
+    """Takes training steps on the batch; returns the logs of each step."""
     return model.fit(BATCH, batch_size=4, epochs=steps, shuffle=False, verbose=0).history
 
 
@@ -22,8 +22,10 @@ def nll(model: LanguageModelTrainer, *, rows: slice = slice(None), batch_size: i
 
 
 @functools.cache
-def taught(steps: int = 3, *, jit_compile: bool = False, clip: float = 1.0, **changes) -> tuple[keras.Model, dict]:
-    """A tiny model after a few steps on the batch, and the logs of the last."""
+def trained_model(
+    steps: int = 3, *, jit_compile: bool = False, clip: float = 1.0, **changes
+) -> tuple[keras.Model, dict]:
+    """Returns a tiny model after some steps on the batch, and the logs of the last step."""
     settings = changed(SETTINGS, warmup_steps=0, **changes)
     language_model = tiny_model(dtype=settings.precision)
     objective = LanguageModelling(label_smoothing=settings.label_smoothing)
@@ -34,22 +36,22 @@ def taught(steps: int = 3, *, jit_compile: bool = False, clip: float = 1.0, **ch
     return language_model, {name: values[-1] for name, values in fit(model, steps).items()}
 
 
-def assert_close(one: keras.Model, other: keras.Model, tolerance: float = 2e-6) -> None:
-    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, atol=tolerance)
+def assert_close(model: keras.Model, expected: keras.Model, tolerance: float = 2e-6) -> None:
+    for weight, expected_weight in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, expected_weight, atol=tolerance)
 
 
 @pytest.mark.parametrize(("micro_batches", "jit_compile"), [(2, False), (4, True)])
-def test_micro_batches_learn_what_the_whole_batch_does(micro_batches: int, jit_compile: bool) -> None:
-    whole, whole_logs = taught()
-    parts, parts_logs = taught(micro_batches=micro_batches, jit_compile=jit_compile)
+def test_micro_batches_learn_the_same_as_the_whole_batch(micro_batches: int, jit_compile: bool) -> None:
+    whole, whole_logs = trained_model()
+    parts, parts_logs = trained_model(micro_batches=micro_batches, jit_compile=jit_compile)
     for name in ("loss", "nll", "gradient_norm", "learning_rate", "step"):
         assert parts_logs[name] == pytest.approx(whole_logs[name], rel=1e-5), name
     assert_close(whole, parts, 1e-5)
 
 
-def test_one_part_learns_what_keras_own_training_does() -> None:
-    ours, logs = taught()
+def test_a_whole_batch_learns_the_same_as_in_keras_own_training_step() -> None:
+    ours, logs = trained_model()
     model = tiny_model()
     optimizer = keras.optimizers.AdamW(
         keras.optimizers.schedules.CosineDecay(0.01, 30), beta_2=0.95, weight_decay=0.1, global_clipnorm=1.0
@@ -72,54 +74,54 @@ def test_gradients_are_clipped_by_their_global_norm() -> None:
         model = LanguageModelTrainer(language_model, LanguageModelling(), gradient_clip_norm=clip)
         model.compile(keras.optimizers.SGD(1.0), jit_compile=False)
         norm = fit(model, 1)["gradient_norm"][0]
-        return [a - b for a, b in zip(before, language_model.get_weights(), strict=True)], norm
+        return [old - new for old, new in zip(before, language_model.get_weights(), strict=True)], norm
 
     free, norm = step(1e9)
     assert norm == pytest.approx(np.sqrt(sum((change**2).sum() for change in free)), rel=1e-4)
     clipped, same_norm = step(norm / 4)
     assert same_norm == pytest.approx(norm)
-    for one, other in zip(free, clipped, strict=True):
-        np.testing.assert_allclose(one / 4, other, atol=1e-6)
+    for free_change, clipped_change in zip(free, clipped, strict=True):
+        np.testing.assert_allclose(free_change / 4, clipped_change, atol=1e-6)
 
 
-def test_evaluation_weighs_targets_and_not_batches() -> None:
+def test_evaluation_is_a_mean_over_targets_and_not_over_batches() -> None:
     model = LanguageModelTrainer(tiny_model(), LanguageModelling())
     model.compile(keras.optimizers.SGD(), jit_compile=False)
     whole = nll(model)
     assert nll(model, batch_size=1) == pytest.approx(whole, rel=1e-6)
-    eight, one, two = (nll(model, rows=slice(row, row + 1)) for row in range(3))
-    assert whole == pytest.approx((8 * eight + one + 2 * two) / 11, rel=1e-6)
+    first, second, third = (nll(model, rows=slice(row, row + 1)) for row in range(3))
+    assert whole == pytest.approx((8 * first + second + 2 * third) / 11, rel=1e-6)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_float16_gradients_that_overflow_leave_the_step_out_and_halve_the_scale(jit_compile: bool) -> None:
+def test_float16_gradients_that_overflow_skip_the_step_and_halve_the_scale(jit_compile: bool) -> None:
     settings = changed(SETTINGS, precision="mixed_float16", warmup_steps=0)
     language_model = tiny_model(dtype="mixed_float16")
     before = language_model.get_weights()
     model = LanguageModelTrainer(language_model, LanguageModelling())
     optimizer = optimizers.build_optimizer(settings, 30)
-    optimizer.initial_scale = 2.0**40  # float16 ends at 65,504
+    optimizer.initial_scale = 2.0**40  # the largest float16 is 65,504
     model.compile(optimizer, jit_compile=jit_compile)
 
     logs = fit(model, 1)
     assert (logs["loss_scale"], logs["step"]) == ([2.0**40], [1])
     assert not np.isfinite(logs["gradient_norm"][0])
-    for one, other in zip(before, language_model.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for old, new in zip(before, language_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
 
     logs = fit(model, 59)
     assert logs["loss_scale"] == sorted(logs["loss_scale"], reverse=True)
-    left_out = sum(not np.isfinite(norm) for norm in logs["gradient_norm"])
-    assert left_out < 35
-    assert logs["loss_scale"][-1] == 2.0 ** (39 - left_out)
+    skipped = sum(not np.isfinite(norm) for norm in logs["gradient_norm"])
+    assert skipped < 35
+    assert logs["loss_scale"][-1] == 2.0 ** (39 - skipped)
     assert logs["loss"][-1] < 0.5 * logs["loss"][0]
-    # What is left out moves no rate.
-    assert (logs["step"][-1], int(optimizer.iterations)) == (60, 59 - left_out)
+    # Skipped steps do not advance the learning rate schedule.
+    assert (logs["step"][-1], int(optimizer.iterations)) == (60, 59 - skipped)
 
 
-def test_in_float16_the_scale_changes_nothing_else() -> None:
-    _, scaled_logs = taught(precision="mixed_float16")
-    _, logs = taught()
+def test_the_float16_loss_scale_does_not_change_the_loss_or_the_gradients() -> None:
+    _, scaled_logs = trained_model(precision="mixed_float16")
+    _, logs = trained_model()
     assert scaled_logs["loss_scale"] == 2.0**15
     assert scaled_logs["gradient_norm"] == pytest.approx(logs["gradient_norm"], rel=1e-2)
     assert scaled_logs["loss"] == pytest.approx(logs["loss"], rel=1e-2)

@@ -20,7 +20,7 @@ def test_rates_rise_to_the_peak_and_then_follow_the_schedule(schedule: str, rate
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "constant"])
-def test_without_a_warm_up_the_first_step_has_the_peak(schedule: str) -> None:
+def test_without_a_warm_up_the_first_step_has_the_peak_rate(schedule: str) -> None:
     rate = build_schedule(changed(SETTINGS, schedule=schedule, warmup_steps=0), 30)
     assert float(rate(0)) == pytest.approx(0.01)
 
@@ -39,7 +39,7 @@ def test_biases_and_norms_do_not_decay() -> None:
     assert decayed == {"kernel", "embeddings"}
 
 
-def test_float16_alone_scales_the_loss() -> None:
+def test_only_float16_scales_the_loss() -> None:
     scaled = [
         precision
         for precision in ("float32", "mixed_bfloat16", "mixed_float16")

@@ -17,7 +17,7 @@ def values(windows: tf.data.Dataset, name: str) -> list[list[int]]:
 
 def test_documents_are_joined_by_end_of_text_and_cut_across_batches() -> None:
     windows = packed_windows(documents([[5, 6, 7], [8]], [[9, 10], []]), window=3, end_of_text_id=1)
-    # the stream:                       1 5 6   7 1 8   1 9 10   1 (dropped)
+    # stream of tokens:                 1 5 6   7 1 8   1 9 10   1 (dropped)
     assert values(windows, "token_ids") == [[1, 5, 6], [7, 1, 8], [1, 9, 10]]
     assert set(windows.element_spec) == {"token_ids"}
 
@@ -30,7 +30,7 @@ def test_masks_follow_their_tokens_and_the_end_of_text_counts() -> None:
 
 
 def test_a_window_in_which_no_target_counts_is_left_out() -> None:
-    # The first token of a window is no target, so its 1 does not count.
+    # The first token of a window is not a target, so its mask does not count.
     packed = documents([[5, 6, 7, 8, 9, 10]], masks=[[0, 0, 0, 0, 0, 1]])
     windows = packed_windows(packed, window=3, end_of_text_id=1)
     assert values(packed_windows(documents([[5, 6, 7, 8, 9]]), window=3, end_of_text_id=1), "token_ids") == [
@@ -42,8 +42,8 @@ def test_a_window_in_which_no_target_counts_is_left_out() -> None:
     assert values(packed_windows(kept, window=3, end_of_text_id=1), "token_ids") == [[7, 8, 9]]
 
 
-def test_documents_are_told_apart_by_their_borders_and_not_by_end_of_text() -> None:
-    # The second document is empty, the third holds an <|endoftext|> of its own.
+def test_documents_are_numbered_by_their_borders_and_not_by_end_of_text() -> None:
+    # The second document is empty. The third document contains an <|endoftext|>.
     packed = documents([[5, 6, 7], []], [[8, 1, 9], [2]])
     windows = packed_windows(packed, window=5, end_of_text_id=1, isolate_documents=True)
     assert values(windows, "token_ids") == [[1, 5, 6, 7, 1], [1, 8, 1, 9, 1]]
@@ -68,7 +68,7 @@ def test_a_batch_holds_inputs_and_next_tokens() -> None:
     }
 
 
-def test_weights_are_those_of_the_targets() -> None:
+def test_weights_are_the_loss_masks_of_the_targets() -> None:
     windows = {"token_ids": tf.constant([[1, 5, 6, 7, 1]]), "loss_mask": tf.constant([[1, 0, 1, 1, 1]])}
     batch = to_batch(windows)
     assert batch["token_ids"].numpy().tolist() == [[1, 5, 6, 7]]
@@ -77,8 +77,8 @@ def test_weights_are_those_of_the_targets() -> None:
     assert batch["weights"].dtype == tf.float32
 
 
-def test_isolated_windows_give_the_document_of_each_input() -> None:
-    # The <|endoftext|> is the last target of document 1, and as an input the first token of document 2.
+def test_a_batch_of_isolated_windows_holds_the_document_of_each_input() -> None:
+    # The second <|endoftext|> is the last target of document 1 and the first input of document 2.
     windows = {"token_ids": tf.constant([[1, 5, 1, 6, 7]]), "document_index": tf.constant([[1, 1, 2, 2, 2]])}
     batch = to_batch(windows)
     assert set(batch) == {"token_ids", "document_index", "targets"}

@@ -1,4 +1,4 @@
-"""Trainings that go on from what was on the disk after some step, as a kill would leave it: to the same bit."""
+"""Training runs that resume from the checkpoint of a step end with the same bits as uninterrupted training runs."""
 
 import functools
 import shutil
@@ -22,8 +22,8 @@ from tests.toys.training import MODEL, SETTINGS, backwards, changed, counting_da
 RESUMED = changed(SETTINGS, steps=12, warmup_steps=2, evaluate_every=3, checkpoint_seconds=0)
 
 
-class Kept(keras.callbacks.Callback):
-    """Keeps the checkpoint of every step, `name 1.npz` and so on, and the numbers and loss scales of the steps."""
+class CheckpointCopies(keras.callbacks.Callback):
+    """A callback that keeps the checkpoint of every step (`name 1.npz`, …), and the steps' numbers and loss scales."""
 
     def __init__(self, file: CheckpointFile):
         super().__init__()
@@ -41,26 +41,28 @@ class Kept(keras.callbacks.Callback):
 
 def train(
     file: CheckpointFile, data: TrainingData, settings: TrainingSettings, *, dropout: float = 0.1
-) -> tuple[keras.Model, LossCurve, Kept]:
-    """Trains a tiny model, or its adapters, from the file if it is there; fused without dropout."""
+) -> tuple[keras.Model, LossCurve, CheckpointCopies]:
+    """Trains a tiny model, or its adapters; resumes from the file if it exists. Without dropout the model is fused."""
     keras.utils.set_random_seed(0)
     model_settings = gpt2.ModelSettings(**{**vars(MODEL), "dropout": dropout})
     backbone = gpt2.build_backbone(model_settings, vocabulary_size=10, dtype=settings.precision)
     if settings.lora:
         lora.apply(backbone, settings.lora)
-    model, kept = gpt2.language_model(backbone), Kept(file)
-    curve = loop.fit(model, LanguageModelling(), data, settings, checkpoint=file, callbacks=[kept])
-    return model, curve, kept
+    model, copies = gpt2.language_model(backbone), CheckpointCopies(file)
+    curve = loop.fit(model, LanguageModelling(), data, settings, checkpoint=file, callbacks=[copies])
+    return model, curve, copies
 
 
-def assert_same(one: tuple[keras.Model, LossCurve, Kept], other: tuple[keras.Model, LossCurve, Kept]) -> None:
-    """Weights, states of the dropout and all losses."""
-    for variable, same in zip(one[0].variables, other[0].variables, strict=True):
-        np.testing.assert_array_equal(variable.numpy(), same.numpy(), strict=True)
-    assert [(point.step, point.loss, point.gradient_norm) for point in one[1].points] == [
-        (point.step, point.loss, point.gradient_norm) for point in other[1].points
+def assert_same(
+    found: tuple[keras.Model, LossCurve, CheckpointCopies], expected: tuple[keras.Model, LossCurve, CheckpointCopies]
+) -> None:
+    """Compares weights, states of the dropout and all losses."""
+    for variable, expected_variable in zip(found[0].variables, expected[0].variables, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), expected_variable.numpy(), strict=True)
+    assert [(point.step, point.loss, point.gradient_norm) for point in found[1].points] == [
+        (point.step, point.loss, point.gradient_norm) for point in expected[1].points
     ]
-    assert one[1].validation == other[1].validation
+    assert found[1].validation == expected[1].validation
 
 
 @pytest.mark.parametrize(
@@ -76,10 +78,10 @@ def assert_same(one: tuple[keras.Model, LossCurve, Kept], other: tuple[keras.Mod
     ],
     ids=str,
 )
-def test_an_interruption_changes_no_bit(
+def test_an_interruption_does_not_change_a_bit_of_the_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dropout: float, changes: dict
 ) -> None:
-    # Doubles the scale every three steps and not every 2,000, from one that is far from overflowing.
+    # The loss scale starts far from overflow, and doubles every 3 steps instead of every 2,000.
     scaled = functools.partial(keras.optimizers.LossScaleOptimizer, initial_scale=2.0**10, dynamic_growth_steps=3)
     monkeypatch.setattr(keras.optimizers, "LossScaleOptimizer", scaled)
     settings, data = changed(RESUMED, **changes), counting_data()
@@ -92,25 +94,25 @@ def test_an_interruption_changes_no_bit(
     assert whole[2].loss_scales == (growing if settings.precision == "mixed_float16" else [1.0] * 12)
 
 
-def test_the_best_weights_and_the_patience_outlive_an_interruption(tmp_path: Path) -> None:
+def test_the_best_weights_and_the_patience_survive_an_interruption(tmp_path: Path) -> None:
     settings, data = changed(RESUMED, steps=60, evaluate_every=2, early_stopping=3, restore_best=True), backwards()
     whole = train(CheckpointFile(tmp_path / "whole.npz"), data, settings)
     losses = [point.loss for point in whole[1].validation]
     best = int(np.argmin(losses))
     stopped = whole[2].steps[-1]
     assert (len(losses), stopped) == (best + 1 + 3, 2 * len(losses))
-    # The second of the three looks without a better loss is behind it.
+    # At this checkpoint, two of the three evaluations without a lower loss are done.
     resumed = train(CheckpointFile(tmp_path / f"whole {stopped - 1}.npz"), data, settings)
     assert resumed[2].steps == [stopped]
     assert_same(resumed, whole)
-    # What stopped is not gone on with.
+    # A training run that stopped early is not resumed.
     done = train(CheckpointFile(tmp_path / "whole.npz"), data, settings)
     assert done[2].steps == []
     assert_same(done, whole)
 
 
-def test_a_checkpoint_of_adapters_holds_nothing_of_the_frozen_base(tmp_path: Path) -> None:
-    file = CheckpointFile(tmp_path / "one.npz")
+def test_a_checkpoint_of_adapters_does_not_hold_the_frozen_weights(tmp_path: Path) -> None:
+    file = CheckpointFile(tmp_path / "state.npz")
     train(file, counting_data(), changed(RESUMED, steps=1, lora={"rank": 2}))
     saved = file.read()
     assert saved is not None
