@@ -1,5 +1,6 @@
 """Executor of ReleasePusher."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -12,7 +13,8 @@ from tfx.types import artifact, artifact_utils
 from components.artifact_types import Artifacts
 from components.mlmd_properties import plain_values
 from modules.common.files import file_facts, without_folders
-from modules.evaluation import gates, tflite_gate
+from modules.evaluation import gates
+from modules.evaluation.tflite_results import FileResult, read_results
 from modules.export import tflite_conversion
 from modules.export.tflite_files import TFLITE_FILES, Precision
 from modules.release import publishing
@@ -39,13 +41,16 @@ class Executor(pusher_executor.Executor):
             epath.Path(exec_properties["push_directory"]),
             saved_model_dir=epath.Path(self.GetModelPath(input_dict)),
             tflite_files={
-                file.name: _as_measured(input_dict[file.key], files[file.precision]["sha256"])
+                file.name: _as_measured(input_dict[file.key], files[file.precision].sha256)
                 for file in TFLITE_FILES
-                if file.precision in files and files[file.precision]["released"]
+                if file.precision in files and files[file.precision].released
             },
             vocabulary=Vocabulary.from_table(find_table(artifact_utils.get_single_uri(input_dict["transform_graph"]))),
             documents={name: report / file for name, file in REPORT_FILES.items()},
-            facts={**self._facts(input_dict, exec_properties), "tflite": files},
+            facts={
+                **self._facts(input_dict, exec_properties),
+                "tflite": {precision: dataclasses.asdict(result) for precision, result in files.items()},
+            },
         )
         self._MarkPushed(pushed_model, pushed_destination=str(published), pushed_version=published.name)
 
@@ -88,11 +93,11 @@ def _as_measured(models: list[artifact.Artifact], sha256: str) -> epath.Path:
     return epath.Path(path)
 
 
-def _read_files(tflite_evaluation: artifact.Artifact) -> dict[Precision, dict[str, Any]] | None:
+def _read_files(tflite_evaluation: artifact.Artifact) -> dict[Precision, FileResult] | None:
     """Reads what TFLiteEvaluator measured; None where that is missing: then nothing ships."""
     try:
         gates.read_checks(tflite_evaluation.uri)
-        return tflite_gate.read_files(tflite_evaluation.uri)
+        return read_results(tflite_evaluation.uri)
     except OSError as error:
         logging.error("Nothing is pushed: the TFLite files' evaluation is missing (%s).", error)
         return None

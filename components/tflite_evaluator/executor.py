@@ -15,6 +15,7 @@ from modules.common import progress
 from modules.common.files import file_facts
 from modules.evaluation import gates, tflite_gate
 from modules.evaluation.tflite_measurer import TFLiteMeasurer
+from modules.evaluation.tflite_results import FileFigures, write_results
 from modules.export import tflite_conversion
 from modules.export.tflite_files import TFLITE_FILES, Precision
 
@@ -47,18 +48,18 @@ class Executor(base_executor.BaseExecutor):
         checks = {precision: tflite_gate.rise_check(precision, one, settings) for precision, one in figures.items()}
         evaluation = artifact_utils.get_single_instance(output_dict["tflite_evaluation"])
         gates.write_checks(evaluation.uri, checks.values())
-        tflite_gate.write_files(evaluation.uri, figures, checks, settings=settings)
+        write_results(evaluation.uri, tflite_gate.file_results(figures, checks, settings=settings))
         evaluation.set_int_custom_property("blessed", int(tflite_gate.may_release(checks.values(), settings)))
         _set_figures(evaluation, figures, checks)
 
 
-def _measure(measurer: TFLiteMeasurer, path: str) -> tflite_gate.FileFigures:
+def _measure(measurer: TFLiteMeasurer, path: str) -> FileFigures:
     """Measures a file; one that cannot be loaded or run has failed, and the other is measured all the same."""
     try:
         return measurer.measure(path)
     except Exception as error:
         logging.exception("%s cannot be measured.", path)
-        return tflite_gate.FileFigures(
+        return FileFigures(
             nll_sum=math.nan,
             float_nll_sum=measurer.reference.nll_sum,
             documents=0,
@@ -81,7 +82,7 @@ def _report(scored: int, documents: int) -> None:
 
 def _set_figures(
     evaluation: artifact.Artifact,
-    figures: Mapping[Precision, tflite_gate.FileFigures],
+    figures: Mapping[Precision, FileFigures],
     checks: Mapping[Precision, gates.Check],
 ) -> None:
     numbers: dict[str, float] = {}

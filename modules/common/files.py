@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from etils import epath
+
 
 def file_facts(path: str | Path) -> dict[str, Any]:
     """Returns `sha256` (hexadecimal) and `size_bytes` of a file."""
@@ -30,6 +32,11 @@ def hash_settings(settings: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
+def folder_size_bytes(folder: str | os.PathLike[str]) -> int:
+    """Returns the size of all files of a folder and its subfolders; the folder may be a URL such as `gs://bucket/x`."""
+    return sum((parent / name).stat().length for parent, _, names in epath.Path(folder).walk() for name in names)
+
+
 def flush_to_disk(path: str | Path) -> None:
     """Makes a file's content, or a rename into a folder, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -45,10 +52,10 @@ def without_folders(value: Any) -> Any:
     `{"data": {"source": "/home/someone/texts/*.txt"}}` becomes `{"data": {"source": "…/*.txt"}}`.
     """
     if isinstance(value, Mapping):
-        return {name: without_folders(one) for name, one in value.items()}
+        return {name: without_folders(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [without_folders(one) for one in value]
-    # "/" alone, or "/text", may as well be a separator.
+        return [without_folders(item) for item in value]
+    # "/" alone, or "/text", may also be a separator of documents.
     if isinstance(value, str) and value.startswith(("/", "~/")) and len(PurePath(value).parts) > 2:
         return f"…/{PurePath(value).name}"
     return value

@@ -1,4 +1,4 @@
-"""JSON beside an artifact's data, on a local disk or in Cloud Storage."""
+"""JSON files of artifacts, on a local disk or in Cloud Storage."""
 
 import dataclasses
 import json
@@ -6,48 +6,37 @@ import math
 import os
 from typing import Any
 
+from etils import epath
+
 
 def write_json(folder: str | os.PathLike[str], name: str, value: Any) -> None:
-    """Writes a file into a folder, which is made if need be.
+    """Writes a file into a folder, which is created if it is missing.
 
     Args:
         folder: A path, or a URL such as `gs://bucket/path`.
         name: Of the file.
-        value: What JSON can hold, and dataclasses; NaN and infinity, which JSON has not, become null.
+        value: Anything that JSON can hold, and dataclasses. NaN and infinity, which JSON lacks, become null.
     """
     text = json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    path = os.path.join(folder, name)
-    if _is_remote(path):
-        import tensorflow as tf
-
-        with tf.io.gfile.GFile(path, "w") as file:
-            file.write(text)
-        return
-    os.makedirs(folder, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
+    path = epath.Path(folder, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def read_json(folder: str | os.PathLike[str], name: str) -> Any:
     """Reads a file from a folder.
 
     Raises:
-        OSError: There is none.
+        OSError: The folder has no such file.
     """
-    path = os.path.join(folder, name)
-    if _is_remote(path):
-        import tensorflow as tf
-
-        if not tf.io.gfile.exists(path):
-            raise FileNotFoundError(f"there is no {path}")
-        with tf.io.gfile.GFile(path) as file:
-            return json.loads(file.read())
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+    path = epath.Path(folder, name)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def finite(value: Any) -> Any:
-    """The same with None for every NaN and infinity, in lists, dicts and dataclasses too."""
+    """Returns the value with None for every NaN and infinity, also inside lists, dicts and dataclasses."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     if isinstance(value, dict):
@@ -55,7 +44,3 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _is_remote(path: str) -> bool:
-    return "://" in path

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from modules.common.files import file_facts
 from modules.data.examples import read_records, split_files
-from modules.evaluation.tflite_gate import FileFigures, GreedyAgreement
+from modules.evaluation.tflite_results import FileFigures, GreedyAgreement
 from modules.evaluation.tflite_scoring import Score, negative_log_likelihood, score_document
 from modules.export import tflite_conversion
 from modules.serving.litert_model import LiteRTModel, continue_tokens

@@ -11,9 +11,9 @@ import tensorflow as tf
 from modules.common.errors import InputError
 from modules.model import gpt2
 from modules.model.fused_decoder import fuse
+from modules.objectives.losses import token_divergence
 from modules.objectives.objective import Batch, LanguageModelling, Model, Sums, model_inputs
 from modules.objectives.settings import DistillationSettings
-from modules.objectives.token_divergence import token_divergence
 from modules.tokenization import tokenizer_files
 from modules.tokenization.vocabulary import Vocabulary
 

@@ -1,4 +1,4 @@
-"""Cross-entropy over a large vocabulary, computed and differentiated in one pass over the logits each."""
+"""Losses over a large vocabulary: cross-entropy with targets, and divergence from a teacher's predictions."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ from modules.model.fused_operations import compiled
 
 
 def token_cross_entropy(logits: tf.Tensor, targets: tf.Tensor, *, label_smoothing: float = 0.0) -> tf.Tensor:
-    """The negative log-likelihood of each target in nats, of smoothed targets if asked for.
+    """Returns the negative log-likelihood of each target in nats; targets may be smoothed.
 
     The values and gradients of `keras.losses.categorical_crossentropy` with one-hot targets and `from_logits=True`,
     three to four times as fast as TensorFlow's own kernel, whose exponentials are not vectorised on the CPU. XLA
@@ -40,6 +40,34 @@ def token_cross_entropy(logits: tf.Tensor, targets: tf.Tensor, *, label_smoothin
         return losses, gradient
 
     return losses_of(logits)
+
+
+def token_divergence(student_logits: tf.Tensor, teacher_logits: tf.Tensor, *, temperature: float) -> tf.Tensor:
+    """Returns KL(teacher || student) of each prediction in nats, both softened by a temperature, computed in float32.
+
+    ```
+    p        = softmax(teacher_logits / temperature)
+    q        = softmax(student_logits / temperature)
+    loss     = Σ p (log p - log q)
+    gradient = (q - p) / temperature
+    ```
+
+    Two passes compiled by XLA, as in `token_cross_entropy`, were twice as fast in bfloat16 and no faster in
+    float32, and took twice the memory.
+
+    Args:
+        student_logits: Floating point `[..., vocabulary]`.
+        teacher_logits: The same shape, of any floating type; a constant: no gradient reaches the teacher.
+        temperature: Above 0; a higher one gives unlikely tokens more weight.
+
+    Returns:
+        float32 `[...]`.
+    """
+    log_p, log_q = (
+        tf.nn.log_softmax(tf.cast(logits, tf.float32) / temperature)
+        for logits in (tf.stop_gradient(teacher_logits), student_logits)
+    )
+    return tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), axis=-1)
 
 
 @compiled

@@ -1,4 +1,4 @@
-"""Distillation's settings, without TensorFlow."""
+"""Settings of distillation and of direct preference optimization, without TensorFlow."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from modules.model import presets
 
 
 class DistillationSettings(Settings):
-    """Learn from what a larger model thinks likely, beside what stands in the text (arXiv:1503.02531)."""
+    """Learn from a larger model's predictions in addition to the text (arXiv:1503.02531)."""
 
     teacher: str = Field(
         description="Name or folder of a keras-hub GPT-2 preset, or folder of a Hugging Face GPT-2, with exactly the "
@@ -29,3 +29,12 @@ class DistillationSettings(Settings):
             InputError: `presets.check_name` refuses the teacher.
         """
         return presets.preset_fingerprint(self.teacher, "training.distillation.teacher")
+
+
+class DpoSettings(Settings):
+    """Learn from pairs of a preferred and a rejected answer, without a reward model (arXiv:2305.18290)."""
+
+    beta: PositiveFloat = Field(
+        0.1,
+        description="Penalty for moving away from the starting model: a larger beta keeps the model closer to it.",
+    )

@@ -1,85 +1,14 @@
-"""What a run's report holds; `report_sources` gathers it, `report_rendering` makes it a page and a model card.
-
-The classes of what the Trainer and the TFLiteEvaluator wrote as JSON read it leniently: a key that is not shown here is
-no error, and NaN or infinity is None, as a missing value is.
-"""
+"""The content of a run's report: `gathering` reads it from artifacts, `rendering` turns it into a page and a card."""
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-import pydantic
-from pydantic import AfterValidator
-
-from modules.common.json_files import finite
 from modules.evaluation.gates import Check, Verdict
 from modules.evaluation.results import Evaluation
 from modules.evaluation.task_figures import TaskFigure
-
-Number = Annotated[float | None, AfterValidator(finite)]
-
-
-class _Facts(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(frozen=True, extra="ignore")
-
-
-class TrainingStep(_Facts):
-    """What was logged at a step."""
-
-    step: int
-    loss: Number = None
-    tokens_per_second: Number = None
-
-
-class ValidationStep(_Facts):
-    """Loss on held-out windows after a step."""
-
-    step: int
-    loss: Number = None
-
-
-class Generation(_Facts):
-    """A prompt, and what the model wrote after it before and after the training."""
-
-    prompt: str
-    before: str | None = None
-    after: str
-
-
-class Training(_Facts):
-    """The Trainer's `training.json`; `loss_unit` is that of all losses, and None where they have none."""
-
-    parameters: int
-    loss: tuple[TrainingStep, ...] = ()
-    validation: tuple[ValidationStep, ...] = ()
-    loss_unit: str | None = None
-    warm_start: bool = False
-    perplexity_before: Number = None
-    samples: tuple[Generation, ...] = ()
-
-
-class GreedyAgreement(_Facts):
-    """How long a file's greedy text is the float model's: tokens of `tokens`, and `whole` of `prompts` to the end."""
-
-    prompts: int
-    tokens: int
-    mean: Number = None
-    least: Number = None
-    whole: int | None = None
-
-
-class TFLiteFile(_Facts):
-    """One file in the TFLiteEvaluator's `files.json`; `rise` is relative to the float model's perplexity."""
-
-    perplexity: Number = None
-    float_perplexity: Number = None
-    rise: Number = None
-    documents: int
-    tokens: int
-    greedy_agreement: GreedyAgreement | None = None
-    decode_tokens_per_second: Number = None
-    float_decode_tokens_per_second: Number = None
-    released: bool
+from modules.evaluation.tflite_results import FileResult
+from modules.training.record import TrainingRecord
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -155,7 +84,7 @@ class ShippedFile:
     name: str
     size_bytes: int
     sha256: str | None
-    measured: TFLiteFile | None
+    measured: FileResult | None
     perplexity: float | None
     decode_tokens_per_second: float | None
     released: bool
@@ -196,7 +125,7 @@ class Report:
     checks: tuple[Check, ...]
     data: Data
     model: Model
-    training: Training
+    training: TrainingRecord
     evaluation: Evaluation
     tasks: tuple[TaskFigure, ...]
     files: tuple[ShippedFile, ...]

@@ -19,9 +19,9 @@ from modules.evaluation.gates import Check
 from modules.evaluation.perplexity_gate import PERPLEXITY, REGRESSION
 from modules.evaluation.results import Evaluation, Figures, SliceResult
 from modules.report import sentences
-from modules.report.contents import Training
 from modules.report.escaping import visible
 from modules.training.loss_figure import draw_losses
+from modules.training.record import TrainingRecord
 
 MOST_SLICES = 40
 _LABEL_CHARACTERS = 26
@@ -51,7 +51,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def loss_plot(training: Training) -> str:
+def loss_plot(training: TrainingRecord) -> str:
     """Training and validation loss by step as an `<svg>` element; empty where no step was logged."""
     if all(point.loss is None for point in training.loss):
         return ""

@@ -3,18 +3,19 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-import pydantic
+from etils import epath
 
 from modules.cleaning.secrets import find_secrets
-from modules.common.files import without_folders
+from modules.common.files import folder_size_bytes, without_folders
 from modules.common.json_files import read_json
 from modules.data.examples import ExampleCounts, read_examples, split_files
 from modules.evaluation import gates
 from modules.evaluation.results import Evaluation
 from modules.evaluation.task_figures import read_task_figures
+from modules.evaluation.tflite_results import FileResult, read_results
+from modules.export.tflite_files import Precision
 from modules.report.contents import (
     Data,
     DocumentSample,
@@ -23,17 +24,15 @@ from modules.report.contents import (
     Report,
     ShippedFile,
     Split,
-    TFLiteFile,
-    Training,
 )
 from modules.report.environment import describe_environment
+from modules.training.record import TrainingRecord
 
 SPLITS = ("train", "eval", "test")
 SAMPLES = 4
 SAMPLE_CHARACTERS = 600
 _SEARCHED_FOR_SAMPLES = 500
 _DROPPED = "dropped_"
-_FILES = pydantic.TypeAdapter(dict[str, TFLiteFile])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class SourceArtifact:
 
     id: int
     type: str
-    folder: Path
+    folder: epath.Path
     properties: Mapping[str, Any]
 
 
@@ -63,8 +62,8 @@ def gather(
         pydantic.ValidationError: If one does not hold what it must.
     """
     evaluation = Evaluation.read(artifacts["evaluation"].folder)
-    training = Training.model_validate(read_json(artifacts["model_run"].folder, "training.json"))
-    tflite_files = _FILES.validate_python(read_json(artifacts["tflite_evaluation"].folder, "files.json"))
+    training = TrainingRecord.read(artifacts["model_run"].folder)
+    tflite_files = read_results(artifacts["tflite_evaluation"].folder)
     model_checks = [
         check for name in ("task_evaluation", "evaluation") for check in gates.read_checks(artifacts[name].folder)
     ]
@@ -72,7 +71,7 @@ def gather(
     verdict = gates.verdict(
         model_checks,
         # The marker is what TFX's own Pusher goes by.
-        blessed=Path(artifacts["blessing"].folder, "BLESSED").is_file(),
+        blessed=epath.Path(artifacts["blessing"].folder, "BLESSED").is_file(),
         file_checks=file_checks,
         released={precision: file.released for precision, file in tflite_files.items()},
         may_ship=artifacts["tflite_evaluation"].properties.get("blessed") == 1,
@@ -125,7 +124,7 @@ def _data(artifacts: Mapping[str, SourceArtifact], settings: Mapping[str, Any]) 
     )
 
 
-def _samples(folder: Path) -> Iterator[DocumentSample]:
+def _samples(folder: epath.Path) -> Iterator[DocumentSample]:
     """Beginnings of train documents of different sources, none of which holds what looks like a secret.
 
     A document's place in its file follows from its hash, so the first ones are as good as drawn by lot.
@@ -153,7 +152,7 @@ def shortened(text: str, characters: int) -> str:
     return text if len(text) <= characters else text[:characters].rstrip() + " …"
 
 
-def _model(model: SourceArtifact, settings: Mapping[str, Any], training: Training) -> Model:
+def _model(model: SourceArtifact, settings: Mapping[str, Any], training: TrainingRecord) -> Model:
     sizes = read_json(model.folder, "preset/config.json")["config"]
     return Model(
         start=_start(settings, training),
@@ -163,7 +162,7 @@ def _model(model: SourceArtifact, settings: Mapping[str, Any], training: Trainin
     )
 
 
-def _start(settings: Mapping[str, Any], training: Training) -> str:
+def _start(settings: Mapping[str, Any], training: TrainingRecord) -> str:
     if training.warm_start:
         return "the latest blessed model"
     return f"the preset {settings['preset']}" if settings["preset"] else "a random start"
@@ -171,15 +170,15 @@ def _start(settings: Mapping[str, Any], training: Training) -> str:
 
 def _files(
     artifacts: Mapping[str, SourceArtifact],
-    tflite_files: Mapping[str, TFLiteFile],
+    tflite_files: Mapping[Precision, FileResult],
     evaluation: Evaluation,
     *,
     blessed: bool,
 ) -> Iterator[ShippedFile]:
-    saved_model = Path(artifacts["model"].folder, "Format-Serving")
+    saved_model = epath.Path(artifacts["model"].folder, "Format-Serving")
     yield ShippedFile(
         name="SavedModel",
-        size_bytes=sum(path.stat().st_size for path in saved_model.rglob("*") if path.is_file()),
+        size_bytes=folder_size_bytes(saved_model),
         sha256=None,
         measured=None,
         perplexity=evaluation.overall.candidate.perplexity,

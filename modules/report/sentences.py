@@ -6,8 +6,9 @@ import statistics
 from modules.common import formatting
 from modules.common.formatting import count, number
 from modules.evaluation.results import Evaluation, SliceResult
-from modules.report.contents import Data, Model, Report, Training
+from modules.report.contents import Data, Model, Report
 from modules.report.escaping import visible
+from modules.training.record import TrainingRecord
 
 
 def comparison(report: Report) -> list[str]:
@@ -49,7 +50,7 @@ def training(report: Report) -> str:
     return f"{parameters}{steps}{speed}. {loss(report.training)}".strip()
 
 
-def loss(training: Training) -> str:
+def loss(training: TrainingRecord) -> str:
     """`Training loss from 8.3 at step 10 to 4.84 at step 3,200; validation loss 4.9 at step 3,200.`"""
     logged = [(point.loss, point.step) for point in training.loss if point.loss is not None]
     validation = [(point.loss, point.step) for point in training.validation if point.loss is not None]

@@ -17,10 +17,10 @@ from modules.training.loss_curve import NLL, LossCurve
 class TrainingWatch(keras.callbacks.Callback):
     """A callback that reports step, loss, metrics and speed about once per second, and refuses non-finite numbers."""
 
-    def __init__(self, *, tokens_a_step: int, steps: int, metric_names: Sequence[str], reports: bool = True):
+    def __init__(self, *, tokens_per_step: int, steps: int, metric_names: Sequence[str], reports: bool = True):
         super().__init__()
         self._reports = reports
-        self._tokens_per_step = tokens_a_step
+        self._tokens_per_step = tokens_per_step
         self._steps = steps
         self._metric_names = metric_names
 
@@ -82,7 +82,7 @@ class Validation(keras.callbacks.Callback):
         batches: tf.data.Dataset,
         curve: LossCurve,
         *,
-        batches_a_look: int,
+        validation_batches: int,
         steps: int,
         every: int,
         patience: int | None,
@@ -93,7 +93,7 @@ class Validation(keras.callbacks.Callback):
         Args:
             batches: Validation batches of the objective.
             curve: Receives a point for each evaluation.
-            batches_a_look: Batches per evaluation, which are all `batches`; distributed batches cannot be counted.
+            validation_batches: Batches per evaluation, which are all `batches`; distributed batches cannot be counted.
             steps: Optimizer steps of the whole training run.
             every: Steps between two evaluations.
             patience: Evaluations in a row without a new lowest loss after which training stops; None: it never stops
@@ -103,7 +103,7 @@ class Validation(keras.callbacks.Callback):
         super().__init__()
         self.stopped = False
         self._batches = batches
-        self._batches_per_evaluation = batches_a_look
+        self._batches_per_evaluation = validation_batches
         self._curve = curve
         self._steps = steps
         self._every = every

@@ -1,15 +1,13 @@
 """From a model, an objective and rows to a trained model, with a state to go on from."""
 
-import dataclasses
 import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from modules.model.fused_decoder import fuse
 from modules.model.rematerialization import rematerialize
@@ -22,26 +20,10 @@ from modules.training.language_model_trainer import LanguageModelTrainer
 from modules.training.loss_curve import LossCurve
 from modules.training.optimizers import build_optimizer
 from modules.training.settings import TrainingSettings
-from modules.training.stored_rows import StoredRows, batches_in_order, shuffled_batches
+from modules.training.stored_rows import TrainingData, batches_in_order, shuffled_batches
 
 # Looks at the validation windows without `evaluate_every`.
 LOOKS = 4
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingData:
-    """What a model is trained on.
-
-    Attributes:
-        train, validation: Rows.
-        to_batch: Makes of `{name: [rows, …]}` a batch of the objective.
-        tokens_a_row: Targets of a row, by which speed is told.
-    """
-
-    train: StoredRows
-    validation: StoredRows
-    to_batch: Callable[[dict[str, tf.Tensor]], Any]
-    tokens_a_row: int
 
 
 def fit(
@@ -75,15 +57,15 @@ def fit(
     model = build_trainer(language_model, objective, settings, steps)
     strategy = model.distribute_strategy
     chief = is_chief(strategy)
-    tokens_a_step = settings.batch_size * data.tokens_a_row
-    told: dict[str, Any] = {"tokens_a_step": tokens_a_step, "steps": steps, "metric_names": objective.metric_names}
+    tokens_per_step = settings.batch_size * data.tokens_per_row
+    told: dict[str, Any] = {"tokens_per_step": tokens_per_step, "steps": steps, "metric_names": objective.metric_names}
     curve = LossCurve(**told, log_dir=log_dir if chief else None)
     rows_at_once = settings.micro_batch_size
     read = functools.partial(batches_in_order, data.validation, batch_size=rows_at_once, to_batch=data.to_batch)
     validation = Validation(
         feed(strategy, lambda share: read(share=share)),
         curve,
-        batches_a_look=-(-data.validation.count // rows_at_once),
+        validation_batches=-(-data.validation.count // rows_at_once),
         steps=steps,
         every=settings.evaluate_every or -(-steps // LOOKS),
         patience=settings.early_stopping,

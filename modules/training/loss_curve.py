@@ -14,42 +14,11 @@ import tensorflow as tf
 
 from modules.common.json_files import finite
 from modules.training.checkpoint_file import State
+from modules.training.record import LossPoint, ValidationPoint
 
 LOSS_POINTS = 200
 # The metric of an objective that is told as the loss, and as perplexity.
 NLL = "nll"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LossPoint:
-    """Some consecutive steps of the training.
-
-    Attributes:
-        step: The last of them; the first step is 1.
-        loss: Mean of their batches' losses: nats a target that counts, always those of the text's own tokens, without
-            the smoothing of labels or a teacher; or what an objective minimises that has no such figure.
-        metrics: What else the objective tells, means likewise.
-        learning_rate, gradient_norm: Of the last of them; the norm is that before clipping, None where it is no number.
-        tokens_per_second: Speed of the steps themselves, without validation and logs; the first ones compile.
-        memory_mb: The most that the process has held so far; on a GPU, the GPU's memory.
-    """
-
-    step: int
-    loss: float
-    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    learning_rate: float
-    gradient_norm: float | None
-    tokens_per_second: float
-    memory_mb: float
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ValidationPoint:
-    """Loss and metrics on the validation rows after a step, as in `LossPoint`; what is no number is None."""
-
-    step: int
-    loss: float | None
-    metrics: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
 
 
 class LossCurve(keras.callbacks.Callback):
@@ -60,13 +29,13 @@ class LossCurve(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, *, steps: int, tokens_a_step: int, metric_names: Sequence[str] = (NLL,), log_dir: str | None = None
+        self, *, steps: int, tokens_per_step: int, metric_names: Sequence[str] = (NLL,), log_dir: str | None = None
     ):
         """Starts a curve.
 
         Args:
             steps: Of the whole training.
-            tokens_a_step: Targets of a batch.
+            tokens_per_step: Targets of a batch.
             metric_names: The objective's.
             log_dir: Folder for TensorBoard's files; None: none.
         """
@@ -74,8 +43,8 @@ class LossCurve(keras.callbacks.Callback):
         self.points: list[LossPoint] = []
         self.validation: list[ValidationPoint] = []
         self._steps = steps
-        self._steps_a_point = math.ceil(steps / LOSS_POINTS)
-        self._tokens_a_step = tokens_a_step
+        self._steps_per_point = math.ceil(steps / LOSS_POINTS)
+        self._tokens_per_step = tokens_per_step
         self._metric_names = tuple(metric_names)
         self._figures: list[dict[str, float]] = []  # of the steps since the last point
         self._seconds = 0.0
@@ -116,7 +85,7 @@ class LossCurve(keras.callbacks.Callback):
         self._seconds += time.monotonic() - self._started
         self._last_logs = logs
         step = int(logs["step"])
-        if step % self._steps_a_point == 0 or step == self._steps:
+        if step % self._steps_per_point == 0 or step == self._steps:
             self._finish_point()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -134,7 +103,7 @@ class LossCurve(keras.callbacks.Callback):
             metrics=means,
             learning_rate=float(self._last_logs["learning_rate"]),
             gradient_norm=finite(float(self._last_logs["gradient_norm"])),
-            tokens_per_second=round(len(self._figures) * self._tokens_a_step / self._seconds, 1),
+            tokens_per_second=round(len(self._figures) * self._tokens_per_step / self._seconds, 1),
             memory_mb=round(memory_mb(), 1),
         )
         self._figures, self._seconds = [], 0.0

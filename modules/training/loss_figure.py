@@ -1,49 +1,29 @@
-"""The course of a training as a figure: the report's, and a picture of its own."""
+"""The loss of a training run as a figure: for the report, and as a picture file."""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-
-class Point(Protocol):
-    """A step, and the loss there; None where it is no number."""
-
-    @property
-    def step(self) -> int: ...
-
-    @property
-    def loss(self) -> float | None: ...
+from modules.training.record import LossPoint, TrainingRecord, ValidationPoint
 
 
-class Course(Protocol):
-    """What `training.json` holds, as it is written and as it is read; see `training_record.TrainingRecord`."""
-
-    @property
-    def loss(self) -> Sequence[Point]: ...
-
-    @property
-    def validation(self) -> Sequence[Point]: ...
-
-    @property
-    def loss_unit(self) -> str | None: ...
-
-
-def draw_losses(axes: Axes, course: Course, *, training_colour: str = "C0", validation_colour: str = "C1") -> None:
+def draw_losses(
+    axes: Axes, record: TrainingRecord, *, training_colour: str = "C0", validation_colour: str = "C1"
+) -> None:
     """Draws training loss by step as a line, and validation loss, if there is any, as dots."""
-    axes.plot(*_losses(course.loss), color=training_colour, linewidth=1.2, label="training")
-    steps, losses = _losses(course.validation)
+    axes.plot(*_losses(record.loss), color=training_colour, linewidth=1.2, label="training")
+    steps, losses = _losses(record.validation)
     if steps:
         axes.plot(
             steps, losses, color=validation_colour, linestyle="none", marker="o", markersize=5, label="validation"
         )
     axes.set_xlabel("step")
-    axes.set_ylabel(f"loss, {course.loss_unit}" if course.loss_unit else "loss")
+    axes.set_ylabel(f"loss, {record.loss_unit}" if record.loss_unit else "loss")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
@@ -51,23 +31,23 @@ def draw_losses(axes: Axes, course: Course, *, training_colour: str = "C0", vali
     axes.legend(loc="upper right", frameon=False)
 
 
-def write_picture(course: Course, path: str | Path) -> None:
+def write_picture(record: TrainingRecord, path: str | Path) -> None:
     """Writes the figure as a PNG, with perplexity on the right if the losses are those of tokens.
 
     Args:
-        course: With at least one point.
+        record: With at least one point.
         path: Of the file.
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    draw_losses(axes, course)
-    if course.loss_unit:
+    draw_losses(axes, record)
+    if record.loss_unit:
         _add_perplexity(axes)
     figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
-def _losses(points: Sequence[Point]) -> tuple[list[int], list[float]]:
+def _losses(points: Sequence[LossPoint | ValidationPoint]) -> tuple[list[int], list[float]]:
     steps = [point.step for point in points if point.loss is not None]
     return steps, [point.loss for point in points if point.loss is not None]
 

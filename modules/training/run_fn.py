@@ -11,14 +11,16 @@ from modules.common.errors import InputError
 from modules.export import text_model
 from modules.model import gpt2, lora
 from modules.objectives.distillation import Distillation, load_teacher
-from modules.objectives.dpo import DirectPreferenceOptimization, with_reference
+from modules.objectives.dpo import DirectPreferenceOptimization
 from modules.objectives.objective import LanguageModelling, Objective
 from modules.tokenization.vocabulary import Vocabulary, find_table
 from modules.training import devices, starting_point
-from modules.training.loop import TrainingData, checkpoint_file, fit
+from modules.training.dpo_reference import with_reference
+from modules.training.loop import checkpoint_file, fit
 from modules.training.loss_curve import LossCurve
 from modules.training.loss_figure import write_picture
 from modules.training.settings import TrainingSettings
+from modules.training.stored_rows import TrainingData
 from modules.training.transformed_examples import read_rows, read_splits
 
 # Beside `preset/` in the Model artifact.
@@ -181,5 +183,5 @@ def write_run(
         warm_start=warm_start,
         saved_model_dir=fn_args.serving_model_dir,
     )
-    starting_point.write_record(fn_args.model_run_dir, record)
+    record.write(fn_args.model_run_dir)
     write_picture(record, os.path.join(fn_args.model_run_dir, PICTURE_FILE))

@@ -8,8 +8,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from modules.common.settings import Settings
 from modules.model.settings import LoraSettings
-from modules.objectives.dpo_settings import DpoSettings
-from modules.objectives.settings import DistillationSettings
+from modules.objectives.settings import DistillationSettings, DpoSettings
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 LearningRateSchedule = Literal["cosine", "linear", "constant"]

@@ -10,15 +10,14 @@ import tensorflow as tf
 
 from modules.cleaning.secrets import find_secrets
 from modules.common import progress
-from modules.common.json_files import finite, write_json
+from modules.common.json_files import finite
 from modules.export import text_model
 from modules.export.document_scorer import DocumentScorer
 from modules.model import sampling
 from modules.serving.loaded_model import call_generate
 from modules.tokenization.vocabulary import Vocabulary
-from modules.training.loss_curve import LossCurve, LossPoint, ValidationPoint
-
-TRAINING_FILE = "training.json"
+from modules.training.loss_curve import LossCurve
+from modules.training.record import Sample, TrainingRecord
 
 SAMPLES = 4
 PROMPT_TOKENS = 16
@@ -26,39 +25,6 @@ NEW_TOKENS = 48
 TEMPERATURE = 0.7
 TOP_K = 40
 SEED = 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Sample:
-    """A prompt, and how the model continues it before and after the training."""
-
-    prompt: str
-    before: str
-    after: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingRecord:
-    """What `training.json` holds.
-
-    Attributes:
-        parameters: Of the model; the embedding counts once, as it is also the head.
-        loss: The course of the training, at most `loss_curve.LOSS_POINTS`.
-        validation: The same of the validation windows.
-        loss_unit: Of both, as `loss_curve.LossCurve` has it.
-        warm_start: Whether the training started from the latest blessed model.
-        perplexity_before: Of the trained model, or the preset, that the training started from, on the whole eval
-            split; None for a random start, and where it is no number.
-        samples: What the model writes.
-    """
-
-    parameters: int
-    loss: list[LossPoint]
-    validation: list[ValidationPoint]
-    loss_unit: str | None
-    warm_start: bool
-    perplexity_before: float | None
-    samples: list[Sample]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,11 +84,6 @@ def finish_record(
         perplexity_before=start.perplexity,
         samples=[Sample(prompt=prompt, before=before, after=after) for prompt, before, after in continuations],
     )
-
-
-def write_record(folder: str, record: TrainingRecord) -> None:
-    """Writes `training.json` into a folder, which is made if need be."""
-    write_json(folder, TRAINING_FILE, record)
 
 
 def corpus_perplexity(scorer: DocumentScorer, documents: tf.data.Dataset) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-ROWS_A_READ = 1024
+READ_BATCH_SIZE = 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,22 @@ class StoredRows:
     columns: Mapping[str, np.ndarray]
     count: int
     digest: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """The rows of a training run.
+
+    Attributes:
+        train, validation: Rows.
+        to_batch: Turns `{name: [rows, …]}` into a batch of the objective.
+        tokens_per_row: Targets in a row, from which the speed in tokens per second is computed.
+    """
+
+    train: StoredRows
+    validation: StoredRows
+    to_batch: Callable[[dict[str, tf.Tensor]], Any]
+    tokens_per_row: int
 
 
 class Share(NamedTuple):
@@ -54,7 +70,7 @@ def store_rows(rows: tf.data.Dataset) -> StoredRows:
     files = {name: tempfile.TemporaryFile() for name in spec}  # noqa: SIM115
     digests = {name: hashlib.sha256() for name in spec}
     count = 0
-    for batch in rows.batch(ROWS_A_READ).as_numpy_iterator():
+    for batch in rows.batch(READ_BATCH_SIZE).as_numpy_iterator():
         for name, values in batch.items():
             files[name].write(values.tobytes())
             digests[name].update(values)

@@ -10,9 +10,8 @@ from tfx_bsl.public import tfxio
 from modules.common.errors import InputError
 from modules.tokenization.example_tokens import TOKEN_COLUMNS
 from modules.training import packing, preference_pairs
-from modules.training.loop import TrainingData
 from modules.training.settings import TrainingSettings
-from modules.training.stored_rows import StoredRows, store_rows
+from modules.training.stored_rows import StoredRows, TrainingData, store_rows
 
 READ_BATCH_SIZE = 64
 
@@ -84,7 +83,7 @@ def store_windows(train: tf.data.Dataset, validation: tf.data.Dataset, settings:
         has=f"fills {{}} windows of {tokens} tokens{counted}",
         cure="add text, or lower `model.context_length` or `training.batch_size`",
     )
-    return TrainingData(train=rows, validation=validation_rows, to_batch=packing.to_batch, tokens_a_row=tokens - 1)
+    return TrainingData(train=rows, validation=validation_rows, to_batch=packing.to_batch, tokens_per_row=tokens - 1)
 
 
 def pair_data(
@@ -106,7 +105,7 @@ def pair_data(
         train=pairs,
         validation=validation_pairs,
         to_batch=preference_pairs.to_batch,
-        tokens_a_row=preference_pairs.mean_tokens(pairs),
+        tokens_per_row=preference_pairs.mean_tokens(pairs),
     )
 
 

@@ -20,10 +20,20 @@ from tests.toys.release import saved_release
 
 # A file of these tests holds the name of its artifact's key.
 SHA256 = {"float16": hashlib.sha256(b"model_fp16").hexdigest(), "int8": hashlib.sha256(b"model_int8").hexdigest()}
+_FIGURES = {
+    "float_perplexity": 9.0, "documents": 3, "tokens": 100, "greedy_agreement": None, "decode_tokens_per_second": 5.0,
+    "float_decode_tokens_per_second": 3.0, "size_bytes": 10,
+}  # fmt: skip
 FILES = {
-    "float16": {"perplexity": 9.0, "passed": True, "released": True, "verdict": "within", "sha256": SHA256["float16"]},
-    "int8": {"perplexity": None, "passed": False, "released": False, "verdict": "no number", "sha256": SHA256["int8"]},
-}
+    "float16": {
+        **_FIGURES, "perplexity": 9.0, "rise": 0.0, "passed": True, "released": True, "verdict": "within",
+        "sha256": SHA256["float16"],
+    },
+    "int8": {
+        **_FIGURES, "perplexity": None, "rise": None, "passed": False, "released": False, "verdict": "no number",
+        "sha256": SHA256["int8"],
+    },
+}  # fmt: skip
 CHECK = Check(metric="perplexity", measured=9.0, limit=10.0, bound="at most", limit_from="evaluation.max_perplexity")
 
 

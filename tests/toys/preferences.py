@@ -3,8 +3,7 @@
 import tensorflow as tf
 
 from modules.training import preference_pairs
-from modules.training.loop import TrainingData
-from modules.training.stored_rows import StoredRows
+from modules.training.stored_rows import StoredRows, TrainingData
 
 END = 0
 LONGEST = 9
@@ -36,5 +35,5 @@ def counting_preferences(train: int = 20, validation: int = 6) -> TrainingData:
         train=counting_pairs(train),
         validation=counting_pairs(validation),
         to_batch=preference_pairs.to_batch,
-        tokens_a_row=11,
+        tokens_per_row=11,
     )

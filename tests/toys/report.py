@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import tensorflow as tf
+from etils import epath
 
+from modules.common.json_files import finite
 from modules.data.examples import ExampleCounts, serialized_example
 from modules.evaluation import gates
 from modules.evaluation.gates import Check
 from modules.evaluation.results import METRICS_FILE, Evaluation
 from modules.report.gathering import SourceArtifact
+from modules.training.record import TrainingRecord
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -119,7 +123,9 @@ def write_artifacts(
     gates.write_checks(folder / "tflite_evaluation", [] if int8_released else [INT8_FAILED])
     _write_json(folder / "tflite_evaluation" / "files.json", _tflite_files(int8_released))
     return {
-        name: SourceArtifact(id=number, type=TYPES[name], folder=folder / name, properties=PROPERTIES.get(name, {}))
+        name: SourceArtifact(
+            id=number, type=TYPES[name], folder=epath.Path(folder, name), properties=PROPERTIES.get(name, {})
+        )
         for number, name in enumerate(TYPES, start=11)
     }
 
@@ -140,10 +146,26 @@ PROPERTIES: dict[str, dict[str, Any]] = {
     "model_int8": {"precision": "int8", "size_bytes": 1_800_000, "sha256": "08" * 32},
     "tflite_evaluation": {"blessed": 1},
 }  # fmt: skip
+
+
+def loss_point(step: int, loss: float, tokens_per_second: float = 7000.0) -> dict[str, Any]:
+    """Returns a point of the loss curve as `training.json` holds it."""
+    return {
+        "step": step, "loss": loss, "metrics": {}, "learning_rate": 0.001, "gradient_norm": 1.0,
+        "tokens_per_second": tokens_per_second, "memory_mb": 900.0,
+    }  # fmt: skip
+
+
+def training_record(**facts: Any) -> TrainingRecord:
+    """Returns the toy's training record with some facts changed."""
+    return pydantic.TypeAdapter(TrainingRecord).validate_python(finite({**TRAINING, **facts}))
+
+
 TRAINING: dict[str, Any] = {
     "parameters": 1_334_016,
-    "loss": [{"step": 10, "loss": 8.25, "tokens_per_second": 7000.0},
-             {"step": 300, "loss": 4.84, "tokens_per_second": 7100.0}],
+    "loss": [
+        loss_point(10, 8.25, tokens_per_second=7000.0), loss_point(300, 4.84, tokens_per_second=7100.0),
+    ],
     "validation": [{"step": 300, "loss": 4.9}],
     "loss_unit": "nats a token",
     "perplexity_before": None,
@@ -162,7 +184,8 @@ def _tflite_files(int8_released: bool) -> dict[str, Any]:
     measured = {
         "float_perplexity": 120.0, "documents": 20, "tokens": 1000,
         "greedy_agreement": {"prompts": 16, "tokens": 64, "mean": 60.5, "least": 13, "whole": 14},
-        "decode_tokens_per_second": 410.0,
+        "decode_tokens_per_second": 410.0, "float_decode_tokens_per_second": 300.0, "size_bytes": 1_800_000,
+        "sha256": "08" * 32, "passed": True, "verdict": "within its limit",
     }  # fmt: skip
     return {
         "float16": {**measured, "perplexity": 120.0, "rise": 0.0, "released": True},

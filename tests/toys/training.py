@@ -12,10 +12,9 @@ import tensorflow as tf
 from modules.model import gpt2
 from modules.objectives.objective import LanguageModelling
 from modules.training import loop, packing
-from modules.training.loop import TrainingData
 from modules.training.loss_curve import LossCurve
 from modules.training.settings import TrainingSettings
-from modules.training.stored_rows import store_rows
+from modules.training.stored_rows import TrainingData, store_rows
 
 SETTINGS = TrainingSettings(steps=30, batch_size=4, learning_rate=1e-2, warmup_steps=10, weight_decay=0.1)
 MODEL = gpt2.ModelSettings(
@@ -48,7 +47,7 @@ def counting_data(train: int = 40, validation: int = 10) -> TrainingData:
         train=store_rows(counting_windows(train)),
         validation=store_rows(counting_windows(validation)),
         to_batch=packing.to_batch,
-        tokens_a_row=8,
+        tokens_per_row=8,
     )
 
 

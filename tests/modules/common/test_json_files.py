@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from modules.common.json_files import read_json, write_json
+from tests.toys import cloud_storage
 
 
 @dataclasses.dataclass
@@ -18,11 +19,14 @@ def test_what_json_cannot_hold_becomes_null(tmp_path: Path) -> None:
     assert read_json(tmp_path / "new", "a.json") == {"point": {"x": None, "y": [1.5, None]}, "text": "ä\u2028"}
 
 
-def test_a_url_is_no_local_path() -> None:
-    write_json("ram://folder", "a.json", [1])
-    assert read_json("ram://folder", "a.json") == [1]
-    with pytest.raises(OSError, match=r"ram://folder/b\.json"):
-        read_json("ram://folder", "b.json")
+def test_a_url_is_no_local_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud_storage.mount(tmp_path / "bucket", monkeypatch)
+    write_json("gs://bucket/folder", "a.json", [1])
+    assert (tmp_path / "bucket" / "folder" / "a.json").read_text() == "[\n  1\n]\n"
+    assert read_json("gs://bucket/folder", "a.json") == [1]
+    with pytest.raises(OSError, match=r"gs://bucket/folder/b\.json"):
+        read_json("gs://bucket/folder", "b.json")
+    assert cloud_storage.stray_files(tmp_path / "bucket") == []
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import pydantic
 import pytest
 
 from modules.evaluation import tflite_gate
-from modules.evaluation.tflite_gate import FileFigures, GreedyAgreement, TFLiteGateSettings, rise_check
+from modules.evaluation.tflite_gate import TFLiteGateSettings, rise_check
+from modules.evaluation.tflite_results import FileFigures, FileResult, GreedyAgreement, read_results, write_results
 
 SETTINGS = TFLiteGateSettings()
 
@@ -58,39 +59,39 @@ def test_a_check_tells_its_tokens_and_its_setting() -> None:
     )
 
 
-def _written(folder: Path, on_failure: str) -> dict:
+def _written(folder: Path, on_failure: str) -> dict[str, FileResult]:
     settings = TFLiteGateSettings(on_failure=on_failure)
     figures = {"float16": _figures(200.0), "int8": _figures(math.nan)}
     checks = {precision: rise_check(precision, one, settings) for precision, one in figures.items()}
-    tflite_gate.write_files(folder, figures, checks, settings=settings)
+    write_results(folder, tflite_gate.file_results(figures, checks, settings=settings))
     assert "NaN" not in (folder / "files.json").read_text()
-    return tflite_gate.read_files(folder)
+    return read_results(folder)
 
 
 def test_a_file_that_fails_is_left_out_alone(tmp_path: Path) -> None:
     files = _written(tmp_path, "leave_out")
-    assert files["float16"] == {
-        "perplexity": pytest.approx(math.exp(2)),
-        "float_perplexity": pytest.approx(math.exp(2)),
-        "rise": 0.0,
-        "documents": 3,
-        "tokens": 100,
-        "greedy_agreement": {"prompts": 2, "tokens": 64, "mean": 34.0, "least": 4, "whole": 1},
-        "decode_tokens_per_second": 5.0,
-        "float_decode_tokens_per_second": 3.0,
-        "size_bytes": 7,
-        "sha256": "abc",
-        "passed": True,
-        "released": True,
-        "verdict": "rise in perplexity of float16: 0% is within 0.5% (evaluation.tflite.max_rise.float16)",
-    }
-    assert (files["int8"]["perplexity"], files["int8"]["rise"]) == (None, None)
-    assert (files["int8"]["passed"], files["int8"]["released"]) == (False, False)
+    assert files["float16"] == FileResult(
+        perplexity=pytest.approx(math.exp(2)),
+        float_perplexity=pytest.approx(math.exp(2)),
+        rise=0.0,
+        documents=3,
+        tokens=100,
+        greedy_agreement=GreedyAgreement(prompts=2, tokens=64, mean=34.0, least=4, whole=1),
+        decode_tokens_per_second=5.0,
+        float_decode_tokens_per_second=3.0,
+        size_bytes=7,
+        sha256="abc",
+        passed=True,
+        released=True,
+        verdict="rise in perplexity of float16: 0% is within 0.5% (evaluation.tflite.max_rise.float16)",
+    )
+    assert (files["int8"].perplexity, files["int8"].rise) == (None, None)
+    assert (files["int8"].passed, files["int8"].released) == (False, False)
 
 
 def test_with_stop_no_file_is_released(tmp_path: Path) -> None:
     files = _written(tmp_path, "stop")
-    assert {precision: (one["passed"], one["released"]) for precision, one in files.items()} == {
+    assert {precision: (result.passed, result.released) for precision, result in files.items()} == {
         "float16": (True, False),
         "int8": (False, False),
     }

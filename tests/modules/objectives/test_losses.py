@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modules.objectives.losses import token_cross_entropy
+from modules.objectives.losses import token_cross_entropy, token_divergence
 
 
 def keras_losses(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float) -> tf.Tensor:
@@ -64,3 +64,58 @@ def test_batches_of_any_size_pass_one_trace():
     for shape in ([1, 2], [3, 4]):
         losses = losses_of(tf.zeros([*shape, 3]), tf.zeros(shape, tf.int32))
         np.testing.assert_allclose(losses, np.full(shape, np.log(3)), rtol=1e-6)
+
+
+def keras_divergence(student_logits: tf.Tensor, teacher_logits: tf.Tensor, *, temperature: float) -> tf.Tensor:
+    student, teacher = (
+        tf.nn.softmax(tf.cast(logits, tf.float32) / temperature) for logits in (student_logits, teacher_logits)
+    )
+    return keras.losses.kl_divergence(teacher, student)
+
+
+def differentiate_divergence(divergence_of, student, teacher, temperature, weights):
+    with tf.GradientTape() as tape:
+        tape.watch(student)
+        divergence = divergence_of(student, teacher, temperature=temperature)
+        total = tf.reduce_sum(weights * divergence)
+    return divergence, tape.gradient(total, student)
+
+
+def test_a_divergence_computed_by_hand():
+    student = tf.math.log([[0.25, 0.25, 0.5]])
+    teacher = tf.math.log([[0.5, 0.25, 0.25]]) + 7  # softmax does not care
+    divergence, gradient = differentiate_divergence(token_divergence, student, teacher, 1.0, 1.0)
+    # 1/2 log(1/2 ÷ 1/4) + 1/4 log(1/4 ÷ 1/4) + 1/4 log(1/4 ÷ 1/2) = (1/2 - 1/4) log 2
+    np.testing.assert_allclose(divergence, [np.log(2) / 4], rtol=1e-6)
+    np.testing.assert_allclose(gradient, [[-0.25, 0.0, 0.25]], atol=1e-6)
+
+
+def test_a_temperature_divides_both_logits():
+    # Half of log [1, 4, 16] and of log [16, 4, 1]: [1, 2, 4] / 7 and [4, 2, 1] / 7.
+    student, teacher = (tf.math.log([shares]) for shares in ([1.0, 4.0, 16.0], [16.0, 4.0, 1.0]))
+    divergence, gradient = differentiate_divergence(token_divergence, student, teacher, 2.0, 1.0)
+    np.testing.assert_allclose(divergence, [(4 * np.log(4) - np.log(4)) / 7], rtol=1e-6)
+    np.testing.assert_allclose(gradient, [[-3 / 14, 0.0, 3 / 14]], atol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-6), ("bfloat16", 2**-9)])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_divergences_and_gradients_are_those_of_keras(dtype, tolerance, jit_compile):
+    numbers = np.random.default_rng(0)
+    student, teacher = (tf.cast(numbers.normal(scale=4.0, size=[2, 5, 101]), dtype) for _ in range(2))
+    weights = tf.constant(numbers.uniform(size=[2, 5]), tf.float32)
+    compiled = tf.function(differentiate_divergence, jit_compile=jit_compile)
+    divergence, gradient = compiled(token_divergence, student, teacher, 2.0, weights)
+    expected, expected_gradient = compiled(keras_divergence, student, teacher, 2.0, weights)
+    assert gradient.dtype == student.dtype
+    np.testing.assert_allclose(divergence, expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        tf.cast(gradient, tf.float32), tf.cast(expected_gradient, tf.float32), atol=tolerance, rtol=tolerance
+    )
+
+
+def test_equal_logits_do_not_diverge_however_large():
+    logits = tf.constant([[1e4, 0.0, -1e4]])
+    divergence, gradient = differentiate_divergence(token_divergence, logits, logits, 2.0, 1.0)
+    assert divergence.numpy().tolist() == [0.0]
+    assert gradient.numpy().tolist() == [[0.0, 0.0, 0.0]]

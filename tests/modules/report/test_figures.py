@@ -3,9 +3,9 @@ import xml.etree.ElementTree as ElementTree
 
 from modules.evaluation.gates import Check
 from modules.evaluation.perplexity_gate import PERPLEXITY, REGRESSION
-from modules.report.contents import Training
 from modules.report.figures import MOST_SLICES, loss_plot, perplexity_limits, perplexity_plot, shown_slices
-from tests.toys.report import HOSTILE, PASSED, TRAINING, evaluation, evaluation_slice
+from modules.training.record import TrainingRecord
+from tests.toys.report import HOSTILE, PASSED, evaluation, evaluation_slice, training_record
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -77,7 +77,7 @@ def test_names_of_slices_are_neither_markup_nor_mathematics() -> None:
 
 
 def test_the_loss_in_picture_and_words() -> None:
-    svg = loss_plot(Training.model_validate(TRAINING))
+    svg = loss_plot(training_record())
     root = ElementTree.fromstring(svg)
     assert root.get("role") == "img"
     assert root.findtext(f"{SVG}title") == "Loss by training step"
@@ -86,15 +86,15 @@ def test_the_loss_in_picture_and_words() -> None:
     )
     assert texts(svg)[-2:] == ["training", "validation"]
     assert "loss, nats a token" in texts(svg)
-    assert "loss" in texts(loss_plot(Training.model_validate({**TRAINING, "loss_unit": None})))
+    assert "loss" in texts(loss_plot(training_record(loss_unit=None)))
 
 
 def test_without_a_logged_step_there_is_no_plot() -> None:
-    assert loss_plot(Training(parameters=1)) == ""
+    assert loss_plot(TrainingRecord(parameters=1)) == ""
 
 
 def test_colours_are_the_pages_and_ids_are_a_figures_own() -> None:
-    figures = [loss_plot(Training.model_validate(TRAINING)), perplexity_plot(evaluation(evaluation_slice("", 9.0)), [])]
+    figures = [loss_plot(training_record()), perplexity_plot(evaluation(evaluation_slice("", 9.0)), [])]
     assert not re.search(
         r"#[0-9a-fA-F]{3,6}\b|font-family|<style", "".join(re.sub(r"#\w+-m\w+", "", svg) for svg in figures)
     )

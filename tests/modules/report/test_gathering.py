@@ -8,7 +8,7 @@ import tensorflow as tf
 from modules.data.examples import serialized_example
 from modules.report import gathering
 from modules.report.contents import Report, Split
-from tests.toys.report import CONFIGURATION, REFUSED, write_artifacts
+from tests.toys.report import CONFIGURATION, REFUSED, loss_point, write_artifacts
 
 
 def gathered(folder: Path, **settings: Any) -> Report:
@@ -51,7 +51,7 @@ def test_a_file_that_failed_stays_behind_alone(tmp_path: Path) -> None:
 
 def test_not_a_number_is_no_value(tmp_path: Path) -> None:
     nan = float("nan")  # which Python's json writes and reads, although it is not JSON
-    training = gathered(tmp_path, training={"perplexity_before": nan, "loss": [{"step": 1, "loss": nan}]}).training
+    training = gathered(tmp_path, training={"perplexity_before": nan, "loss": [loss_point(1, nan)]}).training
     assert training.perplexity_before is None
     assert training.loss[0].loss is None
 

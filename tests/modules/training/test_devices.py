@@ -17,12 +17,12 @@ import tensorflow as tf
 
 from modules.common import progress
 from modules.common.errors import InputError
-from modules.objectives.dpo import REFERENCE, with_reference
+from modules.objectives.dpo import REFERENCE
 from modules.objectives.objective import Batch, LanguageModelling, Model, Sums
 from modules.training import devices, loop, packing
-from modules.training.loop import TrainingData
+from modules.training.dpo_reference import with_reference
 from modules.training.settings import TrainingSettings
-from modules.training.stored_rows import StoredRows, store_rows
+from modules.training.stored_rows import StoredRows, TrainingData, store_rows
 from tests.toys.preferences import counting_preferences
 from tests.toys.training import SETTINGS, StepLog, changed, counting_windows, tiny_model
 
@@ -55,7 +55,7 @@ def train_on_devices(folder: Path, settings: TrainingSettings, logical_devices: 
         worker = cluster["task"]["index"]
     strategy = devices.build_strategy(settings)
     # The last batch of the 9 validation rows has one row, so that one of two devices has nothing to do.
-    data = TrainingData(train=unequal_rows(40), validation=unequal_rows(9), to_batch=packing.to_batch, tokens_a_row=8)
+    data = TrainingData(train=unequal_rows(40), validation=unequal_rows(9), to_batch=packing.to_batch, tokens_per_row=8)
     with strategy.scope():
         model = tiny_model()
     checkpoint = loop.checkpoint_file(f"{folder}/checkpoints", model, data, settings, facts={})
@@ -97,7 +97,7 @@ def drop_out(folder: Path, settings: TrainingSettings, logical_devices: int, _: 
     use_logical_devices(logical_devices)
     strategy = devices.build_strategy(settings)
     rows = store_rows(counting_windows(1).repeat(40))
-    data = TrainingData(train=rows, validation=rows, to_batch=packing.to_batch, tokens_a_row=8)
+    data = TrainingData(train=rows, validation=rows, to_batch=packing.to_batch, tokens_per_row=8)
     with strategy.scope():
         model = tiny_model(dropout=0.5)
     objective = LossesOfReplicas(seen=[])

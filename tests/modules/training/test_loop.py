@@ -11,8 +11,7 @@ from modules.model import gpt2
 from modules.objectives.objective import Batch, LanguageModelling, Model, Sums
 from modules.training import loop, packing
 from modules.training.callbacks import check_numbers, hours_minutes_seconds
-from modules.training.loop import TrainingData
-from modules.training.stored_rows import store_rows
+from modules.training.stored_rows import TrainingData, store_rows
 from tests.toys.training import MODEL, SETTINGS, backwards, changed, counting_data, counting_windows, tiny_model, train
 
 
@@ -42,7 +41,7 @@ def test_takes_exactly_the_steps_asked_for(changes: dict, looks: list[int]) -> N
 def test_isolated_documents_train_the_backbone() -> None:
     windows = counting_windows(40).map(lambda window: {**window, "document_index": tf.constant([0] * 4 + [1] * 5)})
     rows = store_rows(windows)
-    data = TrainingData(train=rows, validation=rows, to_batch=packing.to_batch, tokens_a_row=8)
+    data = TrainingData(train=rows, validation=rows, to_batch=packing.to_batch, tokens_per_row=8)
     keras.utils.set_random_seed(0)
     backbone = gpt2.build_backbone(MODEL, vocabulary_size=10, dtype="mixed_bfloat16")
     settings = changed(SETTINGS, steps=60, jit_compile=True, precision="mixed_bfloat16")

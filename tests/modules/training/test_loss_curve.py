@@ -8,7 +8,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from modules.training import loss_curve
 from modules.training.checkpoint_file import CheckpointFile
-from modules.training.loss_curve import LossCurve, ValidationPoint, told_figures
+from modules.training.loss_curve import LossCurve, told_figures
+from modules.training.record import ValidationPoint
 
 
 def follow(curve: LossCurve, losses: list[float], *, first: int = 1) -> None:
@@ -27,7 +28,7 @@ def two_seconds_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_point_is_the_mean_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loss_curve, "LOSS_POINTS", 3)
-    curve = LossCurve(steps=8, tokens_a_step=10)
+    curve = LossCurve(steps=8, tokens_per_step=10)
     follow(curve, [9, 7, 5,   6, 4, 2,   3, 1])  # fmt: skip
     assert [(point.step, point.loss) for point in curve.points] == [(3, 7.0), (6, 4.0), (8, 2.0)]
     assert [point.tokens_per_second for point in curve.points] == [5.0, 5.0, 5.0]
@@ -38,7 +39,7 @@ def test_a_point_is_the_mean_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(("steps", "points"), [(1, 1), (200, 200), (201, 101), (3200, 200), (4001, 191)])
 def test_a_long_training_has_no_more_points_than_a_short_one(steps: int, points: int) -> None:
-    curve = LossCurve(steps=steps, tokens_a_step=10)
+    curve = LossCurve(steps=steps, tokens_per_step=10)
     follow(curve, [1.0] * steps)
     assert len(curve.points) == points
     assert curve.points[-1].step == steps
@@ -46,7 +47,7 @@ def test_a_long_training_has_no_more_points_than_a_short_one(steps: int, points:
 
 def test_a_curve_goes_on_from_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loss_curve, "LOSS_POINTS", 3)
-    whole, begun, resumed = (LossCurve(steps=8, tokens_a_step=10) for _ in range(3))
+    whole, begun, resumed = (LossCurve(steps=8, tokens_per_step=10) for _ in range(3))
     follow(whole, [9, 7, 5, 6, 4, 2, 3, 1])
     follow(begun, [9, 7, 5, 6])
     begun.add_validation(4, {"loss": 9.0, "nll": 3.5})
@@ -66,10 +67,10 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def test_tensorboard_shows_the_points_also_those_from_before_an_interruption(tmp_path: Path) -> None:
-    begun = LossCurve(steps=4, tokens_a_step=10)
+    begun = LossCurve(steps=4, tokens_per_step=10)
     follow(begun, [9, 7])
     begun.add_validation(2, {"loss": 9.0, "nll": float("nan")})
-    resumed = LossCurve(steps=4, tokens_a_step=10, log_dir=str(tmp_path))
+    resumed = LossCurve(steps=4, tokens_per_step=10, log_dir=str(tmp_path))
     resumed.restore(begun.state())
     follow(resumed, [5, 3], first=3)
     resumed.add_validation(4, {"loss": 9.0, "nll": 2.5})
@@ -84,7 +85,7 @@ def test_an_objective_without_nll_has_its_loss_and_metrics_and_no_perplexity(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loss_curve, "LOSS_POINTS", 1)
-    curve = LossCurve(steps=2, tokens_a_step=10, metric_names=("reward_margin",), log_dir=str(tmp_path))
+    curve = LossCurve(steps=2, tokens_per_step=10, metric_names=("reward_margin",), log_dir=str(tmp_path))
     for step, loss, margin in ((1, 0.75, 0.0), (2, 0.25, 1.0)):
         curve.on_train_batch_begin(step)
         logs = {"step": step, "loss": loss, "reward_margin": margin, "learning_rate": 0.1, "gradient_norm": 1.0}
@@ -102,7 +103,7 @@ def test_the_likelihood_is_told_as_the_loss() -> None:
 
 
 def test_a_metric_that_is_no_number_is_none_and_can_be_saved(tmp_path: Path) -> None:
-    curve = LossCurve(steps=8, tokens_a_step=10, metric_names=("reward_margin",))
+    curve = LossCurve(steps=8, tokens_per_step=10, metric_names=("reward_margin",))
     point = curve.add_validation(4, {"loss": 0.5, "reward_margin": float("nan")})
     assert point == ValidationPoint(step=4, loss=0.5, metrics={"reward_margin": None})
     file = CheckpointFile(tmp_path / "checkpoint.npz")
@@ -114,7 +115,7 @@ def test_a_metric_that_is_no_number_is_none_and_can_be_saved(tmp_path: Path) -> 
 
 def test_a_training_that_stops_early_loses_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loss_curve, "LOSS_POINTS", 2)
-    curve = LossCurve(steps=8, tokens_a_step=10)
+    curve = LossCurve(steps=8, tokens_per_step=10)
     follow(curve, [9, 7, 6, 2,   5, 3])  # fmt: skip
     curve.on_train_end()
     assert [(point.step, point.loss) for point in curve.points] == [(4, 6.0), (6, 4.0)]

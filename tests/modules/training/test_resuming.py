@@ -13,9 +13,9 @@ from modules.model import gpt2, lora
 from modules.objectives.objective import LanguageModelling
 from modules.training import loop
 from modules.training.checkpoint_file import CheckpointFile
-from modules.training.loop import TrainingData
 from modules.training.loss_curve import LossCurve
 from modules.training.settings import TrainingSettings
+from modules.training.stored_rows import TrainingData
 from tests.toys.training import MODEL, SETTINGS, backwards, changed, counting_data
 
 # Every step is saved.

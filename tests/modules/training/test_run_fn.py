@@ -45,7 +45,7 @@ def test_too_little_text_is_told_with_its_cure() -> None:
 def test_so_many_validation_windows_as_asked_for_are_kept(validation_windows: int | None, stored: int) -> None:
     settings = changed(SETTINGS, validation_windows=validation_windows)
     data = store_windows(counting_windows(12), counting_windows(10), settings)
-    assert (data.train.count, data.validation.count, data.tokens_a_row) == (12, stored, 8)
+    assert (data.train.count, data.validation.count, data.tokens_per_row) == (12, stored, 8)
 
 
 FEATURES = {
