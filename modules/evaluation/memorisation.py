@@ -23,8 +23,8 @@ from pydantic import Field
 from modules.cleaning.word_ngrams import word_hashes, word_spans
 from modules.common.settings import Settings
 from modules.data.examples import Texts, read_examples, sample_examples
+from modules.evaluation.confidence_intervals import wilson_interval
 from modules.evaluation.gates import Check
-from modules.evaluation.proportions import wilson_interval
 from modules.evaluation.verbatim_runs import SHORTEST_RUN, Run, VerbatimRuns
 
 # Where a prompt's end is looked for; `word_spans` is exact as far.

@@ -19,8 +19,8 @@ from modules.data.data_files import file_kind
 from modules.data.prompt_templates import PromptTemplate
 from modules.data.records import text_of
 from modules.data.row_files import read_rows
+from modules.evaluation.confidence_intervals import wilson_interval
 from modules.evaluation.gates import Check
-from modules.evaluation.proportions import wilson_interval
 
 # From prompts and completions to float64 nats, one a completion.
 NegativeLogLikelihood = Callable[[Sequence[str], Sequence[str]], np.ndarray]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.evaluation.confidence_intervals import RatioSums
+from modules.evaluation.confidence_intervals import RatioSums, wilson_interval
 
 
 def total(pairs: list[tuple[float, float]]) -> RatioSums:
@@ -62,3 +62,16 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
         _, lower, upper = total(list(zip(nats, tokens, strict=True))).estimate()
         hits += lower <= 2.0 <= upper
     assert 0.91 <= hits / 400 <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("hits", "trials", "low", "high"),
+    # By hand: (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n), z = 1.96.
+    [(8, 10, 0.4902, 0.9433), (0, 32, 0.0, 0.1072), (32, 32, 0.8928, 1.0), (50, 100, 0.4038, 0.5962)],
+)
+def test_wilson(hits, trials, low, high):
+    assert wilson_interval(hits, trials) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_no_trials_tell_nothing():
+    assert wilson_interval(0, 0) is None
