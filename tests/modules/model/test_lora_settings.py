@@ -1,4 +1,4 @@
-"""What can be asked of LoRA."""
+"""The settings of LoRA are checked."""
 
 import pytest
 
@@ -14,6 +14,6 @@ from modules.model.lora_settings import LoraSettings
         ({"quantization": "nf4"}, "Input should be 'int8' or 'int4'"),
     ],
 )
-def test_what_cannot_be_is_refused(settings: dict, message: str) -> None:
+def test_impossible_settings_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LoraSettings(**settings)
