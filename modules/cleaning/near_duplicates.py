@@ -129,7 +129,7 @@ def _similar_pairs(
 
 
 def _groups_of_equals(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the documents whose key another document shares, ordered by key, and the number of each one's group."""
+    """Returns the documents that share their key with another document, sorted by key, and their groups' numbers."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     same_as_previous = np.zeros(len(keys), bool)

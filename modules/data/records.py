@@ -150,14 +150,15 @@ def _messages(value: object, place: str) -> list[Message]:
     if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
         raise InputError(
             f"{place}: `messages` must be a list of objects with `role` and `content`. "
-            f"Received: {json.dumps(value, default=str)[:80]}."
+            f"Received: {json.dumps(value, default=str)[:80]}. Correct or remove the row."
         )
     messages = []
     for number, turn in enumerate(value, start=1):
         role = text_of(turn, "role", f"{place}, message {number}")
         if role not in _ROLES:
             raise InputError(
-                f"{place}, message {number}: `role` must be one of {', '.join(_ROLES)}. Received: {role!r}."
+                f"{place}, message {number}: `role` must be one of {', '.join(_ROLES)}. Received: {role!r}. "
+                "Correct the role."
             )
         messages.append(Message(role, text_of(turn, "content", f"{place}, message {number}")))
     return messages

@@ -81,7 +81,10 @@ def _read_json(path: str) -> Iterator[tuple[str, Row]]:
             f"{path}: not valid JSON ({error}). Correct it, or name it .jsonl if each line is one JSON object."
         ) from error
     if not isinstance(rows, list):
-        raise InputError(f"{path}: a .json file must hold a list of objects. Received: {str(rows)[:80]}.")
+        raise InputError(
+            f"{path}: a .json file must hold a list of objects. Received: {str(rows)[:80]}. "
+            "Put the objects into one list."
+        )
     for number, row in enumerate(rows, start=1):
         place = f"{path}, row {number}"
         yield place, _checked_row(row, place, f"each item of a .json file must be an object such as {_SHAPE}")
@@ -89,7 +92,7 @@ def _read_json(path: str) -> Iterator[tuple[str, Row]]:
 
 def _checked_row(row: object, place: str, rule: str) -> Row:
     if not isinstance(row, dict):
-        raise InputError(f"{place}: {rule}. Received: {json.dumps(row)[:80]}.")
+        raise InputError(f"{place}: {rule}. Received: {json.dumps(row)[:80]}. Correct or remove the row.")
     return row
 
 
@@ -104,7 +107,7 @@ def _read_csv(path: str, columns: Sequence[str], *, required: bool) -> Iterator[
                 return
             repeated = [name for name in columns if header.count(name) > 1]
             if repeated:
-                raise InputError(f"{path}, header: the column {repeated[0]!r} is there twice. Rename one of them.")
+                raise InputError(f"{path}, header: the column {repeated[0]!r} is there twice. Rename one column.")
             start = rows.line_num + 1
             for column in columns if required else ():
                 if column not in header:
@@ -159,4 +162,4 @@ def _check_column(types: Row, column: str, path: str) -> None:
     kind = types[column]
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise InputError(f"{path}: column {column!r} must hold strings. Received: {kind}.")
+        raise InputError(f"{path}: column {column!r} must hold strings. Received: {kind}. Convert the column.")

@@ -1,4 +1,4 @@
-"""How close a model of instructions comes to the answers of the eval split, by TFMA's own ROUGE-L and BLEU."""
+"""The similarity of a model's answers to those of the eval split, by TFMA's own ROUGE-L and BLEU."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ from modules.evaluation.memorisation import Generate
 
 
 class AnswersSettings(Settings):
-    """Answers to prompts of the eval split, held against the reference; see README, `Tasks`."""
+    """The settings of a task: answers to prompts of the eval split, compared with its answers; see README, `Tasks`."""
 
     kind: Literal["answers"] = Field(description="Selects this kind of task.")
     rows: int = Field(
@@ -33,7 +33,7 @@ class AnswersSettings(Settings):
 
 
 class Answer(NamedTuple):
-    """A prompt, what should follow and what did."""
+    """A prompt, the answer of the eval split (`reference`), and the model's answer (`text`)."""
 
     prompt: str
     reference: str
@@ -42,13 +42,13 @@ class Answer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What was found.
+    """The result of the task.
 
     Attributes:
-        settings: The task.
-        answers: What was compared.
+        settings: The settings of the task.
+        answers: The answers that were compared.
         rouge_l: Mean F-measure of the longest common subsequence of words, 0 to 1; NaN without answers.
-        bleu: Of the corpus, 0 to 100; NaN without answers.
+        bleu: Corpus BLEU, 0 to 100; NaN without answers.
     """
 
     settings: AnswersSettings
@@ -57,7 +57,7 @@ class Answers:
     bleu: float
 
     def checks(self) -> list[Check]:
-        """The gates, where there are any."""
+        """Returns a check for each limit in the settings."""
         limits = (
             ("ROUGE-L of answers", self.rouge_l, self.settings.min_rouge_l, "min_rouge_l"),
             ("BLEU of answers", self.bleu, self.settings.min_bleu, "min_bleu"),
@@ -75,7 +75,7 @@ class Answers:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Returns the figures and the answers for JSON."""
         return {
             "kind": self.settings.kind,
             "rouge_l": finite(self.rouge_l),
@@ -86,12 +86,12 @@ class Answers:
 
 
 def measure(settings: AnswersSettings, eval_files: Sequence[str], *, generate: Generate) -> Answers:
-    """Has the model answer the first prompt of some examples.
+    """Lets the model answer the first prompt of some examples, and compares the answers with the eval split's.
 
     Args:
-        settings: How many.
-        eval_files: Gzip TFRecord files of the eval split's examples, of instructions.
-        generate: The model.
+        settings: The settings of the task.
+        eval_files: Gzip TFRecord files of the eval split's examples, of kind `instruction`.
+        generate: The model's generation of text.
     """
     first_turns = sample_examples(
         eval_files, settings.rows, lambda example: (example["prompt"][0], example["completion"][0])
@@ -108,13 +108,13 @@ def measure(settings: AnswersSettings, eval_files: Sequence[str], *, generate: G
 
 
 def rouge_l(references: Sequence[str], texts: Sequence[str]) -> float:
-    """Mean sentence-level ROUGE-L F-measure by `tfma.metrics.rouge`, 0 to 1; NaN without texts.
+    """Returns the mean sentence-level ROUGE-L F-measure by `tfma.metrics.rouge`, 0 to 1; NaN without texts.
 
     `"the cat sat on the mat"` and `"the cat sat"` have 3 words in common: precision 1, recall 1/2, F 2/3.
 
-    Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004. Words are those of
-    `modules.cleaning.word_ngrams`: the package's own tokenizer knows only a to z, and gives any Russian answer 0. In
-    English both find the same words.
+    See Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004. The words are those of
+    `modules.cleaning.word_ngrams`, because the tokenizer of the `rouge_score` package knows only the letters a to z:
+    every Russian answer would get 0. In English both find the same words.
     """
     from tensorflow_model_analysis.metrics import rouge
 
@@ -124,20 +124,21 @@ def rouge_l(references: Sequence[str], texts: Sequence[str]) -> float:
 
 
 def bleu(references: Sequence[str], texts: Sequence[str]) -> float:
-    """Corpus BLEU by `tfma.metrics.bleu`, sacreBLEU's with its tokenization `13a`, 0 to 100; NaN without texts.
+    """Returns corpus BLEU by `tfma.metrics.bleu`, 0 to 100; NaN without texts.
 
-    Papineni et al., "BLEU: a Method for Automatic Evaluation of Machine Translation", 2002. A text in a script without
-    spaces is one word to it: there ROUGE-L says more.
+    It is sacreBLEU's BLEU, with the tokenization `13a`. See Papineni et al., "BLEU: a Method for Automatic Evaluation
+    of Machine Translation", 2002. A text in a script without spaces counts as a single word, so ROUGE-L is more useful
+    for such scripts.
     """
     from tensorflow_model_analysis.metrics import bleu as tfma_bleu
 
     inputs = ((np.array([[reference]]), np.array([text])) for reference, text in zip(references, texts, strict=True))
-    # Of no texts at all sacreBLEU says 0, which would be a measured value.
+    # Without texts sacreBLEU returns 0, which would look like a measured value.
     return float(_combined(tfma_bleu.Bleu(), inputs).score) if texts else math.nan
 
 
 def _combined(metric: Any, inputs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Any:
-    """What a TFMA metric makes of labels and predictions, without a Beam pipeline around its combiner."""
+    """Returns the value of a TFMA metric for labels and predictions, without a Beam pipeline."""
     from tensorflow_model_analysis.metrics.metric_types import StandardMetricInputs
 
     (computation,) = metric.computations()
@@ -150,7 +151,7 @@ def _combined(metric: Any, inputs: Iterable[tuple[np.ndarray, np.ndarray]]) -> A
 
 
 class _Words:
-    """A tokenizer as `rouge_score` takes it: the words in lower case."""
+    """A tokenizer for `rouge_score`; its tokens are the words in lower case."""
 
     def tokenize(self, text: str) -> list[str]:
         return [text[start:end].lower() for start, end in word_spans(text).tolist()]

@@ -13,14 +13,15 @@ from modules.evaluation.confidence_intervals import Interval, RatioSums
 
 CANDIDATE = "candidate"
 BASELINE = "baseline"
-# What a model's scoring signature returns, `[documents]` each: see `modules.export.text_model`.
+# The outputs of a model's scoring signature, `[documents]` each: see `modules.export.text_model`.
 NLL_SUM, NUM_TOKENS, NUM_CORRECT, NUM_BYTES = "nll_sum", "num_tokens", "num_correct", "num_bytes"
 PERPLEXITY, BITS_PER_BYTE, TOKEN_ACCURACY = "perplexity", "bits_per_byte", "token_accuracy"
 CHANGE = "perplexity_change"
 LOWER, UPPER = "_lower", "_upper"
 DOCUMENTS, TOKENS, BYTES = "documents", "tokens", "bytes"
 
-# How a ratio of sums becomes what is reported; all are rising functions, so they carry an interval's ends over.
+# For each measure the two sums, and the function that turns their ratio into the reported figure. All these functions
+# increase, so they also map the ends of an interval to the ends of an interval.
 _MEASURES: dict[str, tuple[str, str, Callable[[float], float]]] = {
     PERPLEXITY: (NLL_SUM, NUM_TOKENS, lambda nats_per_token: float(np.exp(nats_per_token))),
     BITS_PER_BYTE: (NLL_SUM, NUM_BYTES, lambda nats_per_byte: nats_per_byte / math.log(2)),
@@ -29,18 +30,18 @@ _MEASURES: dict[str, tuple[str, str, Callable[[float], float]]] = {
 
 
 class LanguageModelMetrics(tfma.metrics.Metric):
-    """What there is to know of a language model on documents, each with its 95% interval (`_lower`, `_upper`).
+    """The figures of a language model on documents, each with its 95% interval (`_lower`, `_upper`).
 
-    `perplexity`: exp(Σ nats / Σ tokens), as language-model papers have it. `bits_per_byte`: Σ nats / ln 2 / Σ bytes,
-    which compares between tokenizers. `token_accuracy`: share of tokens that were the model's likeliest. Beside them
-    `documents`, `tokens` and `bytes`.
+    `perplexity`: exp(Σ nats / Σ tokens), as in papers on language models. `bits_per_byte`: Σ nats / ln 2 / Σ bytes,
+    which can be compared between tokenizers. `token_accuracy`: share of tokens to which the model gave the highest
+    probability. There are also `documents`, `tokens` and `bytes`, without intervals.
 
-    Of a candidate with a baseline also `perplexity_change`: exp((Σ candidate's nats - Σ baseline's nats) / Σ baseline's
-    tokens) - 1. With the same tokenizer that is the relative change in perplexity. With another one it is the change in
-    bits per byte, told as perplexity a token of the baseline: so 0.02 allows what it allowed before the tokenizer
-    changed. Its interval is that of the pairs, document by document.
+    A candidate with a baseline also has `perplexity_change`: exp((Σ candidate's nats - Σ baseline's nats) / Σ
+    baseline's tokens) - 1. With the same tokenizer, this is the relative change in perplexity. With another tokenizer,
+    it is the change in bits per byte, expressed as perplexity per token of the baseline. So a limit of 0.02 is as
+    strict as before the tokenizer changed. Its interval comes from pairs: both models on the same document.
 
-    Without a token everything is NaN, which passes no gate.
+    Without tokens, all measures are NaN, which passes no gate.
     """
 
     def __init__(self, name: str = "language_model"):
@@ -56,7 +57,7 @@ _Sums = dict[str, RatioSums]
 
 
 class _Combiner(beam.CombineFn):
-    """Adds up documents in float64; divides once, at the end."""
+    """A sum over documents in float64; it is divided only once, at the end."""
 
     def __init__(self, model_name: str):
         self._model_name = model_name
@@ -71,7 +72,7 @@ class _Combiner(beam.CombineFn):
         return {}
 
     def add_input(self, accumulator: _Sums, element: metric_types.StandardMetricInputs) -> _Sums:
-        # With a baseline the predictions are nested by model name, without one they are not.
+        # The predictions are nested by model name only if there is a baseline.
         own = element.prediction.get(self._model_name, element.prediction)
         baseline = element.prediction.get(BASELINE) if self._model_name == CANDIDATE else None
         return self.merge_accumulators([accumulator, _document(own, baseline)])
@@ -86,10 +87,10 @@ class _Combiner(beam.CombineFn):
     def extract_output(self, accumulator: _Sums) -> dict[metric_types.MetricKey, float]:
         nothing = RatioSums()
         figures: dict[str, float] = {}
-        for measure, (_, _, tell) in _MEASURES.items():
-            figures |= _told(measure, accumulator.get(measure, nothing).estimate(), tell)
+        for measure, (_, _, transform) in _MEASURES.items():
+            figures |= _reported(measure, accumulator.get(measure, nothing).estimate(), transform)
         if self._model_name != BASELINE:
-            figures |= _told(CHANGE, accumulator.get(CHANGE, nothing).estimate(), np.expm1)
+            figures |= _reported(CHANGE, accumulator.get(CHANGE, nothing).estimate(), np.expm1)
         per_token, per_byte = accumulator.get(PERPLEXITY, nothing), accumulator.get(BITS_PER_BYTE, nothing)
         figures |= {DOCUMENTS: float(per_token.documents), TOKENS: per_token.t, BYTES: per_byte.t}
         return {self._key(name): value for name, value in figures.items()}
@@ -107,9 +108,9 @@ def _value(figure: np.ndarray) -> float:
     return float(np.sum(figure, dtype=np.float64))
 
 
-def _told(measure: str, estimate: Interval, tell: Callable[[float], float]) -> dict[str, float]:
-    with np.errstate(over="ignore"):  # exp of a model that is worse than anything is infinite, and is told so
-        values = [float(tell(value)) for value in estimate]
+def _reported(measure: str, estimate: Interval, transform: Callable[[float], float]) -> dict[str, float]:
+    with np.errstate(over="ignore"):  # exp may overflow: report infinity
+        values = [float(transform(value)) for value in estimate]
     return dict(zip((measure, measure + LOWER, measure + UPPER), values, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""How a model is measured on the eval split, by TFMA: what to compute, and the results as numbers."""
+"""The measurement of a model on the eval split by TFMA: the metrics to compute, and the results as numbers."""
 
 import hashlib
 import itertools
@@ -17,7 +17,7 @@ from modules.evaluation import language_model_metrics as metrics
 from modules.evaluation.language_model_metrics import BASELINE, CANDIDATE
 from modules.evaluation.results import Change, Figures, Interval, SliceResult
 
-# An eval split without documents.
+# The result for an eval split without documents.
 _NOTHING = SliceResult(
     feature="",
     value="",
@@ -38,11 +38,11 @@ _NOTHING = SliceResult(
 
 
 def eval_config(*, strided: bool, slices: Sequence[str]) -> config_pb2.EvalConfig:
-    """What TFMA computes. It has no thresholds: `modules.evaluation.perplexity_gate` applies the limits.
+    """Returns TFMA's configuration. It has no thresholds: `modules.evaluation.perplexity_gate` applies the limits.
 
     Args:
-        strided: Whether windows overlap by half.
-        slices: Features by whose values the eval split is sliced.
+        strided: True if windows overlap by half.
+        slices: Names of features. Each of their values is a slice of the eval split.
     """
     signature = "evaluate_strided" if strided else "evaluate"
     metric = config_pb2.MetricConfig(
@@ -59,7 +59,7 @@ def eval_config(*, strided: bool, slices: Sequence[str]) -> config_pb2.EvalConfi
 
 
 def read_slices(evaluation_dir: str) -> list[SliceResult]:
-    """Reads what TFMA wrote: the whole split first, even if nothing was in it, then by feature and value."""
+    """Reads TFMA's results: first the whole split, even if it is empty, then the slices by feature and value."""
     results = []
     for row in tfma.load_metrics(evaluation_dir):
         models: dict[str, dict[str, float]] = {CANDIDATE: {}, BASELINE: {}}
@@ -73,7 +73,7 @@ def read_slices(evaluation_dir: str) -> list[SliceResult]:
 
 
 def _natural_order(value: str) -> tuple[float, str]:
-    """Sorts `64-127` before `1024-2047`, and names behind numbers."""
+    """Returns a sort key that puts `64-127` before `1024-2047`, and numbers before names."""
     digits = re.match(r"\d+", value)
     return (float(digits[0]) if digits else math.inf, value)
 
@@ -97,7 +97,7 @@ def _slice_result(keys: Any, candidate: dict[str, float], baseline: dict[str, fl
 def _figures(values: dict[str, float]) -> Figures:
     measured: dict[str, Any] = {}
     for name in (metrics.PERPLEXITY, metrics.BITS_PER_BYTE, metrics.TOKEN_ACCURACY):
-        # What TFMA did not tell is no number, and passes no gate.
+        # A figure that TFMA did not report becomes NaN, which passes no gate.
         measured |= {name: values.get(name, math.nan), f"{name}_interval": _interval(values, name)}
     tokens, size_bytes = values.get(metrics.TOKENS, 0), values.get(metrics.BYTES, 0)
     return Figures(**measured, tokens=round(tokens), bytes=round(size_bytes))
@@ -113,7 +113,7 @@ def _text(value: bytes | int | float) -> str:
 
 
 def examples_fingerprint(files: Iterable[str]) -> str:
-    """Identifies the examples in gzipped TFRecord files, whatever their order and their spread over files."""
+    """Returns a hash (hexadecimal) of the examples in gzip TFRecord files, in any order and any number of files."""
     total = 0
     for record in read_records(sorted(files)):
         total += int.from_bytes(hashlib.sha256(record).digest(), "big")
@@ -121,24 +121,24 @@ def examples_fingerprint(files: Iterable[str]) -> str:
 
 
 def check_baseline(saved_model_dir: str, files: Iterable[str], *, strided: bool) -> None:
-    """Makes sure that the baseline can be measured on this eval split, by scoring its first example.
+    """Checks that the baseline can be measured on this eval split, by scoring the first example.
 
     Raises:
-        InputError: It cannot: it was trained on another kind of data, or exported by an earlier version.
+        InputError: The baseline was trained on another kind of data, or exported by an earlier version.
     """
-    cure = "Give the pipeline a new `name`: it starts without a baseline then."
+    cure = "Give the pipeline a new `name`, so that it starts without a baseline."
     signature = tf.saved_model.load(saved_model_dir).signatures.get("evaluate_strided" if strided else "evaluate")
     figures = {metrics.NLL_SUM, metrics.NUM_TOKENS, metrics.NUM_CORRECT, metrics.NUM_BYTES}
     if signature is None or not figures <= set(signature.structured_outputs):
         raise InputError(
-            "the latest blessed model must tell nats, tokens, hits and bytes of a document to be compared with. "
-            f"Received: a model of an earlier version, {saved_model_dir}. {cure}"
+            "for a comparison, the latest blessed model must return nats, tokens, correct tokens and bytes of a "
+            f"document. Received: a model of an earlier version, {saved_model_dir}. {cure}"
         )
     for record in itertools.islice(read_records(sorted(files)), 1):
         try:
             signature(examples=tf.constant([record]))
         except tf.errors.InvalidArgumentError as error:
             raise InputError(
-                "the latest blessed model cannot score the eval data, so there is no comparing with it; it was trained "
-                f"on another `data.kind`. {cure} ({error.message.splitlines()[0]})"
+                "the latest blessed model cannot score the eval data, because it was trained on another `data.kind`. "
+                f"{cure} Received: {error.message.splitlines()[0]}"
             ) from error

@@ -1,7 +1,8 @@
-"""Multiple choice in the manner of HellaSwag: which of some endings does the model hold to be the likeliest?
+"""Multiple choice in the form of HellaSwag: the model chooses the likeliest of several endings.
 
-Zellers et al., "HellaSwag: Can a Machine Really Finish Your Sentence?" (arXiv:1905.07830). Each choice is scored by its
-negative log-likelihood given the prompt; long choices lose by that, so it is also taken a byte.
+See Zellers et al., "HellaSwag: Can a Machine Really Finish Your Sentence?" (arXiv:1905.07830). The score of a choice is
+its negative log-likelihood given the prompt. This is a disadvantage for long choices, so it is also divided by the
+number of bytes of the choice.
 """
 
 import dataclasses
@@ -22,12 +23,12 @@ from modules.data.row_files import read_rows
 from modules.evaluation.confidence_intervals import wilson_interval
 from modules.evaluation.gates import Check
 
-# From prompts and completions to float64 nats, one a completion.
+# A function from prompts and completions to float64 nats `[completions]`.
 NegativeLogLikelihood = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 
 
 class MultipleChoiceSettings(Settings):
-    """A file of questions with several answers each; see README, `Tasks`."""
+    """The settings of a task: a file of questions with several choices each; see README, `Tasks`."""
 
     kind: Literal["multiple_choice"] = Field(description="Selects this kind of task.")
     name: str = Field(pattern="^[a-z][a-z0-9_]{0,40}$", description="Names the task in reports and ML Metadata.")
@@ -41,7 +42,7 @@ class MultipleChoiceSettings(Settings):
 
 
 class Question(NamedTuple):
-    """A prompt, two or more different choices, and the index of the right one."""
+    """A prompt, two or more different choices, and the index of the right choice."""
 
     prompt: str
     choices: list[str]
@@ -50,15 +51,16 @@ class Question(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MultipleChoice:
-    """What was found.
+    """The result of a multiple-choice task.
 
     Attributes:
-        settings: The task.
-        questions: How many there were.
-        correct: How many were answered right, judged by nats.
-        correct_bytes: By nats a byte.
-        unscored: How many have a choice whose score is not finite; then there is no accuracy.
-        chance: What guessing is expected to reach.
+        settings: The settings of the task.
+        questions: The number of questions.
+        correct: The number of right answers, scored by nats.
+        correct_bytes: The number of right answers, scored by nats per byte.
+        unscored: The number of questions with a choice whose score is not finite. If there are any, the accuracy is
+            NaN.
+        chance: The expected accuracy of guessing, 0 to 1.
     """
 
     settings: MultipleChoiceSettings
@@ -70,11 +72,11 @@ class MultipleChoice:
 
     @property
     def accuracy(self) -> float:
-        """The one that is held against the limit, 0 to 1; NaN where a score is missing."""
+        """Accuracy that is compared with the limit, 0 to 1; NaN if a score is missing."""
         return self._share(self.correct_bytes if self.settings.normalise == "bytes" else self.correct)
 
     def checks(self) -> list[Check]:
-        """The gate, where there is one."""
+        """Returns the check of the accuracy, or an empty list if there is no limit."""
         if self.settings.min_accuracy is None:
             return []
         return [
@@ -89,7 +91,10 @@ class MultipleChoice:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; `accuracy_bytes` is the normalised one, intervals are Wilson's of 95%."""
+        """Returns the figures for JSON.
+
+        `accuracy_bytes` is the accuracy by nats per byte. Intervals are 95% Wilson intervals.
+        """
         figures: dict[str, Any] = {}
         for name, correct in (("accuracy", self.correct), ("accuracy_bytes", self.correct_bytes)):
             share = self._share(correct)
@@ -110,10 +115,10 @@ class MultipleChoice:
 
 
 def read_questions(path: str | Path) -> list[Question]:
-    """Reads a .jsonl file, or .jsonl.gz, all of it.
+    """Reads all questions of a .jsonl or .jsonl.gz file.
 
-    A line is of HellaSwag's own shape or of a general one; what else it holds is ignored. `label` and `answer` count
-    from 0; a `label` may also be a string of digits, as some copies of HellaSwag have it.
+    A line has the keys of HellaSwag or general keys; other keys are ignored. `label` and `answer` count from 0. A
+    `label` may also be a string of digits, as in some copies of HellaSwag.
 
     ```
     {"ctx": "A man sits on a roof. He", "endings": ["starts pulling up roofing.", "is ripping tiles."], "label": 0}
@@ -121,14 +126,17 @@ def read_questions(path: str | Path) -> list[Question]:
     ```
 
     Raises:
-        InputError: The file cannot be read or holds no question, or a line is none; names the line and the cure.
+        InputError: The file cannot be read or holds no question, or a line is not a question. The message names the
+            line and the cure.
     """
     path = str(path)
     if file_kind(path) != ".jsonl":
-        raise InputError(f"A task's questions are read from .jsonl files, a question a line. Received: {path}.")
+        raise InputError(
+            f"A task's questions are read from .jsonl files, one question per line. Received: {path}. Convert the file."
+        )
     questions = list(_questions(path))
     if not questions:
-        raise InputError(f"{path} holds no question. Add some, or take the task out of `evaluation.tasks`.")
+        raise InputError(f"{path} holds no question. Add questions, or remove the task from `evaluation.tasks`.")
     return questions
 
 
@@ -141,14 +149,13 @@ def measure(
 ) -> MultipleChoice:
     """Scores every choice of every question.
 
-    A question is answered right if the right choice's score is strictly the best: who cannot tell two choices apart
-    has not chosen.
+    An answer is right if the right choice has the strictly lowest score: a tie counts as wrong.
 
     Args:
-        settings: The task.
-        questions: What `read_questions` gave.
-        template: Of a model of instructions; None for one of text.
-        nll: The model's.
+        settings: The settings of the task.
+        questions: The questions, from `read_questions`.
+        template: The template of a model of instructions; None for a model of text.
+        nll: The model's negative log-likelihood.
     """
     pairs = [joined(question.prompt, choice, template) for question in questions for choice in question.choices]
     scores = np.asarray(nll([prompt for prompt, _ in pairs], [completion for _, completion in pairs]), np.float64)
@@ -166,11 +173,11 @@ def measure(
 
 
 def joined(prompt: str, choice: str, template: PromptTemplate | None) -> tuple[str, str]:
-    """A prompt and its completion as the model sees them, each tokenized by itself.
+    """Returns the prompt and the completion as the model sees them; they are tokenized separately.
 
-    In text they are joined by a space, unless one of them has white space there already. It goes with the completion,
-    since in GPT-2's vocabularies the space belongs to the word that follows. With a template the completion is the
-    choice as it stands, as it was in training.
+    Without a template, a space joins them, unless there is white space between them already. The white space goes to
+    the completion, because in GPT-2's vocabularies a space belongs to the next word. With a template, the completion
+    is the unchanged choice, as in training.
 
     ```
     "The sky is",     "blue"   ->  "The sky is",     " blue"
@@ -189,7 +196,7 @@ def joined(prompt: str, choice: str, template: PromptTemplate | None) -> tuple[s
 
 
 def _count_best(rows: Sequence[np.ndarray], answers: Sequence[int]) -> int:
-    """How many rows have their strictly lowest score at the answer; a row with NaN has not."""
+    """Counts the rows whose strictly lowest score is that of the answer. A row with NaN does not count."""
     return sum(bool(np.all(row[answer] < np.delete(row, answer))) for row, answer in zip(rows, answers, strict=True))
 
 
@@ -201,7 +208,7 @@ def _questions(path: str) -> Iterator[Question]:
             prompt, choices, answer = "prompt", "choices", "answer"
         else:
             raise InputError(
-                f"{place}: a question has `ctx`, `endings` and `label`, or `prompt`, `choices` and `answer`. "
+                f"{place}: a question has `ctx`, `endings` and `label`, or it has `prompt`, `choices` and `answer`. "
                 f"Received: {', '.join(row) or 'none'}. Rename the keys."
             )
         texts = _choices(row, choices, place)

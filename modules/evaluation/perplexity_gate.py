@@ -1,4 +1,4 @@
-"""The gate of the perplexities: what was measured on the eval split, held against the limits of the configuration."""
+"""The gate of the perplexities: the results on the eval split, compared with the limits of the configuration."""
 
 import math
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from modules.evaluation.results import Evaluation, SliceResult
 
 PERPLEXITY = "perplexity"
 REGRESSION = "rise in perplexity over the latest blessed model"
-# Of models with different tokenizers: see `language_model_metrics`.
+# The name for models with different tokenizers: see `language_model_metrics`.
 REGRESSION_IN_BYTES = f"{REGRESSION}, from bits per byte"
 IMPROVEMENT = "improvement in perplexity over the preset"
 
 
 class SliceLimit(Settings):
-    """Limits of a part of the eval split."""
+    """Limits for a part of the eval split."""
 
     feature: str = Field(description="A feature of the contract, for example `source` or `length`.")
     value: str | None = Field(None, description="One value of the feature; default: each value has its own check.")
@@ -57,11 +57,11 @@ class PerplexityGateSettings(Settings):
     )
 
     def check(self, evaluation: Evaluation, perplexity_before: float | None) -> list[Check]:
-        """Holds an evaluation against the limits.
+        """Returns the comparisons of an evaluation with the limits.
 
         Args:
-            evaluation: Of the candidate, beside the latest blessed model where there is one.
-            perplexity_before: Of the preset on the same eval split, None where it was not measured.
+            evaluation: The evaluation of the candidate and, if there is one, of the latest blessed model.
+            perplexity_before: The preset's perplexity on the same eval split; None if it was not measured.
         """
         regression = REGRESSION_IN_BYTES if evaluation.same_tokenizer is False else REGRESSION
         checks = [*_checks(evaluation.overall, self.max_perplexity, self.max_regression, "evaluation", regression)]
@@ -108,7 +108,7 @@ def _checks(
             bound="at most",
             limit_from=f"{setting}.max_perplexity",
         )
-    # A first model has nothing to be worse than.
+    # The first model cannot be compared with an earlier one.
     if max_regression is not None and result.change is not None:
         yield Check(
             metric=regression,
@@ -122,7 +122,7 @@ def _checks(
 
 
 def _missing(limit: SliceLimit, setting: str) -> Check:
-    """What somebody cares for is not in the eval split."""
+    """Returns a check that fails, because no slice of the eval split fits the limit."""
     max_perplexity = limit.max_perplexity is not None
     name, value = (
         ("max_perplexity", limit.max_perplexity) if max_perplexity else ("max_regression", limit.max_regression)

@@ -1,4 +1,4 @@
-"""What the Evaluator measured, as its artifact holds it in `metrics.json`; readable without TensorFlow."""
+"""The Evaluator's results, in the form of `metrics.json` in its artifact; readable without TensorFlow."""
 
 import dataclasses
 import math
@@ -14,14 +14,14 @@ Interval = tuple[float, float]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What one model reached on some documents; intervals are of 95% and None where there is one document only.
+    """The figures of one model on some documents. Intervals are of 95%, and None if there is only one document.
 
     Attributes:
         perplexity: exp(nats per token).
-        bits_per_byte: Comparable between tokenizers.
-        token_accuracy: Share of tokens that were the likeliest.
-        tokens: That counted.
-        bytes: UTF-8 bytes of the text that they spell.
+        bits_per_byte: Bits per UTF-8 byte; these can be compared between tokenizers.
+        token_accuracy: Share of tokens to which the model gave the highest probability.
+        tokens: The number of tokens that count.
+        bytes: The number of UTF-8 bytes in the text of these tokens.
     """
 
     perplexity: float
@@ -36,11 +36,11 @@ class Figures:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Change:
-    """The relative change in perplexity against the baseline, on the same documents.
+    """The relative change in perplexity from the baseline, on the same documents.
 
     Attributes:
         perplexity: 0.02 is 2% worse; see `LanguageModelMetrics` for models with different tokenizers.
-        perplexity_interval: Of 95%, None where there is one document only.
+        perplexity_interval: The 95% interval; None if there is only one document.
     """
 
     perplexity: float
@@ -49,15 +49,15 @@ class Change:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SliceResult:
-    """A slice of the eval split, and what the models reached on it.
+    """A slice of the eval split, and the models' figures on it.
 
     Attributes:
-        feature: `source`; empty for the whole split.
-        value: Of the feature, e.g. `scipy`.
-        documents: How many.
-        candidate: The model that wants to be released.
-        baseline: The latest blessed one, None where there is none yet.
-        change: From baseline to candidate.
+        feature: The feature by which the split is sliced, e.g. `source`; empty for the whole split.
+        value: The feature's value, e.g. `scipy`.
+        documents: The number of documents.
+        candidate: The figures of the model that may be released.
+        baseline: The figures of the latest blessed model; None if no model was blessed yet.
+        change: The change from baseline to candidate; None without a baseline.
     """
 
     feature: str
@@ -69,21 +69,21 @@ class SliceResult:
 
     @property
     def name(self) -> str:
-        """`source=scipy`; empty for the whole split."""
+        """Name such as `source=scipy`; empty for the whole split."""
         return f"{self.feature}={self.value}" if self.feature else ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What the Evaluator measured, as it stands in `metrics.json`.
+    """The content of `metrics.json`.
 
     Attributes:
-        window: Most tokens that the candidate saw at once.
-        stride: Tokens from the start of a window to that of the next; less than the window where they overlap.
+        window: The largest number of tokens that the candidate saw at the same time.
+        stride: Tokens from the start of a window to the start of the next. Less than `window` if windows overlap.
         eval_fingerprint: `examples_fingerprint` of the eval split.
-        baseline_eval_fingerprint: The same of the split on which the baseline was blessed; None where that is unknown.
-        same_tokenizer: Whether the baseline has the candidate's; None without a baseline.
-        slices: The whole split first, then by feature and value.
+        baseline_eval_fingerprint: The same for the split on which the baseline was blessed; None if it is not known.
+        same_tokenizer: True if baseline and candidate have the same tokenizer; None without a baseline.
+        slices: First the whole split, then the slices by feature and value.
     """
 
     window: int
@@ -95,37 +95,37 @@ class Evaluation:
 
     @property
     def overall(self) -> SliceResult:
-        """The whole eval split."""
+        """Result on the whole eval split."""
         return self.slices[0]
 
     @property
     def new_eval_data(self) -> bool:
-        """Whether the baseline is known to have been blessed on another eval split."""
+        """True if the baseline is known to have been blessed on another eval split."""
         return self.baseline_eval_fingerprint not in (None, self.eval_fingerprint)
 
     @property
     def notes(self) -> list[str]:
-        """What must be known to compare with the latest blessed model, a sentence each."""
+        """Sentences that a reader needs to compare the candidate with the latest blessed model."""
         notes = []
         if self.same_tokenizer is False:
             notes.append(
-                "The latest blessed model has another tokenizer: perplexities of the two do not compare, bits per byte "
-                "do."
+                "The latest blessed model has another tokenizer: the two perplexities cannot be compared, but bits per "
+                "byte can."
             )
         if self.new_eval_data:
             notes.append(
-                "The eval data is not what the latest blessed model was held against when it was blessed, and it may "
-                "have been trained on some of it; both were measured on the present."
+                "The eval data has changed since the latest blessed model was blessed, and that model may have been "
+                "trained on some of it. Both models were measured on the present eval data."
             )
         return notes
 
     def write(self, folder: str | Path) -> None:
-        """Writes `metrics.json`; what is not finite becomes null."""
+        """Writes `metrics.json`; numbers that are not finite become null."""
         write_json(folder, METRICS_FILE, self)
 
     @classmethod
     def read(cls, folder: str | Path) -> "Evaluation":
-        """Reads what `write` wrote; null becomes NaN.
+        """Reads the file that `write` wrote; null becomes NaN, and infinity in an interval.
 
         Raises:
             OSError: There is no `metrics.json`.

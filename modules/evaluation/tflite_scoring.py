@@ -1,6 +1,6 @@
 """Negative log-likelihood of documents under a TFLite file, as `modules.export.document_scorer` defines it.
 
-Needs NumPy and `ai_edge_litert` alone. One compiled model scores any number of documents, each window in a few calls
+It needs only NumPy and `ai_edge_litert`. A compiled model scores any number of documents, each window in a few calls
 of `score_<N>`.
 """
 
@@ -13,11 +13,11 @@ from modules.serving.litert_model import LiteRTModel
 
 
 class Score(NamedTuple):
-    """What was measured over targets that count.
+    """The score of a document over the targets that count.
 
     Attributes:
-        nll_sum: Negative log-likelihood in nats.
-        num_tokens: How many targets count.
+        nll_sum: The sum of their negative log-likelihoods, in nats.
+        num_tokens: The number of these targets.
     """
 
     nll_sum: float
@@ -34,14 +34,14 @@ def score_document(
 ) -> Score:
     """Scores one document in windows that do not overlap.
 
-    With `[a, b, c]` and a window of 2 the model sees `[eot, a]` and `[b, c]`, and predicts `[a, b]` and `[c, eot]`.
+    With `[a, b, c]` and windows of 2, the model sees `[eot, a]` and `[b, c]`, and predicts `[a, b]` and `[c, eot]`.
 
     Args:
-        model: A file with the signature `score_<N>`.
-        token_ids: Without the end-of-text around it; may be empty.
-        loss_mask: 1 for each token that counts and 0 for others; the last end-of-text always counts.
+        model: A model with the signature `score_<N>`.
+        token_ids: The document without the end-of-text tokens around it; it may be empty.
+        loss_mask: 1 for each token that counts, and 0 for the other tokens. The last end-of-text always counts.
         end_of_text_id: Id of the token between documents.
-        sequence_length: Tokens in a window, at most the model's context.
+        sequence_length: The number of tokens in a window, at most the model's context.
     """
     inputs = [end_of_text_id, *token_ids]
     targets = np.array([*token_ids, end_of_text_id], np.int64)
@@ -49,14 +49,14 @@ def score_document(
     nll_sum = 0.0
     for start in range(0, len(inputs), sequence_length):
         window = slice(start, start + sequence_length)
-        # A window begins anew, so one in which nothing counts need not be run.
+        # Windows do not depend on each other, so a window in which nothing counts is skipped.
         if counted[window].any():
             nll_sum += float(_window_nll(model, inputs[window], targets[window])[counted[window]].sum())
     return Score(nll_sum, int(counted.sum()))
 
 
 def _window_nll(model: LiteRTModel, inputs: Sequence[int], targets: np.ndarray) -> np.ndarray:
-    """Of each target of a window, float64 `[tokens]` in nats."""
+    """Returns the negative log-likelihood of each target of a window, float64 `[tokens]` in nats."""
     chunks, done = [], 0
     for logits in model.logits(inputs):
         chunks.append(negative_log_likelihood(logits, targets[done : done + len(logits)]))
@@ -65,7 +65,7 @@ def _window_nll(model: LiteRTModel, inputs: Sequence[int], targets: np.ndarray) 
 
 
 def negative_log_likelihood(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """-log softmax(logits)[target].
+    """Returns -log softmax(logits)[target] for each token.
 
     Args:
         logits: float32 `[tokens, vocabulary_size]`.
@@ -75,6 +75,6 @@ def negative_log_likelihood(logits: np.ndarray, targets: np.ndarray) -> np.ndarr
         float64 `[tokens]` in nats; NaN where a logit is NaN.
     """
     largest = logits.max(axis=-1, keepdims=True)
-    # Sums are in float64; the exponentials may stay in float32, whose error is 1e-7 of each.
+    # Sums are in float64. The exponentials may stay in float32: their relative error is 1e-7.
     normalizer = np.log(np.exp(logits - largest).sum(axis=-1, dtype=np.float64)) + largest[:, 0]
     return np.asarray(normalizer - logits[np.arange(len(targets)), targets], np.float64)

@@ -1,6 +1,6 @@
-"""GPT-2 with a key/value cache, in plain TensorFlow: the one forward pass behind every exported format.
+"""GPT-2 with a key/value cache, in plain TensorFlow. Every exported format uses this forward pass.
 
-The model is that of "Language Models are Unsupervised Multitask Learners" (2019); the weights come from
+The model is that of "Language Models are Unsupervised Multitask Learners" (2019). The weights come from
 keras-hub's `GPT2Backbone`, and the logits equal those of the backbone with its tied embedding.
 """
 
@@ -16,7 +16,7 @@ from modules.common.errors import InputError
 
 # One layer's keys and values, each float32 [rows, heads, cached positions, head_dim].
 LayerCache = tuple[tf.Tensor, tf.Tensor]
-# (cache, new keys or values, positions) -> cache that holds them too.
+# (cache, new keys or values, positions) -> the cache with the new keys or values.
 WriteCache = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
 _MASKED = -1e9
@@ -27,24 +27,24 @@ def _embedding_lookup(table: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
     """Gathers rows of `table`.
 
     The TFLite converter turns a function of this name into EMBEDDING_LOOKUP, which shares its table with the
-    output layer's FULLY_CONNECTED; a bare `tf.gather` would store the table again in each signature.
+    output layer's FULLY_CONNECTED. With only a `tf.gather`, each signature would store the table again.
     """
     return tf.gather(table, ids)
 
 
 def append_to_cache(cache: tf.Tensor, new: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-    """Grows a cache by the new positions, which must follow the cached ones: for in-graph generation."""
+    """Appends the new positions, which must follow the cached positions, to a cache: for generation in a graph."""
     del positions
     return tf.concat([cache, new], axis=2)
 
 
 def write_into_cache(cache: tf.Tensor, new: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
-    """Overwrites a cache of fixed length at `positions`, which must be consecutive: for TFLite."""
+    """Overwrites `positions`, which must be consecutive, in a cache of fixed length: for TFLite."""
     return dynamic_update_slice(cache, new, tf.stack([0, 0, positions[0], 0]))
 
 
 class _LayerNorm(tf.Module):
-    """As in "Layer Normalization" (2016) over the last axis."""
+    """Layer normalization over the last axis, as in "Layer Normalization" (2016)."""
 
     def __init__(self, layer: keras.layers.LayerNormalization) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class _LayerNorm(tf.Module):
 
 
 class _Dense(tf.Module):
-    """A matrix and a bias; any heads axes of the source layer are flattened into `[inputs, outputs]`."""
+    """A matrix `[inputs, outputs]` and a bias; an axis of heads in the source layer is flattened."""
 
     def __init__(self, layer: keras.layers.Layer, inputs: int, outputs: int, scale: float = 1.0) -> None:
         super().__init__()
@@ -67,12 +67,12 @@ class _Dense(tf.Module):
         self.bias = _constant(layer.bias, (outputs,), scale)
 
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        # Two-dimensional on purpose: it converts to one FULLY_CONNECTED with its bias fused.
+        # A two-dimensional product becomes a single FULLY_CONNECTED with a fused bias in TFLite.
         return tf.matmul(x, self.kernel) + self.bias
 
 
 class _Block(tf.Module):
-    """One pre-norm transformer layer."""
+    """The weights of a transformer layer with the norms before attention and feed-forward."""
 
     def __init__(self, layer: keras_hub.layers.TransformerDecoder, hidden_dim: int, num_heads: int) -> None:
         super().__init__()
@@ -94,20 +94,28 @@ class _Block(tf.Module):
 class CachedGPT2(tf.Module):
     """The weights of a `GPT2Backbone` in float32, applied with a cache of keys and values.
 
+    Example:
+        >>> backbone = keras_hub.models.GPT2Backbone(20, 1, 2, 8, 16, max_sequence_length=6)
+        >>> model = CachedGPT2(backbone)
+        >>> _, caches = model.step(tf.constant([[3, 7]]), tf.range(2), model.empty_caches())
+        >>> logits, caches = model.step(tf.constant([[5]]), tf.range(2, 3), caches)  # what follows 3, 7, 5?
+        >>> logits.shape
+        TensorShape([1, 20])
+
     Attributes:
-        context_length: Most positions the model sees.
-        vocabulary_size, num_layers, num_heads, head_dim: The model's sizes.
+        context_length: The largest number of positions that the model sees.
+        vocabulary_size, num_layers, num_heads, hidden_dim, head_dim: The model's sizes.
     """
 
     def __init__(self, backbone: "keras_hub.models.GPT2Backbone", *, context_length: int | None = None) -> None:
-        """Copies the backbone's weights, whatever precision policy it was trained under.
+        """Copies the backbone's weights; it may have been trained with any precision policy.
 
         Args:
             backbone: The trained model.
-            context_length: Most positions to serve; the backbone's `max_sequence_length` if None.
+            context_length: The largest number of positions to serve; the backbone's `max_sequence_length` if None.
 
         Raises:
-            InputError: `context_length` exceeds what the backbone's position embedding covers.
+            InputError: `context_length` is below 2 or above the backbone's `max_sequence_length`.
         """
         super().__init__()
         longest = int(backbone.max_sequence_length)
@@ -130,7 +138,7 @@ class CachedGPT2(tf.Module):
         self.final_norm = _LayerNorm(backbone.layer_norm)
 
     def empty_caches(self, rows: int | tf.Tensor = 1) -> list[LayerCache]:
-        """Returns caches of length 0, to be grown by `append_to_cache`."""
+        """Returns caches of length 0, for `append_to_cache`."""
         empty = tf.zeros(tf.stack([rows, self.num_heads, 0, self.head_dim]))
         return [(empty, empty)] * self.num_layers
 
@@ -141,13 +149,13 @@ class CachedGPT2(tf.Module):
         caches: list[LayerCache],
         write_cache: WriteCache = append_to_cache,
     ) -> tuple[tf.Tensor, list[LayerCache]]:
-        """Runs the transformer on new tokens behind cached ones.
+        """Runs the transformer on new tokens that follow cached tokens.
 
         Args:
             token_ids: Integer `[rows, time]`.
             positions: int32 `[time]`, consecutive, each below `context_length`; the same for all rows.
-            caches: One per layer, for the same rows. Cached positions beyond a token's own are not seen.
-            write_cache: How the new keys and values enter the caches.
+            caches: One per layer, for the same rows. A token does not see cached positions after its own.
+            write_cache: The function that writes the new keys and values into the caches.
 
         Returns:
             float32 `[rows * time, hidden_dim]` after the final layer norm, and the caches with the new tokens.
@@ -183,13 +191,13 @@ class CachedGPT2(tf.Module):
         caches: list[LayerCache],
         write_cache: WriteCache = append_to_cache,
     ) -> tuple[tf.Tensor, list[LayerCache]]:
-        """Runs one row and predicts what follows its last token.
+        """Runs one row and predicts the token after its last token.
 
         Args:
             token_ids: Integer `[1, time]`.
             positions: int32 `[time]`, as for `hidden_states`.
             caches: One per layer.
-            write_cache: How the new keys and values enter the caches.
+            write_cache: The function that writes the new keys and values into the caches.
 
         Returns:
             The last token's logits, float32 `[1, vocabulary_size]`, and the caches with the new tokens.
@@ -198,7 +206,7 @@ class CachedGPT2(tf.Module):
         return self.logits(hidden[-1:]), caches
 
     def _split_heads(self, x: tf.Tensor, rows: int | tf.Tensor) -> tf.Tensor:
-        """`[rows * time, hidden_dim]` to `[rows, heads, time, head_dim]`."""
+        """Reshapes `[rows * time, hidden_dim]` to `[rows, heads, time, head_dim]`."""
         time = x.shape[0] if x.shape[0] is not None and rows == 1 else -1
         return tf.transpose(tf.reshape(x, [rows, time, self.num_heads, self.head_dim]), [0, 2, 1, 3])
 
@@ -209,9 +217,9 @@ def _constant(variable: keras.Variable, shape: tuple[int, ...] | None = None, sc
 
 
 def _causal_mask(positions: tf.Tensor, length: int | tf.Tensor) -> tf.Tensor:
-    """float32 `[1, 1, time, length]`: 0 where a key is at or before the query's position, else -1e9.
+    """Returns float32 `[1, 1, time, length]`: 0 where a key is at or before the query's position, else -1e9.
 
-    Token at position 2 of a cache of 4: `[0, 0, 0, -1e9]`.
+    For a token at position 2 in a cache of length 4: `[0, 0, 0, -1e9]`.
     """
     seen = tf.range(length)[tf.newaxis, :] <= positions[:, tf.newaxis]
     return tf.where(seen, 0.0, _MASKED)[tf.newaxis, tf.newaxis]

@@ -1,4 +1,4 @@
-"""Causal attention that does not compute what the mask would hide, with a gradient of fewer passes over memory."""
+"""Causal attention that skips most of the masked scores, with a gradient in fewer passes over memory."""
 
 from typing import Any
 
@@ -6,15 +6,17 @@ import tensorflow as tf
 
 from modules.model.fused_operations import compiled
 
-# Queries are cut into at most so many parts of at least so many: fewer leave more to be masked, more cost calls.
+# Queries are cut into at most PARTS parts of at least QUERIES_PER_PART queries. Fewer parts compute more masked scores;
+# more parts need more calls.
 PARTS = 4
-QUERIES_A_PART = 128
+QUERIES_PER_PART = 128
 
 
 def causal_attention(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, *, mask: tf.Tensor | None) -> tf.Tensor:
-    """Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762, equation 1) of tokens to those before.
+    """Returns scaled dot-product attention of tokens to themselves and to earlier tokens.
 
-    The queries are cut along the time. A part is multiplied with the keys up to its own end alone:
+    See Vaswani et al. 2017, arXiv:1706.03762, equation 1. The queries are cut along the time. Each part is multiplied
+    only with the keys up to its own end:
 
     ```
     parts  keys            c: computed
@@ -26,20 +28,20 @@ def causal_attention(query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, *, mask
            c c c c c c
     ```
 
-    Of each part the probabilities P alone are kept for the gradient, and masked scores are never in memory.
+    Only the probabilities P of each part are kept for the gradient, and masked scores are never in memory.
 
     Args:
-        query: Floating point `[batch, heads, time, head_dim]`, divided by the square root of `head_dim`; the time must
+        query: Floating point `[batch, heads, time, head_dim]`, divided by the square root of `head_dim`. The time must
             be known when the graph is made.
-        key, value: The same.
-        mask: What the tokens may look at beside not looking ahead, bool, `[batch, 1, time, time]`, or with 1 for the
-            first time: the same for all queries; None: everything.
+        key, value: The same shape and type.
+        mask: bool `[batch, 1, time, time]`, True where a query (row) may look at a key (column), in addition to the
+            causal mask. It may be `[batch, 1, 1, time]` if it is the same for all queries, or None.
 
     Returns:
-        The shape and type of `query`. It can be differentiated once, but for the mask.
+        A tensor of the shape and type of `query`. It can be differentiated once, but not with respect to the mask.
     """
     time = query.shape[2]
-    length = max(QUERIES_A_PART, -(-time // PARTS))
+    length = max(QUERIES_PER_PART, -(-time // PARTS))
     spans = [(first, min(first + length, time)) for first in range(0, time, length)]
 
     @tf.custom_gradient
@@ -74,17 +76,17 @@ def _of_span(mask: tf.Tensor | None, first: int, end: int) -> tf.Tensor | None:
 
 
 def _sum_at_start(parts: list[tf.Tensor], time: int) -> tf.Tensor:
-    """The sum of `[batch, heads, …, head_dim]`, each as if it went on with zeros up to `time`."""
+    """Returns the sum of parts `[batch, heads, …, head_dim]`, each padded with zeros to `time`."""
     padded = [tf.pad(part, [[0, 0], [0, 0], [0, time - part.shape[2]], [0, 0]]) for part in parts[:-1]]
     return tf.add_n([*padded, parts[-1]])
 
 
 @compiled
 def _probabilities(scores: tf.Tensor, first_query: int, mask: tf.Tensor | None) -> tf.Tensor:
-    """The softmax of the scores of queries from the number `first_query` on, over the keys they see.
+    """Returns the softmax of the queries' scores over the keys that they see; the first query is `first_query`.
 
-    It is computed in float32. What is hidden has the lowest score there can be, not minus infinity: a token that may
-    look at nothing, as padding may, would get NaN.
+    The softmax is computed in float32. Hidden keys get the lowest finite score. With minus infinity, a token that may
+    look at no key (such as padding) would get NaN.
     """
     queries, keys = (tf.range(size) for size in scores.shape[2:])
     seen = first_query + queries[:, None] >= keys

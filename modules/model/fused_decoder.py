@@ -1,4 +1,4 @@
-"""GPT-2's transformer block in fewer passes over memory than Keras takes, for training."""
+"""GPT-2's transformer block for training, in fewer passes over memory than in Keras."""
 
 import functools
 import math
@@ -12,9 +12,9 @@ from modules.model.fused_operations import EPSILON, add_and_norm, add_bias, bias
 
 
 def fuse(model: keras.Model) -> keras.Model:
-    """The same language model, with the same weights, whose blocks are `FusedDecoder`s where that can be.
+    """Returns the same language model with the same weights, whose blocks are `FusedDecoder`s if possible.
 
-    Blocks with dropout, with quantized matrices, and others than GPT-2's stay what they are.
+    Blocks with dropout or quantized matrices, and blocks that are not GPT-2's, are not replaced.
     """
     return replace_blocks(model, lambda block: FusedDecoder(block) if _can_be_fused(block) else block)
 
@@ -26,9 +26,9 @@ def _can_be_fused(block: keras.layers.Layer) -> bool:
 
 
 class FusedDecoder(BlockWrapper):
-    """What `keras_hub.layers.TransformerDecoder` computes for GPT-2: norms first, GELU by tanh, no dropout.
+    """The same function as `keras_hub.layers.TransformerDecoder` for GPT-2: norms first, GELU by tanh, no dropout.
 
-    Query, key and value are one matrix product; everything between the products is of
+    Query, key and value are one matrix product. The operations between the products are those of
     `modules.model.fused_operations` and `modules.model.fused_attention`.
     """
 
@@ -39,13 +39,13 @@ class FusedDecoder(BlockWrapper):
         decoder_attention_mask: tf.Tensor | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
-        """What the block gives.
+        """Returns the block's outputs.
 
         Args:
             inputs: Floating point `[batch, time, width]`; the time must be known when the graph is made.
-            decoder_padding_mask: `[batch, time]`, 0 for tokens that none looks at.
+            decoder_padding_mask: `[batch, time]`, 0 for tokens at which no token looks.
             decoder_attention_mask: `[batch, time, time]`, 0 where a token (row) does not look at another (column).
-            training: Makes no difference without dropout.
+            training: Not used, because there is no dropout.
         """
         block, dtype = self.block, self.block.compute_dtype
         mask = _merged_mask(decoder_padding_mask, decoder_attention_mask)
@@ -62,7 +62,7 @@ class FusedDecoder(BlockWrapper):
 
 
 def _merged_mask(padding_mask: tf.Tensor | None, attention_mask: tf.Tensor | None) -> tf.Tensor | None:
-    """bool `[batch, 1, time, time]`, or `[batch, 1, 1, time]`, or None."""
+    """Returns bool `[batch, 1, time, time]` or `[batch, 1, 1, time]`, or None if there are no masks."""
     masks = []
     if padding_mask is not None:
         masks.append(tf.cast(padding_mask, tf.bool)[:, None, None, :])
@@ -76,10 +76,10 @@ def _scale_and_offset(norm: keras.layers.LayerNormalization) -> tuple[tf.Tensor,
 
 
 def _attend(attention: keras.layers.MultiHeadAttention, x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-    """Self-attention before the product that mixes its heads: `[batch, time, width]` of that shape."""
+    """Returns self-attention before the product that mixes its heads; `x` and the result are `[batch, time, width]`."""
     time, width = x.shape[1:]
     heads = attention.num_heads
-    # The scores' scale is in the query's matrix, which is smaller than the queries.
+    # The scores are scaled through the query's matrix, because the matrix is smaller than the queries.
     scales = {attention.query_dense: math.sqrt(heads / width), attention.key_dense: 1.0, attention.value_dense: 1.0}
     matrices = [[part * scale for part in _matrix(layer, width)] for layer, scale in scales.items()]
     kernels, biases = zip(*matrices, strict=True)
@@ -90,19 +90,19 @@ def _attend(attention: keras.layers.MultiHeadAttention, x: tf.Tensor, mask: tf.T
 
 
 def _multiply(x: tf.Tensor, layer: keras.layers.Layer) -> tuple[tf.Tensor, tf.Tensor]:
-    """`x` `[…, inputs]` times the matrix of a Dense or EinsumDense, and its bias `[outputs]`, which is not added."""
+    """Returns `x` `[…, inputs]` times the matrix of a Dense or EinsumDense, and its bias `[outputs]` (not added)."""
     kernel, bias = _matrix(layer, x.shape[-1])
     return _matmul(x, kernel), tf.cast(bias, x.dtype)
 
 
 def _matrix(layer: keras.layers.Layer, inputs: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """`[inputs, outputs]`, with the change of LoRA if there is one, and `[outputs]`; float32."""
+    """Returns the matrix `[inputs, outputs]`, including the change by LoRA, and the bias `[outputs]`; float32."""
     kernel, bias = (tf.cast(tf.convert_to_tensor(part), tf.float32) for part in (layer.kernel, layer.bias))
     return tf.reshape(kernel, [inputs, -1]), tf.reshape(bias, [-1])
 
 
 def _matmul(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """`[…, inputs]` times `[inputs, outputs]` as one product of two matrices."""
+    """Returns `[…, inputs]` times `[inputs, outputs]`, computed as one product of two matrices."""
     inputs, outputs = kernel.shape
     product = tf.matmul(tf.reshape(x, [-1, inputs]), tf.cast(kernel, x.dtype))
     return tf.reshape(product, [-1, *x.shape[1:-1], outputs])

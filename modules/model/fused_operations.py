@@ -1,11 +1,12 @@
-"""What stands between a transformer's matrix products, in one pass over memory each.
+"""The operations between a transformer's matrix products, each in one pass over memory.
 
-TensorFlow reads and writes the whole tensor for every addition, product and power; on a CPU that takes as long as the
-products themselves, in bfloat16 several times as long. XLA compiles activations and norms, and their gradients, into
-one or two passes that compute in float32. The products stay with TensorFlow, whose oneDNN is the faster one.
+TensorFlow reads and writes the whole tensor for every addition, product and power. On a CPU that takes as long as the
+matrix products themselves, and in bfloat16 several times as long. XLA compiles activations and norms, and their
+gradients, into one or two passes that compute in float32. The matrix products stay in TensorFlow, because its oneDNN is
+faster than XLA.
 
-Every function takes and gives one floating type (the policy's compute type) but for the scales and offsets of layer
-norms, which are float32, and can be differentiated once.
+Every function takes and returns the policy's compute type, a floating type. Only the scales and offsets of layer norms
+are float32. Every function can be differentiated once.
 """
 
 import math
@@ -17,26 +18,26 @@ import tensorflow as tf
 # GELU's approximation by tanh (Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2).
 _SLOPE = math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
-# Added to the variance in layer norms, as GPT-2 does it.
+# GPT-2's layer norms add this to the variance.
 EPSILON = 1e-5
 
 Gradient = Callable[..., Any]
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """An island of XLA in TensorFlow's graph."""
+    """Returns the function compiled by XLA, for use inside a TensorFlow graph."""
     return tf.function(function, autograph=False, jit_compile=True)
 
 
 @tf.custom_gradient
 def add_bias(x: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
-    """`x + bias` of `[…, width]` and `[width]`."""
+    """Returns `x + bias`; `x` is `[…, width]` and `bias` is `[width]`."""
     return x + bias, lambda upstream: (upstream, _sum_rows(upstream))
 
 
 @tf.custom_gradient
 def bias_gelu(x: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
-    """GELU, as GPT-2 approximates it, of `x + bias`.
+    """Returns GELU of `x + bias`, in GPT-2's approximation.
 
     Args:
         x: `[…, width]`.
@@ -52,7 +53,7 @@ def bias_gelu(x: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
 
 @tf.custom_gradient
 def layer_norm(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
-    """Layer normalization over the last axis (Ba et al. 2016, arXiv:1607.06450).
+    """Returns the layer normalization of `x` over the last axis (Ba et al. 2016, arXiv:1607.06450).
 
     Args:
         x: `[…, width]`.
@@ -69,7 +70,7 @@ def layer_norm(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tuple[tf.Te
 def add_and_norm(
     residual: tf.Tensor, x: tf.Tensor, bias: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor
 ) -> tuple[tuple[tf.Tensor, tf.Tensor], Gradient]:
-    """The sum `residual + x + bias`, and its layer normalization.
+    """Returns the sum `residual + x + bias`, and the layer normalization of the sum.
 
     Args:
         residual, x: `[…, width]`.
@@ -79,17 +80,17 @@ def add_and_norm(
     total, normal = _add_and_norm(residual, x, bias, scale, offset)
 
     def gradient(total_upstream: tf.Tensor, upstream: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        total_gradient, *others = _norm_gradient(total, scale, upstream, total_upstream)
-        return total_gradient, total_gradient, _sum_rows(total_gradient), *others
+        total_gradient, scale_gradient, offset_gradient = _norm_gradient(total, scale, upstream, total_upstream)
+        return total_gradient, total_gradient, _sum_rows(total_gradient), scale_gradient, offset_gradient
 
     return (total, normal), gradient
 
 
 def _sum_rows(x: tf.Tensor) -> tf.Tensor:
-    """The sum of `[…, width]` over all but the last axis.
+    """Returns the sum of `[…, width]` over all axes except the last.
 
-    A matrix product is faster on a CPU than TensorFlow's sum, and adds up in float32: in bfloat16 the gradient that
-    `tf.nn.bias_add` makes of 8,192 ones stops at a few hundred.
+    A matrix product is faster on a CPU than TensorFlow's sum, and it adds in float32. In bfloat16, the gradient of
+    `tf.nn.bias_add` for 8,192 ones stops at a few hundred.
     """
     rows = tf.reshape(x, [-1, x.shape[-1]])
     return tf.matmul(tf.ones([1, tf.shape(rows)[0]], rows.dtype), rows)[0]
@@ -127,7 +128,7 @@ def _add_and_norm(
 def _norm_gradient(
     x: tf.Tensor, scale: tf.Tensor, upstream: tf.Tensor, x_upstream: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The gradients of x, scale and offset; that of x with what comes from elsewhere, `x_upstream`, added to it."""
+    """Returns the gradients of x, scale and offset; `x_upstream`, the rest of x's gradient, is added to that of x."""
     standardized, deviation_inverse = _standardized(tf.cast(x, tf.float32))
     upstream = tf.cast(upstream, tf.float32)
     scaled = upstream * scale
@@ -139,7 +140,7 @@ def _norm_gradient(
 
 
 def _standardized(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean 0 and variance 1 over the last axis, and the inverse of the deviation by which it was divided."""
+    """Returns x with mean 0 and variance 1 over the last axis, and the inverse of its standard deviation."""
     centred = x - _mean(x)
     deviation_inverse = tf.math.rsqrt(_mean(centred * centred) + EPSILON)
     return centred * deviation_inverse, deviation_inverse

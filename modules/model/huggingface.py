@@ -1,8 +1,9 @@
-"""Folders of a GPT-2 as Hugging Face's `transformers` writes them: is one what keras-hub will take it for?
+"""Checks of GPT-2 folders that Hugging Face's `transformers` wrote, before keras-hub loads them.
 
-keras-hub loads such a folder (`GPT2Backbone.from_preset`), and loads it right, if it is the plain GPT-2 that it
-assumes. It reads none of the settings by which `transformers` varies the model, and reshapes whatever tensors it finds.
-So everything is held against the plain model first, from the headers of the files, without reading the weights.
+keras-hub (`GPT2Backbone.from_preset`) loads such a folder correctly only if it holds the plain GPT-2. keras-hub does
+not read the settings by which `transformers` varies the model, and it reshapes any tensors that it finds. So the
+configuration and the tensors' shapes are first compared with the plain model. The shapes come from the headers of the
+files; the weights are not read.
 """
 
 import json
@@ -20,15 +21,15 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
-# Opening one of these runs the code that its author put in.
+# To open one of these files runs the code that its author put into it.
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _FLOATS = ("F32", "F16", "BF16")
-# The causal mask, stored by old versions, and the head, which is the tied embedding.
+# The causal mask, which old versions stored, and the output head, which is the tied embedding.
 _IGNORED_ENDS = (".attn.bias", ".attn.masked_bias", "lm_head.weight")
 
 
 class HuggingFaceConfig(pydantic.BaseModel):
-    """What of a GPT-2's config.json makes a difference to its logits; the defaults are `transformers`'s."""
+    """The settings in a GPT-2's config.json that change its logits; the defaults are those of `transformers`."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore")
 
@@ -38,7 +39,7 @@ class HuggingFaceConfig(pydantic.BaseModel):
     n_embd: PositiveInt
     n_layer: PositiveInt
     n_head: PositiveInt
-    # keras-hub's converter reads it, and its value is replaced by `model.dropout`.
+    # keras-hub's converter reads this value, and `model.dropout` replaces it.
     resid_pdrop: NonNegativeFloat
     n_inner: PositiveInt | None = None
     activation_function: Literal["gelu_new", "gelu_pytorch_tanh"] = Field(
@@ -57,7 +58,7 @@ class HuggingFaceConfig(pydantic.BaseModel):
 
 
 def is_folder(path: str | Path) -> bool:
-    """Whether `transformers` wrote the folder: its config.json names a `model_type`, where keras-hub's does not."""
+    """Returns True if `transformers` wrote the folder: only its config.json has a `model_type`, not keras-hub's."""
     try:
         config = json.loads(Path(path, CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -66,14 +67,16 @@ def is_folder(path: str | Path) -> bool:
 
 
 def check_folder(folder: str | Path) -> HuggingFaceConfig:
-    """Makes sure that keras-hub loads the folder's weights, all of them, into the model that they were trained in.
+    """Checks that keras-hub loads all of the folder's weights, into the same model as they were trained in.
+
+    Nothing is ever unpickled.
 
     Returns:
         The folder's config.json.
 
     Raises:
-        InputError: It is another model than GPT-2 or a variant of it; the weights are not in safetensors; or tensors
-            are missing, unknown, or of other shapes than the config says. Nothing is ever unpickled.
+        InputError: The model is not GPT-2, or is a variant of it; the weights are not in safetensors; or tensors are
+            missing, are unknown, or do not have the shapes that follow from the config.
     """
     folder = Path(folder)
     config = _read_config(folder / CONFIG_FILE)
@@ -84,19 +87,22 @@ def check_folder(folder: str | Path) -> HuggingFaceConfig:
             found = list(stored[name]) if name in stored else "no such tensor"
             raise InputError(
                 f"{folder}: the tensor {name} must have the shape {list(shape)} by {CONFIG_FILE}. Received: {found}. "
-                "Save the model again, by `save_pretrained`."
+                "Save the model again with `save_pretrained`."
             )
     unknown = sorted(name for name in stored if name not in expected and not name.endswith(_IGNORED_ENDS))
     if unknown:
         raise InputError(
-            f"{folder}: the weights must be those of a plain GPT-2. Received also: {', '.join(unknown[:3])}"
+            f"{folder}: the weights must be only those of a plain GPT-2. Received also: {', '.join(unknown[:3])}"
             f"{', …' if len(unknown) > 3 else ''}. Merge adapters, or save the GPT-2 without its other heads."
         )
     return config
 
 
 def expected_shapes(config: HuggingFaceConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Names and shapes of a GPT-2's tensors; matrices are `[inputs, outputs]`, and query, key, value are one."""
+    """Yields names and shapes of a GPT-2's tensors.
+
+    Matrices are `[inputs, outputs]`; query, key and value are one matrix.
+    """
     hidden = config.n_embd
     yield "wte.weight", (config.vocab_size, hidden)
     yield "wpe.weight", (config.n_positions, hidden)
@@ -121,16 +127,18 @@ def _read_config(path: Path) -> HuggingFaceConfig:
     try:
         config = HuggingFaceConfig.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}). Name a folder of a Hugging Face GPT-2.") from None
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}). Give the folder of a Hugging Face GPT-2."
+        ) from None
     except pydantic.ValidationError as error:
         problems = "; ".join(_describe(problem) for problem in error.errors())
         raise InputError(
-            f"{path}: only the plain GPT-2 can be trained here, not its variants. {problems}. Take another model."
+            f"{path}: only the plain GPT-2 can be trained here, not its variants. {problems}. Choose another model."
         ) from None
     if config.n_embd % config.n_head:
         raise InputError(
             f"{path}: `n_embd` must be divisible by `n_head`. Received: {config.n_embd} and {config.n_head}. "
-            "Save the model again, by `save_pretrained`."
+            "Save the model again with `save_pretrained`."
         )
     return config
 
@@ -144,7 +152,7 @@ def _describe(problem: Any) -> str:
 
 
 def _stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes by the tensors' own names."""
+    """Returns the tensors' shapes by the names in the files."""
     if (folder / INDEX_FILE).is_file():
         return _indexed_shapes(folder)
     if (folder / WEIGHTS_FILE).is_file():
@@ -153,10 +161,13 @@ def _stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     if pickles:
         raise InputError(
             f"{folder}: weights must be in {WEIGHTS_FILE}. Received: {', '.join(pickles)}, which runs the code in it "
-            "when it is opened, and so is never opened here. If you trust its author, convert it by `transformers`: "
+            "when it is opened. So it is never opened here. If you trust its author, convert it with `transformers`: "
             f"AutoModelForCausalLM.from_pretrained({str(folder)!r}).save_pretrained(FOLDER)."
         )
-    raise InputError(f"{folder}: must hold {WEIGHTS_FILE}, or {INDEX_FILE} and the files that it names.")
+    raise InputError(
+        f"{folder}: must hold {WEIGHTS_FILE}, or {INDEX_FILE} and the files that it names. Received: a folder without "
+        "weights. Copy the folder again."
+    )
 
 
 def _indexed_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -165,28 +176,33 @@ def _indexed_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
         weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         files = {name: folder / name for name in weight_map.values()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: must hold a `weight_map` of tensors to files. Received: {error!r}.") from None
+        raise InputError(
+            f"{path}: must hold a `weight_map` of tensors to files. Received: {error!r}. Copy the file again."
+        ) from None
     for file in files.values():
         if file.parent != folder or not file.is_file():
-            raise InputError(f"{path}: names a file that must be beside it. Received: {file}, which is not.")
+            raise InputError(
+                f"{path}: every file that it names must exist in the same folder. Received: {file}. "
+                "Copy the missing file to that folder."
+            )
     shapes = {name: dict(_tensors(file)) for name, file in files.items()}
     for tensor, name in weight_map.items():
         if tensor not in shapes[name]:
-            raise InputError(f"{path}: {name} must hold {tensor}. Received: a file without it. Fetch both again.")
+            raise InputError(f"{path}: {name} must hold {tensor}. Received: a file without it. Copy both files again.")
     return {tensor: shapes[name][tensor] for tensor, name in weight_map.items()}
 
 
 def _tensors(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Names and shapes from the file's header; `safe_open` has held it against the file's length."""
+    """Yields names and shapes from the file's header, which `safe_open` has compared with the file's length."""
     try:
         with safe_open(file, framework="np") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  (an object of its own, and no mapping)
+            for name in tensors.keys():  # noqa: SIM118  (the object is not a mapping)
                 tensor = tensors.get_slice(name)
                 if tensor.get_dtype() not in _FLOATS and not name.endswith(_IGNORED_ENDS):
                     raise InputError(
-                        f"{file}: tensors must be one of {', '.join(_FLOATS)}. Received: {tensor.get_dtype()} of "
+                        f"{file}: tensors must be of type {', '.join(_FLOATS)}. Received: {tensor.get_dtype()} of "
                         f"{name}. Save the model unquantized."
                     )
                 yield name, tuple(tensor.get_shape())
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{file}: is not a whole safetensors file ({error}). Fetch it again.") from None
+        raise InputError(f"{file}: is not a complete safetensors file ({error}). Copy the file again.") from None

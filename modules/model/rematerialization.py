@@ -1,7 +1,7 @@
-"""Gradient checkpointing: a block's activations are computed again for its gradients instead of kept.
+"""Gradient checkpointing: a block's activations are not kept, but computed again for its gradients.
 
-Keras' own `RematScope` fails in TensorFlow's graphs, as of 3.15: its custom gradient takes no keyword arguments
-there. It would also draw other dropout masks for the gradients than for the activations.
+Keras' own `RematScope` fails in TensorFlow's graphs (Keras 3.15), because its custom gradient takes no keyword
+arguments there. Its dropout masks for the gradients would also differ from those for the activations.
 """
 
 import keras
@@ -11,21 +11,21 @@ from modules.model.block_wrapper import BlockWrapper, replace_blocks
 
 
 def rematerialize(model: keras.Model) -> keras.Model:
-    """The same functional model, with the same weights, whose transformer blocks keep their inputs alone.
+    """Returns the same functional model with the same weights, whose transformer blocks keep only their inputs.
 
-    Costs one more forward pass (Chen et al. 2016, arXiv:1604.06174).
+    It costs one more forward pass (Chen et al. 2016, arXiv:1604.06174).
     """
     return replace_blocks(model, Rematerialized)
 
 
 class Rematerialized(BlockWrapper):
-    """Calls a transformer block, and keeps in training nothing between its input and its output."""
+    """A transformer block that keeps no activations between its input and its output in training."""
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, **masks: tf.Tensor) -> tf.Tensor:
-        """What the block gives for the inputs and the masks."""
+        """Returns the block's outputs for the inputs and the masks."""
         if not training:
             return self.block(inputs, training=training, **masks)
-        # The state of the dropout is given, so that the second time the same masks are drawn, and moved on once.
+        # The dropout's state is an argument, so that the second pass draws the same masks. It advances only once.
         variables = self.block.non_trainable_variables
         state = [tf.identity(variable.value) for variable in variables]
         frozen = {id(weight) for weight in self.block.non_trainable_weights}

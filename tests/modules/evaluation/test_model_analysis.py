@@ -11,7 +11,7 @@ from modules.evaluation.results import Evaluation
 
 
 def row(feature: str, value: bytes, **figures: float) -> SimpleNamespace:
-    """As TFMA reads it back."""
+    """Returns a result in the form in which TFMA reads it."""
     keys = [SimpleNamespace(column=feature, bytes_value=value, WhichOneof=lambda _: "bytes_value")] if feature else []
     return SimpleNamespace(
         slice_key=SimpleNamespace(single_slice_keys=keys),
@@ -26,7 +26,7 @@ def row(feature: str, value: bytes, **figures: float) -> SimpleNamespace:
 
 
 def gate(rows: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Sentences of what fails."""
+    """Returns the sentences of the checks that fail."""
     monkeypatch.setattr(tfma, "load_metrics", lambda folder: rows)
     measured = Evaluation(
         window=8, stride=8, eval_fingerprint="", baseline_eval_fingerprint=None, same_tokenizer=None,
@@ -44,23 +44,23 @@ def test_a_missing_metric_fails_the_gate(rows: list[SimpleNamespace], monkeypatc
     assert gate(rows, monkeypatch) == ["perplexity: nan is not a number for 1,000,000,000 (evaluation.max_perplexity)"]
 
 
-def test_slices_come_in_the_order_a_reader_expects(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slices_are_sorted_by_feature_and_then_by_number_or_name(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [("source", b"b"), ("length", b"1024-2047"), ("", b""), ("length", b"64-127"), ("source", b"\xff")]
     monkeypatch.setattr(tfma, "load_metrics", lambda folder: [row(*name, perplexity=3.0) for name in names])
-    assert [one.name for one in model_analysis.read_slices("folder")] == [
+    assert [result.name for result in model_analysis.read_slices("folder")] == [
         "", "length=64-127", "length=1024-2047", "source=b", "source=\ufffd",
     ]  # fmt: skip
 
 
-def test_a_split_is_known_by_its_examples_and_not_by_their_order(tmp_path) -> None:
+def test_the_fingerprint_depends_on_the_examples_but_not_on_their_order(tmp_path) -> None:
     def write(name: str, *records: bytes) -> str:
         with tf.io.TFRecordWriter(str(tmp_path / name), "GZIP") as writer:
             for record in records:
                 writer.write(record)
         return str(tmp_path / name)
 
-    one = [write("a.gz", b"1", b"2"), write("b.gz", b"3")]
-    other = [write("c.gz", b"3", b"1", b"2")]
-    more = [write("d.gz", b"3", b"1", b"2", b"2")]
-    assert model_analysis.examples_fingerprint(one) == model_analysis.examples_fingerprint(other)
-    assert model_analysis.examples_fingerprint(other) != model_analysis.examples_fingerprint(more)
+    two_files = [write("a.gz", b"1", b"2"), write("b.gz", b"3")]
+    reordered = [write("c.gz", b"3", b"1", b"2")]
+    with_repetition = [write("d.gz", b"3", b"1", b"2", b"2")]
+    assert model_analysis.examples_fingerprint(two_files) == model_analysis.examples_fingerprint(reordered)
+    assert model_analysis.examples_fingerprint(reordered) != model_analysis.examples_fingerprint(with_repetition)

@@ -1,4 +1,4 @@
-"""The likeliest choice is found, and every bad line of a file is named."""
+"""The likeliest choice is found, and every bad line of a file is refused with its place."""
 
 import gzip
 import json
@@ -19,13 +19,13 @@ GENERAL = {"prompt": "The capital of France is", "choices": ["Paris", "Rome", "B
 
 
 def write(folder: Path, *rows: object) -> Path:
-    """Rows as JSON, strings as they stand."""
+    """Writes rows as JSON, and strings unchanged."""
     path = folder / "questions.jsonl"
     path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
     return path
 
 
-def test_both_shapes_are_read(tmp_path):
+def test_lines_of_both_shapes_are_read(tmp_path):
     path = write(tmp_path, {**HELLASWAG, "activity_label": "Roof"}, GENERAL, "", {**HELLASWAG, "label": "0"})
     expected = [
         Question("A man sits on a roof. He", ["starts pulling up roofing.", "sings."], 1),
@@ -63,17 +63,17 @@ def test_both_shapes_are_read(tmp_path):
         ({**GENERAL, "prompt": None}, "line 2: 'prompt' must be a string. Received: null."),
     ],
 )  # fmt: skip
-def test_a_bad_line_is_named(tmp_path, line, message):
+def test_a_bad_line_is_refused_with_its_number_and_the_rule(tmp_path, line, message):
     with pytest.raises(InputError, match=message):
         read_questions(write(tmp_path, GENERAL, line))
 
 
-def test_a_bad_file_is_named(tmp_path):
+def test_a_bad_file_is_refused_with_its_name_or_the_rule(tmp_path):
     with pytest.raises(InputError, match="holds no question"):
         read_questions(write(tmp_path, "", " "))
     with pytest.raises(InputError, match=re.escape(f"{tmp_path}/missing.jsonl cannot be read: No such file")):
         read_questions(tmp_path / "missing.jsonl")
-    with pytest.raises(InputError, match=r"read from \.jsonl files, a question a line"):
+    with pytest.raises(InputError, match=r"read from \.jsonl files, one question per line"):
         read_questions(tmp_path / "questions.csv")
     (tmp_path / "latin.jsonl").write_bytes('{"ctx": "Größe"}'.encode("latin-1"))
     with pytest.raises(InputError, match="is not UTF-8: line 1"):
@@ -91,11 +91,11 @@ def test_a_bad_file_is_named(tmp_path):
         ("", "blue", ("", "blue")),
     ],
 )
-def test_the_space_goes_with_the_completion(prompt, choice, seen):
+def test_the_space_between_prompt_and_choice_goes_to_the_completion(prompt, choice, seen):
     assert joined(prompt, choice, None) == seen
 
 
-def test_a_model_of_instructions_sees_its_template():
+def test_a_model_of_instructions_sees_the_prompt_in_its_template():
     assert joined("Sky?", "blue", TEMPLATES["chat"]) == ("User:\nSky?\n\nAssistant:\n", "blue")
 
 
@@ -104,7 +104,7 @@ def settings(**values) -> MultipleChoiceSettings:
 
 
 def nats(**of_choice: float):
-    """A model that gives each choice so many nats, and none another."""
+    """Returns a model that gives each choice the number of nats in the arguments."""
     return lambda prompts, completions: np.array([of_choice[completion.strip()] for completion in completions])
 
 
@@ -115,35 +115,35 @@ QUESTIONS = [
 ]
 
 
-def test_accuracy_by_nats_and_by_nats_a_byte():
-    # Nats:        2 < 4     right       3 < 4      wrong          1 is least     right
-    # Nats a byte: 1 > 0.5   wrong       1.5 > 0.5  right                         right
+def test_accuracy_is_computed_by_nats_and_by_nats_per_byte():
+    # Nats:          2 < 4     right       3 < 4      wrong          1 is least     right
+    # Nats per byte: 1 > 0.5   wrong       1.5 > 0.5  right                         right
     model = nats(ab=2, cdefghij=4, kl=3, mnopqrst=4, u=4, v=3, w=2, x=1)
     found = measure(settings(), QUESTIONS, template=None, nll=model)
     assert (found.correct, found.correct_bytes, found.questions) == (2, 2, 3)
     assert found.chance == pytest.approx((1 / 2 + 1 / 2 + 1 / 4) / 3)
     assert measure(settings(), QUESTIONS[:1], template=None, nll=model).accuracy == 0.0
     assert measure(settings(normalise="none"), QUESTIONS[:1], template=None, nll=model).accuracy == 1.0
-    told = found.as_dict()
-    assert told["accuracy"] == told["accuracy_bytes"] == pytest.approx(2 / 3)
-    assert told["accuracy_interval"] == pytest.approx((0.2077, 0.9385), abs=1e-4)
+    figures = found.as_dict()
+    assert figures["accuracy"] == figures["accuracy_bytes"] == pytest.approx(2 / 3)
+    assert figures["accuracy_interval"] == pytest.approx((0.2077, 0.9385), abs=1e-4)
 
 
-def test_bytes_are_the_choices_own_in_utf8():
-    # "é" has 2 bytes and "ab" too: 3 nats each 1.5 a byte; the joining space does not count.
+def test_only_the_utf8_bytes_of_the_choice_itself_count():
+    # "é" has 2 bytes, so 3 nats are 1.5 per byte. The space between prompt and choice does not count.
     found = measure(settings(), [Question("x", ["é", "abc"], 0)], template=None, nll=nats(é=3, abc=4.6))
     assert found.correct_bytes == 1
     found = measure(settings(), [Question("x", ["é", "abc"], 0)], template=None, nll=nats(é=3, abc=4.4))
     assert found.correct_bytes == 0
 
 
-def test_a_tie_is_no_answer():
+def test_a_tie_counts_as_wrong():
     found = measure(settings(), QUESTIONS[2:], template=None, nll=lambda prompts, completions: np.ones(len(prompts)))
     assert found.accuracy == 0.0
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_score_that_is_no_number_fails_the_gate(bad):
+def test_a_score_that_is_not_finite_fails_the_gate(bad):
     model = nats(ab=2, cdefghij=bad, kl=3, mnopqrst=4, u=4, v=3, w=2, x=1)
     found = measure(settings(min_accuracy=0), QUESTIONS, template=None, nll=model)
     assert found.unscored == 1
@@ -152,7 +152,7 @@ def test_a_score_that_is_no_number_fails_the_gate(bad):
     assert found.as_dict()["accuracy"] is found.as_dict()["accuracy_bytes_interval"] is None
 
 
-def test_the_gate():
+def test_an_accuracy_below_the_limit_fails_the_gate():
     model = nats(ab=2, cdefghij=40, kl=30, mnopqrst=4, u=4, v=3, w=2, x=9)
     assert measure(settings(), QUESTIONS, template=None, nll=model).checks() == []
     (check,) = measure(settings(min_accuracy=0.7), QUESTIONS, template=None, nll=model).checks()
@@ -162,6 +162,6 @@ def test_the_gate():
     assert check.passed
 
 
-def test_a_name_must_be_fit_for_ml_metadata():
+def test_a_name_that_is_not_valid_in_ml_metadata_is_refused():
     with pytest.raises(pydantic.ValidationError, match="name"):
         settings(name="My task")

@@ -32,13 +32,13 @@ def evaluation(*slices: SliceResult, same_tokenizer: bool | None = None) -> Eval
 
 
 def sentences(settings: dict, measured: Evaluation, perplexity_before: float | None = None) -> list[str]:
-    """Of the checks that fail."""
+    """Returns the sentences of the checks that fail."""
     checks = PerplexityGateSettings(**settings).check(measured, perplexity_before)
     assert checks
     return [check.sentence for check in failed(checks)]
 
 
-def test_a_first_model_needs_only_its_own_perplexity() -> None:
+def test_a_first_model_is_compared_only_with_max_perplexity() -> None:
     assert sentences({"max_perplexity": 150}, evaluation(result(150.0))) == []
     assert sentences({"max_perplexity": 150}, evaluation(result(151.0))) == [
         "perplexity: 151 is above 150 (evaluation.max_perplexity)"
@@ -46,13 +46,13 @@ def test_a_first_model_needs_only_its_own_perplexity() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_what_is_no_number_does_not_pass(bad: float) -> None:
+def test_a_figure_that_is_not_finite_does_not_pass(bad: float) -> None:
     assert len(sentences({"max_perplexity": 1e300}, evaluation(result(bad)))) == 1
     assert len(sentences({"max_perplexity": 1e300, "max_regression": 1e9}, evaluation(result(1.0, change=bad)))) == 1
     assert len(sentences({"max_perplexity": 9, "min_improvement": 0}, evaluation(result(1.0)), bad)) == 1
 
 
-def test_a_second_model_must_not_be_much_worse_than_the_first() -> None:
+def test_a_rise_in_perplexity_above_max_regression_fails() -> None:
     settings = {"max_perplexity": 200, "max_regression": 0.02}
     assert sentences(settings, evaluation(result(150.0, change=0.02))) == []
     assert sentences(settings, evaluation(result(150.0, change=0.03))) == [
@@ -64,7 +64,7 @@ def test_a_second_model_must_not_be_much_worse_than_the_first() -> None:
     ]
 
 
-def test_fine_tuning_must_improve_on_the_preset() -> None:
+def test_an_improvement_over_the_preset_below_min_improvement_fails() -> None:
     settings = {"max_perplexity": 200, "min_improvement": 0.1}
     assert sentences(settings, evaluation(result(80.0)), 100.0) == []
     assert sentences(settings, evaluation(result(95.0)), 100.0) == [
@@ -75,7 +75,7 @@ def test_fine_tuning_must_improve_on_the_preset() -> None:
     ]
 
 
-def test_a_limit_without_a_value_holds_for_every_slice_of_the_feature_that_is_large_enough() -> None:
+def test_a_limit_without_a_value_applies_to_every_large_enough_slice_of_the_feature() -> None:
     measured = evaluation(
         result(100.0),
         result(90.0, name="source=a"),
@@ -91,7 +91,7 @@ def test_a_limit_without_a_value_holds_for_every_slice_of_the_feature_that_is_la
     ]
 
 
-def test_a_slice_that_is_named_and_not_there_fails() -> None:
+def test_a_limit_for_a_slice_that_does_not_exist_fails() -> None:
     limits = [
         {"feature": "source", "value": "a", "max_perplexity": 99},
         {"feature": "source", "value": "gone", "max_perplexity": 9},
@@ -102,7 +102,7 @@ def test_a_slice_that_is_named_and_not_there_fails() -> None:
     ]
 
 
-def test_a_limit_that_no_slice_is_large_enough_for_fails() -> None:
+def test_a_limit_for_which_no_slice_is_large_enough_fails() -> None:
     limits = [{"feature": "source", "max_regression": 0.1, "min_documents": 500}]
     measured = evaluation(result(100.0), result(90.0, name="source=a"))
     assert sentences({"max_perplexity": 200, "slice_limits": limits}, measured) == [
@@ -111,12 +111,12 @@ def test_a_limit_that_no_slice_is_large_enough_for_fails() -> None:
     ]
 
 
-def test_a_limit_must_limit_something() -> None:
+def test_a_slice_limit_without_a_limit_is_refused() -> None:
     with pytest.raises(pydantic.ValidationError, match="needs `max_perplexity` or `max_regression`"):
         PerplexityGateSettings(max_perplexity=1, slice_limits=[{"feature": "source"}])
 
 
-def test_an_evaluation_is_read_as_it_was_written_and_nan_stays_none(tmp_path: Path) -> None:
+def test_an_evaluation_is_read_as_it_was_written_and_nan_is_written_as_null(tmp_path: Path) -> None:
     measured = evaluation(result(100.0, change=0.1), result(math.nan, name="source=a"), same_tokenizer=True)
     measured.write(tmp_path)
     again = Evaluation.read(tmp_path)

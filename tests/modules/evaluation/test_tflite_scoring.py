@@ -1,4 +1,4 @@
-"""Scores against Keras, against the SavedModel's scorer, and against the shipped file token by token."""
+"""Scores equal those of Keras, of the SavedModel's scorer, and of the shipped file token by token."""
 
 import functools
 
@@ -31,13 +31,13 @@ def _documents(*lengths: int) -> list[list[int]]:
     return [numbers.integers(0, END, length).tolist() for length in lengths]
 
 
-def test_nats_by_hand() -> None:
-    # Shares 1/4 and 3/4; then three alike.
+def test_negative_log_likelihood_equals_the_value_by_hand() -> None:
+    # The probabilities are 1/4 and 3/4, and then three times 1/3.
     logits = np.log(np.array([[1, 3, 1e-30], [2, 2, 2]], np.float32))
     np.testing.assert_allclose(negative_log_likelihood(logits, np.array([0, 2])), [np.log(4), np.log(3)], rtol=1e-6)
 
 
-def test_float16_scores_a_document_as_keras_does() -> None:
+def test_float16_gives_a_document_the_score_of_keras() -> None:
     # Windows of 4: [eot 1 2 3] [4 5]; targets [1 2 3 4] [5 eot].
     first, second = (reference_logits(inputs).astype(np.float64) for inputs in ([END, 1, 2, 3], [4, 5]))
     shares = [np.exp(logits) / np.exp(logits).sum(-1, keepdims=True) for logits in (first, second)]
@@ -47,12 +47,13 @@ def test_float16_scores_a_document_as_keras_does() -> None:
     assert score.nll_sum == pytest.approx(expected, rel=1e-3)
 
 
-def test_float16_scores_documents_as_the_saved_models_scorer() -> None:
-    # Empty, one token, just under, at and over one window (16 targets with end-of-text), and several windows.
+def test_float16_gives_documents_the_scores_of_the_saved_model() -> None:
+    # Documents with no token, one token, nearly one window (16 targets with end-of-text), exactly one window, a little
+    # more than one window, and several windows.
     documents = _documents(0, 1, 14, 15, 16, 17, 100, 3)
     masks = [[1] * len(document) for document in documents]
     masks[4] = [0] * 15 + [1]
-    masks[6] = [0] * 40 + [1, 0] * 30  # of its first two windows nothing counts
+    masks[6] = [0] * 40 + [1, 0] * 30  # in its first two windows no token counts
     scorer = DocumentScorer(CachedGPT2(tiny_backbone()), end_of_text_id=END, sequence_length=16)
     columns = (tf.ragged.constant(rows, dtype=tf.int64) for rows in (documents, masks))
     expected = scorer.score(*columns)
@@ -64,14 +65,14 @@ def test_float16_scores_documents_as_the_saved_models_scorer() -> None:
 
 
 @pytest.mark.parametrize("precision", tflite_conversion.PRECISIONS)
-def test_a_score_is_that_of_the_shipped_file_token_by_token(precision: str) -> None:
+def test_the_score_equals_that_of_the_shipped_file_token_by_token(precision: str) -> None:
     shipped = LiteRTModel(converted_release()[0].tflite(precision))
     (document,) = _documents(31)
     inputs, targets = [END, *document], [*document, END]
     logits = np.stack([shipped.decode(token_id, position) for position, token_id in enumerate(inputs)])
     expected = negative_log_likelihood(logits, np.array(targets)).sum()
     assert _score(precision, document, window=32).nll_sum == pytest.approx(expected, rel=1e-6)
-    # Without the past it is another number.
+    # With short windows, and so less context, the score is different.
     assert abs(_score(precision, document, window=2).nll_sum - expected) > 1
 
 

@@ -11,7 +11,7 @@ TOKEN_IDS = [258, 10, 11, 12, 200, 10, 11]
 
 
 def _logits_in_pieces(model: CachedGPT2, pieces: list[int], caches, **options) -> np.ndarray:
-    """Logits after the last token of each piece, float32 `[pieces, vocabulary]`."""
+    """Returns the logits after the last token of each piece, float32 `[pieces, vocabulary]`."""
     position, rows = 0, []
     for length in pieces:
         tokens = tf.constant([TOKEN_IDS[position : position + length]])
@@ -23,7 +23,7 @@ def _logits_in_pieces(model: CachedGPT2, pieces: list[int], caches, **options) -
 
 
 @pytest.mark.parametrize("pieces", [[7], [1, 1, 1, 1, 1, 1, 1], [3, 4], [5, 1, 1]])
-def test_logits_equal_the_backbones_however_the_row_is_cut(pieces: list[int]) -> None:
+def test_logits_equal_those_of_the_backbone_for_every_cut_of_the_row(pieces: list[int]) -> None:
     model = CachedGPT2(tiny_backbone())
     expected = reference_logits(TOKEN_IDS)[np.cumsum(pieces) - 1]
 
@@ -35,7 +35,7 @@ def test_logits_equal_the_backbones_however_the_row_is_cut(pieces: list[int]) ->
     np.testing.assert_allclose(overwritten, expected, atol=2e-4)
 
 
-def test_several_rows_at_once_are_each_as_alone() -> None:
+def test_each_of_several_rows_has_the_logits_of_the_single_row() -> None:
     model = CachedGPT2(tiny_backbone())
     rows = tf.constant([[258, 1, 2], [258, 3, 4]])
     hidden, _ = model.hidden_states(rows, tf.range(3), model.empty_caches(2))
@@ -45,7 +45,7 @@ def test_several_rows_at_once_are_each_as_alone() -> None:
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16"])
-def test_weights_are_float32_whatever_the_training_policy(policy: str) -> None:
+def test_weights_are_float32_after_every_training_policy(policy: str) -> None:
     backbone = keras_hub.models.GPT2Backbone(20, 1, 2, 8, 16, max_sequence_length=6, dtype=policy)
     model = CachedGPT2(backbone, context_length=5)
     assert {variable.dtype for variable in model.variables} == {tf.float32}

@@ -1,4 +1,4 @@
-"""Hugging Face folders: logits against an oracle in NumPy, and what keras-hub would load wrongly is refused."""
+"""Hugging Face folders have the logits of a NumPy reference; folders that keras-hub would load wrongly are refused."""
 
 import json
 import math
@@ -16,8 +16,8 @@ from tests.toys.huggingface_folder import CONFIG, random_tensors, write_folder
 TOKEN_IDS = [3, 29, 0, 7, 7, 12, 1, 25]
 
 
-def oracle(tensors: dict[str, np.ndarray]) -> np.ndarray:
-    """GPT-2 in float64 from the file's own tensors, `[time, vocabulary]`; it shares no code with the model."""
+def reference(tensors: dict[str, np.ndarray]) -> np.ndarray:
+    """Computes GPT-2 in float64 from the file's own tensors, `[time, vocabulary]`, without the model's code."""
     weights = {name.removeprefix("transformer."): tensor.astype("float64") for name, tensor in tensors.items()}
 
     def norm(x: np.ndarray, name: str) -> np.ndarray:
@@ -45,27 +45,27 @@ def oracle(tensors: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def logits(folder: Path) -> np.ndarray:
-    """float32 `[time, vocabulary]`, as the project loads the folder."""
+    """Returns float32 `[time, vocabulary]` of the folder's model, loaded as in the project."""
     settings = gpt2.ModelSettings(preset=str(folder), context_length=8)
     backbone = gpt2.build_backbone(settings, vocabulary_size=30, dtype="float32")
     row = np.array([TOKEN_IDS])
     return gpt2.language_model(backbone)({"token_ids": row, "padding_mask": np.ones_like(row)}).numpy()[0]
 
 
-def test_logits_are_the_oracles(tmp_path: Path) -> None:
+def test_logits_equal_the_reference(tmp_path: Path) -> None:
     folder = write_folder(tmp_path)
-    expected = oracle(random_tensors(CONFIG))
+    expected = reference(random_tensors(CONFIG))
     assert np.abs(expected).max() > 2
     np.testing.assert_allclose(logits(folder), expected, rtol=0, atol=5e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
-def test_halves_are_loaded_as_what_they_stand_for(tmp_path: Path, dtype: type) -> None:
+def test_16_bit_weights_are_loaded_with_their_exact_values(tmp_path: Path, dtype: type) -> None:
     halves = {name: tensor.astype(dtype) for name, tensor in random_tensors(CONFIG).items()}
-    np.testing.assert_allclose(logits(write_folder(tmp_path, halves)), oracle(halves), rtol=0, atol=5e-6)
+    np.testing.assert_allclose(logits(write_folder(tmp_path, halves)), reference(halves), rtol=0, atol=5e-6)
 
 
-def test_shards_other_names_and_what_old_versions_stored_beside_the_weights(tmp_path: Path) -> None:
+def test_several_files_names_without_prefix_and_extra_tensors_of_old_versions_are_loaded(tmp_path: Path) -> None:
     folder = write_folder(tmp_path)
     (folder / "model.safetensors").unlink()
     tensors = random_tensors(CONFIG, prefix="")
@@ -76,7 +76,7 @@ def test_shards_other_names_and_what_old_versions_stored_beside_the_weights(tmp_
     for file in set(weight_map.values()):
         save_file({name: tensors[name] for name in names if weight_map[name] == file}, folder / file)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    np.testing.assert_allclose(logits(folder), oracle(random_tensors(CONFIG)), rtol=0, atol=5e-6)
+    np.testing.assert_allclose(logits(folder), reference(random_tensors(CONFIG)), rtol=0, atol=5e-6)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_variant_of_gpt2_is_refused(tmp_path: Path, config: dict, message: str
         huggingface.check_folder(folder)
 
 
-def test_tensors_must_be_those_of_the_config(tmp_path: Path) -> None:
+def test_tensors_that_do_not_fit_the_config_are_refused(tmp_path: Path) -> None:
     tensors = random_tensors(CONFIG)
     transposed = {**tensors, "transformer.h.1.mlp.c_fc.weight": tensors["transformer.h.1.mlp.c_fc.weight"].T.copy()}
     with pytest.raises(InputError, match=r"h.1.mlp.c_fc.weight must have the shape \[24, 40\].*Received: \[40, 24\]"):
@@ -119,23 +119,27 @@ def test_pickles_are_never_opened(tmp_path: Path) -> None:
         gpt2.build_backbone(gpt2.ModelSettings(preset=str(folder)), vocabulary_size=30, dtype="float32")
 
 
-def test_a_file_that_was_cut_short_is_named(tmp_path: Path) -> None:
+def test_an_incomplete_file_is_refused_with_its_name(tmp_path: Path) -> None:
     file = write_folder(tmp_path) / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(InputError, match=r"model.safetensors: is not a whole safetensors file .*Fetch it again"):
+    with pytest.raises(
+        InputError, match=r"model.safetensors: is not a complete safetensors file .*Copy the file again"
+    ):
         huggingface.check_folder(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("weight_map", "message"),
     [
-        ({"wte.weight": "../outside.safetensors"}, r"a file that must be beside it. Received: .*outside.safetensors"),
+        ({"wte.weight": "../outside.safetensors"}, r"must exist in the same folder. Received: .*outside.safetensors"),
         ({"wte.weight": "model.safetensors"}, r"model.safetensors must hold wte.weight. Received: a file without it"),
         ({"transformer.wte.weight": "model.safetensors"}, r"wpe.weight must have the shape .* no such tensor"),
         (["model.safetensors"], r"must hold a `weight_map` of tensors to files"),
     ],
 )
-def test_an_index_names_the_files_beside_it(tmp_path: Path, weight_map: object, message: str) -> None:
+def test_an_index_that_does_not_fit_the_files_of_its_folder_is_refused(
+    tmp_path: Path, weight_map: object, message: str
+) -> None:
     folder = write_folder(tmp_path / "model")
     save_file(random_tensors(CONFIG), tmp_path / "outside.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))

@@ -1,4 +1,4 @@
-"""Adapters on a real model: what trains, what stays, and that merging changes nothing."""
+"""Adapters on a real model: only they train, the base does not change, and merging keeps the logits."""
 
 import typing
 from pathlib import Path
@@ -24,7 +24,7 @@ INPUTS = {"token_ids": ROW, "padding_mask": np.ones_like(ROW)}
 
 
 def random_backbone(*, dtype: str = "float32", hidden_dim: int = 24) -> keras_hub.models.GPT2Backbone:
-    """Two layers of three heads; weights, biases and norms that all change the logits."""
+    """Returns a model of two layers with three heads, whose weights, biases and norms all change the logits."""
     keras.utils.set_random_seed(1)
     settings = gpt2.ModelSettings(
         num_layers=2, num_heads=3, hidden_dim=hidden_dim, intermediate_dim=40, context_length=8
@@ -36,7 +36,7 @@ def random_backbone(*, dtype: str = "float32", hidden_dim: int = 24) -> keras_hu
 
 
 def adapted(settings: LoraSettings, **changes: typing.Any) -> keras_hub.models.GPT2Backbone:
-    """`random_backbone` with adapters that change something."""
+    """Returns `random_backbone` with adapters that change its logits."""
     backbone = random_backbone(**changes)
     lora.apply(backbone, settings)
     for weight in backbone.trainable_weights:
@@ -51,7 +51,7 @@ def logits(backbone: keras_hub.models.GPT2Backbone) -> np.ndarray:
 def test_only_the_adapters_of_the_targets_train() -> None:
     backbone = random_backbone()
     lora.apply(backbone, LoraSettings(rank=2, targets=("key", "feedforward_output")))
-    # Hidden 24 = 3 heads × 8, feed-forward 40. A key's A is of each head, as Keras has it.
+    # Hidden 24 = 3 heads × 8, feed-forward 40. In Keras, each head of a key has its own A.
     shapes = [(24, 3, 2), (2, 8), (40, 2), (2, 24)]
     assert [tuple(weight.shape) for weight in backbone.trainable_weights] == 2 * shapes
     assert lora.trainable_parameters(backbone) == 2 * (144 + 16 + 80 + 48)
@@ -59,7 +59,7 @@ def test_only_the_adapters_of_the_targets_train() -> None:
     assert len(model.trainable_variables) == 8
 
 
-def test_adapters_start_as_no_change() -> None:
+def test_new_adapters_do_not_change_the_logits() -> None:
     before = logits(random_backbone())
     backbone = random_backbone()
     lora.apply(backbone, LoraSettings(targets=ALL_TARGETS))
@@ -68,31 +68,31 @@ def test_adapters_start_as_no_change() -> None:
 
 @pytest.mark.parametrize("targets", [ALL_TARGETS, ("value",)])
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-def test_merged_and_unmerged_give_the_same_logits(quantization: Quantization | None, targets: tuple[Target]) -> None:
-    # 300 inputs are three blocks of int4, the last of them not full.
+def test_a_merged_model_has_the_same_logits(quantization: Quantization | None, targets: tuple[Target]) -> None:
+    # 300 inputs are three blocks of int4, and the last block is not full.
     backbone = adapted(LoraSettings(rank=2, alpha=3, targets=targets, quantization=quantization), hidden_dim=300)
     unmerged = logits(backbone)
     merged = lora.merge(backbone)
     rounding = 1e-5 * np.abs(unmerged).max()
     np.testing.assert_allclose(logits(merged), unmerged, rtol=0, atol=rounding)
     assert np.abs(unmerged - logits(random_backbone(hidden_dim=300))).max() > 1000 * rounding
-    # What is exported, and what is left of LoRA and of the quantization.
+    # The exported model has the same logits, and no part of LoRA or of the quantization is left.
     hidden, _ = CachedGPT2(merged).hidden_states(tf.constant(ROW), tf.range(8), CachedGPT2(merged).empty_caches())
     np.testing.assert_allclose(CachedGPT2(merged).logits(hidden)[None], unmerged, rtol=0, atol=rounding)
     assert {weight.dtype for weight in merged.weights} == {"float32"}
     assert merged.count_params() == lora.trainable_parameters(merged) == random_backbone(hidden_dim=300).count_params()
 
 
-def test_merging_rounds_nothing_to_the_precision_of_the_training() -> None:
+def test_merging_does_not_round_to_the_precision_of_the_training_run() -> None:
     settings = LoraSettings(rank=2, targets=ALL_TARGETS)
-    one, other = (lora.merge(adapted(settings, dtype=dtype)) for dtype in ("float32", "mixed_bfloat16"))
-    assert other.compute_dtype == "float32"
-    for weight, same in zip(one.get_weights(), other.get_weights(), strict=True):
+    exact, from_mixed = (lora.merge(adapted(settings, dtype=dtype)) for dtype in ("float32", "mixed_bfloat16"))
+    assert from_mixed.compute_dtype == "float32"
+    for weight, same in zip(exact.get_weights(), from_mixed.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, same)
 
 
 @pytest.mark.parametrize("quantization", ["int8", "int4"])
-def test_a_quantized_base_gives_the_gradients_of_what_it_stands_for(quantization: Quantization) -> None:
+def test_a_quantized_base_gives_the_gradients_of_the_dequantized_base(quantization: Quantization) -> None:
     settings = LoraSettings(rank=2, targets=ALL_TARGETS)
     quantized = random_backbone()
     lora.apply(quantized, settings.model_copy(update={"quantization": quantization}))
@@ -118,20 +118,24 @@ def test_a_quantized_base_gives_the_gradients_of_what_it_stands_for(quantization
 @pytest.mark.parametrize(
     ("quantization", "precision"), [(None, "float32"), ("int8", "float32"), ("int4", "mixed_bfloat16")]
 )
-def test_training_lowers_the_loss_and_leaves_the_base_alone(quantization: Quantization | None, precision: str) -> None:
+def test_training_lowers_the_loss_and_does_not_change_the_base(
+    quantization: Quantization | None, precision: str
+) -> None:
     backbone = random_backbone(dtype=precision)
     lora.apply(backbone, LoraSettings(rank=4, targets=ALL_TARGETS, quantization=quantization))
     base = [weight.numpy() for weight in backbone.non_trainable_weights]
     settings = changed(SETTINGS, steps=60, learning_rate=1e-2, warmup_steps=5, precision=precision)
     curve = loop.fit(gpt2.language_model(backbone), LanguageModelling(), counting_data(), settings)
-    # In nats; a guess among ten tokens costs 2.3.
+    # The loss is in nats. A random guess among ten tokens has a loss of 2.3.
     assert curve.points[0].loss > 1.6 > 1.2 > curve.validation[-1].loss
     for weight, before in zip(backbone.non_trainable_weights, base, strict=True):
         np.testing.assert_array_equal(weight.numpy(), before)
 
 
 @pytest.mark.parametrize("quantization", QUANTIZATIONS)
-def test_adapters_are_saved_alone(tmp_path: Path, quantization: Quantization | None) -> None:
+def test_only_the_adapters_are_saved_and_loading_restores_the_logits(
+    tmp_path: Path, quantization: Quantization | None
+) -> None:
     settings = LoraSettings(rank=2, alpha=5, targets=("query", "attention_output"), quantization=quantization)
     backbone = adapted(settings)
     path = tmp_path / "adapters.safetensors"
@@ -147,16 +151,16 @@ def test_adapters_of_another_base_are_refused(tmp_path: Path) -> None:
     settings = LoraSettings(rank=2)
     path = tmp_path / "adapters.safetensors"
     lora.save_adapters(adapted(settings), settings, path)
-    other = random_backbone()
-    other.layer_norm.beta.assign(other.layer_norm.beta + 1e-3)
+    different = random_backbone()
+    different.layer_norm.beta.assign(different.layer_norm.beta + 1e-3)
     with pytest.raises(InputError, match=r"adapters fit only the model that they were trained on"):
-        lora.load_adapters(other, path)
+        lora.load_adapters(different, path)
     path.write_bytes(b"something else")
     with pytest.raises(InputError, match=r"adapters.safetensors: must be a file of adapters"):
         lora.load_adapters(random_backbone(), path)
 
 
-def test_float16_has_too_small_a_range_for_a_quantized_base() -> None:
+def test_float16_is_refused_for_a_quantized_base() -> None:
     with pytest.raises(
         InputError, match=r"needs `training.precision` float32 or mixed_bfloat16. Received: int8 in mixed"
     ):

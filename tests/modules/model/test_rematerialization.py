@@ -17,7 +17,7 @@ from tests.toys.training import BATCH, MODEL
 def build(
     *, remat: bool, adapters: bool, isolated: bool = False, dtype: str = "float32", **options
 ) -> tuple[keras.Model, LanguageModelTrainer]:
-    """A language model of two layers with dropout, and what trains it."""
+    """Returns a language model of two layers with dropout, and its trainer."""
     keras.utils.set_random_seed(0)
     settings = gpt2.ModelSettings(**{**vars(MODEL), "dropout": 0.5, "num_layers": 2})
     backbone = gpt2.build_backbone(settings, vocabulary_size=10, dtype=dtype)
@@ -30,7 +30,7 @@ def build(
 
 
 def trained(*, isolated: bool, jit_compile: bool, **options) -> list[np.ndarray]:
-    """All variables, with the states of the dropout, of a model after two steps."""
+    """Returns all variables of a model after two steps, including the states of the dropout."""
     language_model, trainer = build(isolated=isolated, **options)
     trainer.compile(keras.optimizers.SGD(1.0), jit_compile=jit_compile)
     documents = {"document_index": np.array([[0, 0, 0, 1, 1, 1, 1, 1]] * 4, np.int32)}
@@ -44,21 +44,19 @@ def trained(*, isolated: bool, jit_compile: bool, **options) -> list[np.ndarray]
     ("isolated", "micro_batches", "dtype", "jit_compile", "adapters"),
     [(False, 1, "mixed_bfloat16", False, True), (True, 2, "float32", True, False)],
 )
-def test_activations_that_are_computed_again_have_the_same_dropout(
-    isolated, micro_batches, dtype, jit_compile, adapters
-) -> None:
+def test_recomputed_activations_have_the_same_dropout(isolated, micro_batches, dtype, jit_compile, adapters) -> None:
     settings = {
         "isolated": isolated, "micro_batches": micro_batches, "dtype": dtype, "jit_compile": jit_compile,
         "adapters": adapters,
     }  # fmt: skip
     kept, again = trained(remat=False, **settings), trained(remat=True, **settings)
     assert sum(variable.dtype.kind in "iu" for variable in kept) >= 5  # states of the dropout
-    for one, other in zip(kept, again, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6 if jit_compile else 0)
+    for expected, variable in zip(kept, again, strict=True):
+        np.testing.assert_allclose(variable, expected, atol=1e-6 if jit_compile else 0)
 
 
 def operations(*, remat: bool) -> collections.Counter[str]:
-    """TensorFlow's operations for the gradients of a batch, of a model with adapters."""
+    """Counts TensorFlow's operations for the gradients of a batch in a model with adapters."""
     _, trainer = build(remat=remat, adapters=True)
 
     def gradients() -> list[tf.Tensor]:
@@ -70,9 +68,9 @@ def operations(*, remat: bool) -> collections.Counter[str]:
     return collections.Counter(operation.type for operation in graph.get_operations())
 
 
-def test_a_block_is_computed_twice_and_moves_its_dropout_on_once() -> None:
+def test_a_block_is_computed_twice_and_its_dropout_advances_once() -> None:
     kept, again = operations(remat=False), operations(remat=True)
-    # The one of GELU, in each of two blocks.
+    # Each of the two blocks has a tanh in its GELU.
     assert (kept["Tanh"], again["Tanh"]) == (2, 4)
-    # Three states of the dropout in each block and one of the embeddings', and none of the 32 frozen weights.
+    # Each block has three states of the dropout and the embeddings have one. None of the 32 frozen weights is assigned.
     assert (kept["AssignVariableOp"], again["AssignVariableOp"]) == (7, 7)

@@ -30,14 +30,14 @@ def report(folder: Path, **settings: Any) -> Report:
         ),
         (
             {"slices": BASELINE, "metrics": {"same_tokenizer": True, "baseline_eval_fingerprint": "0d0d"}},
-            ["The eval data is not what the latest blessed model was held against when it was blessed, and it may have "
-            "been trained on some of it; both were measured on the present."],
+            ["The eval data has changed since the latest blessed model was blessed, and that model may have been "
+            "trained on some of it. Both models were measured on the present eval data."],
             ("−20.0%", "−20.0% to −10.0% against the latest blessed"),
         ),
         (
             {"slices": BASELINE, "metrics": {"same_tokenizer": False, "baseline_eval_fingerprint": "e1e1"}},
-            ["The latest blessed model has another tokenizer: perplexities of the two do not compare, "
-             "bits per byte do."],
+            ["The latest blessed model has another tokenizer: the two perplexities cannot be compared, "
+             "but bits per byte can."],
             ("−20.0%", "−20.0% to −10.0% from bits per byte, as the tokenizer changed"),
         ),
         (
