@@ -1,9 +1,9 @@
 """Executor of PerplexityEvaluator."""
 
 import os
-from pathlib import Path
 from typing import Any
 
+from etils import epath
 from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as evaluator_executor
 from tfx.types import artifact, artifact_utils
@@ -16,7 +16,7 @@ from modules.data.examples import split_files
 from modules.evaluation import gates, model_analysis
 from modules.evaluation.perplexity_gate import PerplexityGateSettings
 from modules.evaluation.results import Evaluation
-from modules.tokenization.vocabulary import TABLE_NAME
+from modules.tokenization.vocabulary_files import TABLE_NAME
 
 EVAL_FINGERPRINT = "eval_fingerprint"
 PROMPT_TEMPLATE = "prompt_template"
@@ -83,7 +83,7 @@ def _measured(
         tables = (
             os.path.join(_saved_model(input_dict[key]), "assets", TABLE_NAME) for key in ("model", "baseline_model")
         )
-        same_tokenizer = len({Path(table).read_bytes() for table in tables}) == 1
+        same_tokenizer = len({epath.Path(table).read_bytes() for table in tables}) == 1
     earlier = input_dict.get("baseline_blessing")
     return Evaluation(
         window=window,

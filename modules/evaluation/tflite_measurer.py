@@ -19,7 +19,7 @@ from modules.serving.litert_model import LiteRTModel, continue_tokens
 from modules.serving.loaded_model import call_generate
 from modules.tokenization import example_tokens
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer
-from modules.tokenization.vocabulary import TABLE_NAME, Vocabulary
+from modules.tokenization.vocabulary_files import TABLE_NAME, read_table
 
 NEW_TOKENS = 64
 _PROMPTS = 16
@@ -101,7 +101,7 @@ class TFLiteMeasurer:
                 many there are.
         """
         table = os.path.join(saved_model_dir, "assets", TABLE_NAME)
-        vocabulary = Vocabulary.from_table(table)
+        vocabulary = read_table(table)
         self._token_bytes = vocabulary.token_bytes()
         self._end_of_text_id = vocabulary.end_of_text_id
         self._sequence_length = sequence_length

@@ -13,7 +13,8 @@ from modules.model import gpt2, lora
 from modules.objectives.distillation import Distillation, load_teacher
 from modules.objectives.dpo import DirectPreferenceOptimization, with_reference
 from modules.objectives.objective import LanguageModelling, Objective
-from modules.tokenization.vocabulary import TABLE_NAME, Vocabulary, find_table
+from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import TABLE_NAME, find_table, read_table
 from modules.training import devices, starting_point
 from modules.training.loop import TrainingData, checkpoint_file, fit
 from modules.training.loss_curve import LossCurve
@@ -45,7 +46,7 @@ def run_fn(fn_args: FnArgs) -> None:
     settings = TrainingSettings(**config["training"])
     strategy = devices.build_strategy(settings)  # first, see there
     table_path = find_table(fn_args.transform_graph_path)
-    vocabulary = Vocabulary.from_table(table_path)
+    vocabulary = read_table(table_path)
     context_length = model_settings.context_length
     with strategy.scope():
         objective = build_objective(settings, vocabulary, context_length=context_length)
@@ -146,7 +147,7 @@ def check_same_vocabulary(model_dir: str, vocabulary: Vocabulary) -> None:
     Raises:
         InputError: The vocabularies differ, or the trained model's cannot be read.
     """
-    trained = Vocabulary.from_table(os.path.join(model_dir, "Format-Serving", "assets", TABLE_NAME))
+    trained = read_table(os.path.join(model_dir, "Format-Serving", "assets", TABLE_NAME))
     if trained != vocabulary:
         raise InputError(
             f"a warm start needs the tokenizer of the model in {model_dir}, of {trained.size} tokens. "

@@ -9,6 +9,7 @@ import pytest
 
 from modules.common.errors import InputError
 from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import write_tokenizer_folder
 from pipeline.config import load_config
 from pipeline.runners.local import RunRequest, check_devices
 from tests.conftest import ROOT
@@ -110,7 +111,7 @@ def test_a_model_of_a_shorter_context(tmp_path: Path, setting: str) -> None:
     (tmp_path / "text.txt").write_text("some text")
     (tmp_path / "recipe.yaml").write_text(RECIPE % "text.txt")
     write_folder(tmp_path / "gpt2", vocab_size=257)  # of 16 positions
-    Vocabulary.from_merges([]).write_folder(tmp_path)
+    write_tokenizer_folder(Vocabulary.from_merges([]), tmp_path)
     start = "size: tiny, " if setting != "model.preset" else ""
     arguments = [
         "tokenizer={vocabulary: vocabulary.json, merges: merges.txt}",

@@ -16,10 +16,12 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 from modules.common.errors import InputError
 from modules.model import gpt2, lora
 from modules.tokenization.vocabulary import Vocabulary
-from modules.training.run_fn import run_fn, starting_model
+from modules.tokenization.vocabulary_files import write_table
+from modules.training.run_fn import check_same_vocabulary, run_fn, starting_model
 from modules.training.settings import TrainingSettings
 from modules.training.transformed_examples import read_rows, store_windows
 from tests.modules.tokenization.test_preprocessing import transform_rows
+from tests.toys import cloud_storage
 from tests.toys.preferences import documents
 from tests.toys.release import CONTEXT_LENGTH, saved_release
 from tests.toys.training import MODEL, SETTINGS, changed, counting_windows
@@ -272,6 +274,19 @@ def test_a_warm_start_with_another_tokenizer_is_refused() -> None:
         InputError, match=r"needs the tokenizer of the model in .* 259 tokens. Received: another one, of 259"
     ):
         starting_model(base_model, settings, other, dtype="float32", adapters=False)
+
+
+def test_the_vocabulary_of_a_warm_start_may_be_in_cloud_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud_storage.mount(tmp_path / "bucket", monkeypatch)
+    vocabulary = Vocabulary.from_merges([(1, 2)])
+    assets = tmp_path / "bucket" / "model" / "Format-Serving" / "assets"
+    assets.mkdir(parents=True)
+    write_table(vocabulary, assets / "vocabulary.tsv")
+    check_same_vocabulary(f"{cloud_storage.BUCKET}/model", vocabulary)
+    with pytest.raises(InputError, match=r"needs the tokenizer of the model in gs://bucket/model, of 258 tokens"):
+        check_same_vocabulary(f"{cloud_storage.BUCKET}/model", Vocabulary.from_merges([(3, 4)]))
 
 
 def test_with_nothing_blessed_a_warm_start_is_a_start_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
