@@ -17,7 +17,7 @@ from modules.data.examples import split_files
 from modules.evaluation import gates, model_analysis
 from modules.evaluation.perplexity_gate import PerplexityGateSettings
 from modules.evaluation.results import Evaluation
-from modules.tokenization.vocabulary import TABLE_NAME
+from modules.tokenization.vocabulary_files import TABLE_NAME
 
 EVAL_FINGERPRINT = "eval_fingerprint"
 PROMPT_TEMPLATE = "prompt_template"

@@ -18,7 +18,7 @@ from modules.evaluation.tflite_results import FileResult, read_results
 from modules.export import tflite_conversion
 from modules.export.tflite_files import TFLITE_FILES, Precision
 from modules.release import publishing
-from modules.tokenization.vocabulary import Vocabulary, find_table
+from modules.tokenization.vocabulary_files import find_table, read_table
 
 REPORT_FILES = {"report.html": "report.html", "MODEL_CARD.md": "model_card.md"}
 
@@ -45,7 +45,7 @@ class Executor(pusher_executor.Executor):
                 for file in TFLITE_FILES
                 if file.precision in files and files[file.precision].released
             },
-            vocabulary=Vocabulary.from_table(find_table(artifact_utils.get_single_uri(input_dict["transform_graph"]))),
+            vocabulary=read_table(find_table(artifact_utils.get_single_uri(input_dict["transform_graph"]))),
             documents={name: report / file for name, file in REPORT_FILES.items()},
             facts={
                 **self._facts(input_dict, exec_properties),

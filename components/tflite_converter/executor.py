@@ -15,7 +15,7 @@ from modules.common.files import file_facts
 from modules.export import tflite_conversion
 from modules.export.tflite_files import TFLITE_FILES
 from modules.export.tflite_metadata import ModelCard
-from modules.tokenization.vocabulary import TABLE_NAME, Vocabulary
+from modules.tokenization.vocabulary_files import TABLE_NAME, read_table, write_tokenizer_folder
 
 
 class Executor(base_executor.BaseExecutor):
@@ -33,7 +33,7 @@ class Executor(base_executor.BaseExecutor):
         progress.report("TFLiteConverter", done=0, total=len(paths), unit="files")
         with tempfile.TemporaryDirectory() as folder:
             table = os.path.join(path_utils.serving_model_path(model.uri), "assets", TABLE_NAME)
-            Vocabulary.from_table(table).write_folder(folder)
+            write_tokenizer_folder(read_table(table), folder)
             conversion = tflite_conversion.convert_all(
                 os.path.join(model.uri, "preset"),
                 paths,

@@ -19,7 +19,7 @@ from modules.serving.litert_model import LiteRTModel, continue_tokens
 from modules.serving.loaded_model import call_generate
 from modules.tokenization import example_tokens
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer
-from modules.tokenization.vocabulary import TABLE_NAME, Vocabulary
+from modules.tokenization.vocabulary_files import TABLE_NAME, read_table
 
 NEW_TOKENS = 64
 _PROMPTS = 16
@@ -40,7 +40,7 @@ class ScoringFileError(RuntimeError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Document:
+class ScoredDocument:
     """One document of the eval split.
 
     Attributes:
@@ -68,7 +68,7 @@ class Reference:
         decode_tokens_per_second: Of one prompt; NaN where there is none.
     """
 
-    documents: list[Document]
+    documents: list[ScoredDocument]
     whole_split: bool
     nll_sum: float
     prompts: list[list[int]]
@@ -101,7 +101,7 @@ class TFLiteMeasurer:
                 many there are.
         """
         table = os.path.join(saved_model_dir, "assets", TABLE_NAME)
-        vocabulary = Vocabulary.from_table(table)
+        vocabulary = read_table(table)
         self._token_bytes = vocabulary.token_bytes()
         self._end_of_text_id = vocabulary.end_of_text_id
         self._sequence_length = sequence_length
@@ -156,7 +156,7 @@ class TFLiteMeasurer:
             **file_facts(tflite_path),
         )
 
-    def _float_nll(self, evaluate: Callable[..., dict[str, tf.Tensor]], documents: Sequence[Document]) -> float:
+    def _float_nll(self, evaluate: Callable[..., dict[str, tf.Tensor]], documents: Sequence[ScoredDocument]) -> float:
         nll_sum = 0.0
         for start in range(0, len(documents), _BATCH):
             batch = [document.serialized for document in documents[start : start + _BATCH]]
@@ -200,7 +200,7 @@ class TFLiteMeasurer:
 
 def read_documents(
     split_dir: str, tokenizer: BytePairTokenizer, *, data_kind: str, max_tokens: int | None
-) -> tuple[list[Document], bool]:
+) -> tuple[list[ScoredDocument], bool]:
     """Reads whole documents from the start of a split, which is in no order that has to do with their text.
 
     Args:
@@ -217,7 +217,7 @@ def read_documents(
         _parse(tf.constant(batch), tokenizer, data_kind)
         for batch in iter(lambda: list(itertools.islice(records, _BATCH)), [])
     )
-    documents: list[Document] = []
+    documents: list[ScoredDocument] = []
     tokens = 0
     for document in itertools.chain.from_iterable(batches):
         if max_tokens is not None and tokens >= max_tokens:
@@ -227,7 +227,7 @@ def read_documents(
     return documents, True
 
 
-def _parse(serialized: tf.Tensor, tokenizer: BytePairTokenizer, data_kind: str) -> list[Document]:
+def _parse(serialized: tf.Tensor, tokenizer: BytePairTokenizer, data_kind: str) -> list[ScoredDocument]:
     features = tf.io.parse_example(serialized, example_tokens.feature_spec(data_kind))
     if data_kind == "text":
         token_ids = tokenizer.tokenize(features["text"])
@@ -241,7 +241,8 @@ def _parse(serialized: tf.Tensor, tokenizer: BytePairTokenizer, data_kind: str) 
         prompts = [turns[0] for turns in prompt_turns.to_list()]
     columns = zip(serialized.numpy(), prompts, token_ids.to_list(), loss_mask.to_list(), strict=True)
     return [
-        Document(serialized=one, prompt=prompt, token_ids=ids, loss_mask=mask) for one, prompt, ids, mask in columns
+        ScoredDocument(serialized=one, prompt=prompt, token_ids=ids, loss_mask=mask)
+        for one, prompt, ids, mask in columns
     ]
 
 

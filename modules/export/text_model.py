@@ -14,7 +14,7 @@ from modules.export.document_scorer import DocumentScorer, Scores
 from modules.model.cached_gpt2 import CachedGPT2, LayerCache
 from modules.tokenization import example_tokens
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer, Detokenizer
-from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import read_table, write_token_bytes
 
 DEFAULT_NEW_TOKENS = 64
 
@@ -235,7 +235,7 @@ def build_text_model(
 
     Args:
         backbone: The model, under any precision policy.
-        table_path: The vocabulary's table, a file that `Vocabulary.write_table` wrote.
+        table_path: The vocabulary's table, a file that `vocabulary_files.write_table` wrote.
         folder: For a file that the model reads; it must exist until the model is saved, or no longer in use.
         data_kind: What `evaluate` scores, one of `example_tokens.DATA_KINDS`.
         context_length: Most tokens of prompt and continuation; the backbone's `max_sequence_length` if None.
@@ -246,7 +246,7 @@ def build_text_model(
             such kind of data.
     """
     example_tokens.check_data_kind(data_kind)
-    vocabulary = Vocabulary.from_table(table_path)
+    vocabulary = read_table(table_path)
     if vocabulary.size > backbone.vocabulary_size:
         raise ValueError(
             f"The vocabulary must fit the model's {backbone.vocabulary_size} token embeddings. "
@@ -254,7 +254,7 @@ def build_text_model(
         )
     model = CachedGPT2(backbone, context_length=context_length)
     token_bytes_file = os.path.join(folder, "token_bytes.txt")
-    vocabulary.write_token_bytes(token_bytes_file)
+    write_token_bytes(vocabulary, token_bytes_file)
     return TextModel(
         model,
         BytePairTokenizer(table_path),
@@ -278,7 +278,7 @@ def export_saved_model(
 
     Args:
         backbone: The trained model, under any precision policy; served in float32.
-        table_path: The vocabulary's table, a file that `Vocabulary.write_table` wrote; copied into `assets/`.
+        table_path: The vocabulary's table, a file that `vocabulary_files.write_table` wrote; copied into `assets/`.
         saved_model_dir: Folder to write.
         data_kind: As the other settings, see `build_text_model`.
         context_length: Most tokens of prompt and continuation.

@@ -9,7 +9,8 @@ import keras_hub
 from modules.common.errors import InputError
 from modules.model import huggingface
 from modules.model.settings import ModelSettings
-from modules.tokenization.vocabulary import TABLE_NAME, Vocabulary
+
+WARM_START_CURE = "Start without it (`model.warm_start: false`), or keep what it was trained with."
 
 
 def build_backbone(settings: ModelSettings, *, vocabulary_size: int, dtype: str) -> keras_hub.models.GPT2Backbone:
@@ -42,29 +43,20 @@ def build_backbone(settings: ModelSettings, *, vocabulary_size: int, dtype: str)
     return backbone
 
 
-def load_trained(
-    model_dir: str, settings: ModelSettings, vocabulary: Vocabulary, *, dtype: str
-) -> keras_hub.models.GPT2Backbone:
+def load_trained(model_dir: str, settings: ModelSettings, *, dtype: str) -> keras_hub.models.GPT2Backbone:
     """Loads a model that an earlier run trained, to train it further: a warm start.
+
+    Its vocabulary is not looked at: see `modules.training.run_fn.check_same_vocabulary`.
 
     Args:
         model_dir: The folder of TFX's Model artifact, with `preset/` and `Format-Serving/`.
-        settings: What this run would build without it. Its sizes must be the trained model's; of a `preset` they are
-            not compared. Dropout and context length are this run's.
-        vocabulary: This run's. The trained model must have the very same: one of the same size, trained on other
-            text, would give every token another's embedding.
+        settings: Settings of this run. Its sizes must be the trained model's; those of a `preset` are not compared.
+            Dropout and context length are this run's.
         dtype: Keras precision policy.
 
     Raises:
-        InputError: The model cannot be loaded, or its vocabulary, sizes or positions do not fit.
+        InputError: The model cannot be loaded, or its sizes or positions do not fit.
     """
-    cure = "Start without it (`model.warm_start: false`), or keep what it was trained with."
-    trained_vocabulary = Vocabulary.from_table(os.path.join(model_dir, "Format-Serving", "assets", TABLE_NAME))
-    if trained_vocabulary != vocabulary:
-        raise InputError(
-            f"a warm start needs the tokenizer of the model in {model_dir}, of {trained_vocabulary.size} tokens. "
-            f"Received: another one, of {vocabulary.size}. {cure}"
-        )
     backbone = _load_preset(os.path.join(model_dir, "preset"), dropout=settings.dropout, dtype=dtype)
     if settings.sizes is not None:
         for name, size in settings.sizes._asdict().items():
@@ -72,7 +64,7 @@ def load_trained(
             if trained != size:
                 raise InputError(
                     f"a warm start needs the sizes of the model in {model_dir}: `{name}` must be {trained}. "
-                    f"Received: {size}. {cure}"
+                    f"Received: {size}. {WARM_START_CURE}"
                 )
     _check_positions(backbone, settings.context_length, of=f"the model in {model_dir}")
     return backbone

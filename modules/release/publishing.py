@@ -10,6 +10,7 @@ from typing import Any
 
 from modules.common.files import file_facts, flush_to_disk
 from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import write_tokenizer_folder
 
 MANIFEST = "manifest.json"
 
@@ -47,7 +48,7 @@ def publish(
         (aside / "tflite").mkdir()
         for name, path in tflite_files.items():
             shutil.copyfile(path, aside / "tflite" / name)
-        vocabulary.write_folder(aside / "tokenizer")
+        write_tokenizer_folder(vocabulary, aside / "tokenizer")
         for name, path in documents.items():
             shutil.copyfile(path, aside / name)
         created = datetime.datetime.now(datetime.UTC)

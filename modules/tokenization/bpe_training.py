@@ -17,7 +17,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 from tensorflow_transform.beam.experimental import PTransformAnalyzer
 
 from modules.common import progress
-from modules.tokenization.vocabulary import TABLE_NAME, Vocabulary, byte_characters
+from modules.tokenization.vocabulary import Vocabulary, byte_characters
+from modules.tokenization.vocabulary_files import TABLE_NAME, table_text
 
 Pair = tuple[int, int]
 
@@ -219,5 +220,5 @@ def _write_vocabulary(counts: Iterable[tuple[bytes, int]], num_merges: int, fold
     path = os.path.join(folder, TABLE_NAME)
     tf.io.gfile.makedirs(folder)
     with tf.io.gfile.GFile(path, "w") as file:
-        file.write(Vocabulary.from_merges(merges).table_text())
+        file.write(table_text(Vocabulary.from_merges(merges)))
     return path

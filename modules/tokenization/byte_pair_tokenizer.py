@@ -13,7 +13,7 @@ The rules are GPT-2's: https://github.com/openai/gpt-2/blob/master/src/encoder.p
 import tensorflow as tf
 
 from modules.tokenization.bpe_merging import LOW_32_BITS, NO_MERGE, encode_words
-from modules.tokenization.vocabulary import END_OF_TEXT_KEY
+from modules.tokenization.vocabulary_files import END_OF_TEXT_KEY
 
 # Unicode's White_Space. RE2's \s contains only ASCII characters.
 _WHITE_SPACE = r"\t-\r\x{85}\p{Z}"
@@ -130,7 +130,7 @@ class Detokenizer(tf.Module):
     """A module that decodes token ids to the exact bytes of a text."""
 
     def __init__(self, token_bytes_file: str):
-        """Reads a file that `Vocabulary.write_token_bytes` wrote; it becomes an asset of a SavedModel."""
+        """Reads a file that `vocabulary_files.write_token_bytes` wrote; it becomes an asset of a SavedModel."""
         super().__init__()
         self._table = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(

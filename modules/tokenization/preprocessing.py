@@ -16,7 +16,8 @@ from modules.tokenization import example_tokens
 from modules.tokenization.bpe_training import BytePairAnalyzer
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer, split_words
 from modules.tokenization.tokenizer_files import load_vocabulary
-from modules.tokenization.vocabulary import TABLE_NAME, Vocabulary
+from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import TABLE_NAME, table_text, write_table
 
 Column: TypeAlias = tf.Tensor | tf.SparseTensor | tf.RaggedTensor
 # A function that encodes texts, string `[texts]`, as ragged int64 `[texts, tokens]`.
@@ -124,7 +125,7 @@ def _existing_table(config: tuple[tuple[str, str], ...]) -> str:
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder)
     table = os.path.join(folder, TABLE_NAME)
-    load_vocabulary(dict(config)).write_table(table)
+    write_table(load_vocabulary(dict(config)), table)
     return table
 
 
@@ -153,7 +154,7 @@ def _train_vocabulary(texts: tf.Tensor, vocabulary_size: int) -> tf.Tensor:
         ptransform=BytePairAnalyzer(vocabulary_size),
         output_dtypes=[tf.string],
         output_shapes=[[]],
-        output_asset_default_values=[Vocabulary.from_merges([]).table_text().encode()],
+        output_asset_default_values=[table_text(Vocabulary.from_merges([])).encode()],
         name="vocabulary",
     )
     return path

@@ -1,6 +1,5 @@
-"""Vocabularies that need no training: GPT-2's two files, a keras-hub preset's, Hugging Face's, or bytes alone."""
+"""Loads vocabularies that need no training: GPT-2's two files, a keras-hub preset's, Hugging Face's, or only bytes."""
 
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 from modules.common.errors import InputError
 from modules.common.files import hash_settings
 from modules.model import huggingface, presets
-from modules.tokenization.vocabulary import END_OF_TEXT, TABLE_NAME, Vocabulary
+from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import TABLE_NAME, read_gpt2_files, read_table, read_tokenizer_json
 
 
 def load_vocabulary(tokenizer: Mapping[str, Any]) -> Vocabulary:
@@ -25,7 +25,7 @@ def load_vocabulary(tokenizer: Mapping[str, Any]) -> Vocabulary:
     if tokenizer.get("kind") == "byte":
         return Vocabulary.from_merges([])
     if "preset" not in tokenizer:
-        return Vocabulary.from_gpt2_files(tokenizer["vocabulary"], tokenizer["merges"])
+        return read_gpt2_files(tokenizer["vocabulary"], tokenizer["merges"])
     preset = tokenizer["preset"]
     if huggingface.is_folder(preset):
         return _load_huggingface(Path(preset))
@@ -41,15 +41,15 @@ def load_vocabulary(tokenizer: Mapping[str, Any]) -> Vocabulary:
         ) from error
     with tempfile.TemporaryDirectory() as folder:
         gpt2_tokenizer.save_assets(folder)
-        return Vocabulary.from_gpt2_files(Path(folder, "vocabulary.json"), Path(folder, "merges.txt"))
+        return read_gpt2_files(Path(folder, "vocabulary.json"), Path(folder, "merges.txt"))
 
 
 def preset_vocabulary(preset: str) -> Vocabulary | None:
-    """The vocabulary of a model's preset; None where a folder holds the model alone.
+    """Returns the vocabulary of a model's preset; None where a folder holds only the model.
 
     Args:
-        preset: What `model.preset` takes. Of a model that this project trained, `preset/` of the Model artifact, the
-            vocabulary lies beside it, in the SavedModel.
+        preset: A value of `model.preset`. For a model that this project trained it is `preset/` of the Model artifact,
+            and the vocabulary is next to it, in the SavedModel.
 
     Raises:
         InputError: If the tokenizer's files cannot be read.
@@ -59,7 +59,7 @@ def preset_vocabulary(preset: str) -> Vocabulary | None:
     if not folder.is_dir():
         return load_vocabulary({"preset": preset})
     if table.is_file():
-        return Vocabulary.from_table(table)
+        return read_table(table)
     brings_files = ("assets/tokenizer", "tokenizer.json", "vocab.json")
     return load_vocabulary({"preset": preset}) if any((folder / name).exists() for name in brings_files) else None
 
@@ -75,12 +75,12 @@ def fingerprint(tokenizer: Mapping[str, Any]) -> str:
 
 
 def check_fits(tokenizer: Mapping[str, Any], model_preset: str | None, setting: str = "model.preset") -> None:
-    """Makes sure, without loading TensorFlow, that a model that is there knows the tokenizer's tokens.
+    """Makes sure, without loading TensorFlow, that a pretrained model has exactly the tokenizer's tokens.
 
     Args:
-        tokenizer: What the configuration's `tokenizer` names.
-        model_preset: Name or folder of a keras-hub preset; None: the model is built to fit.
-        setting: That names the preset.
+        tokenizer: The configuration's `tokenizer`, as `load_vocabulary` takes it.
+        model_preset: Name or folder of the model's preset; None: the model is built to fit.
+        setting: The setting that names the preset, for messages.
 
     Raises:
         InputError: The sizes differ, a vocabulary's files are wrong, or a preset or a file is not there.
@@ -108,7 +108,7 @@ def _check_files(tokenizer: Mapping[str, Any]) -> None:
 def _tokenizer_size(tokenizer: Mapping[str, Any]) -> int | None:
     _check_files(tokenizer)
     if "vocabulary" in tokenizer:
-        return Vocabulary.from_gpt2_files(tokenizer["vocabulary"], tokenizer["merges"]).size
+        return read_gpt2_files(tokenizer["vocabulary"], tokenizer["merges"]).size
     if "preset" not in tokenizer:
         return None  # trained or bytes: the configuration refuses these with a preset
     presets.check_name(tokenizer["preset"], "tokenizer.preset")
@@ -116,7 +116,7 @@ def _tokenizer_size(tokenizer: Mapping[str, Any]) -> int | None:
         return _load_huggingface(Path(tokenizer["preset"])).size
     files = Path(tokenizer["preset"], "assets", "tokenizer")
     if files.is_dir():
-        return Vocabulary.from_gpt2_files(files / "vocabulary.json", files / "merges.txt").size
+        return read_gpt2_files(files / "vocabulary.json", files / "merges.txt").size
     return None if "/" in tokenizer["preset"] else presets.GPT2_SIZES.vocabulary_size
 
 
@@ -124,38 +124,10 @@ def _load_huggingface(folder: Path) -> Vocabulary:
     """Loads vocab.json and merges.txt, which older versions of `transformers` wrote, or tokenizer.json."""
     vocabulary, merges, tokenizer = (folder / name for name in ("vocab.json", "merges.txt", "tokenizer.json"))
     if vocabulary.is_file() and merges.is_file():
-        return Vocabulary.from_gpt2_files(vocabulary, merges)
+        return read_gpt2_files(vocabulary, merges)
     if not tokenizer.is_file():
         raise InputError(
             f"{folder}: must hold vocab.json and merges.txt, or tokenizer.json, to be a `tokenizer.preset`. Add them, "
             "or name GPT-2's own files by `tokenizer.vocabulary` and `tokenizer.merges`."
         )
-    try:
-        model = _plain_bpe(json.loads(tokenizer.read_text(encoding="utf-8")))
-        pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
-        with tempfile.TemporaryDirectory() as written:
-            files = Path(written, "vocab"), Path(written, "merges")
-            files[0].write_text(json.dumps(model["vocab"]), encoding="utf-8")
-            files[1].write_text("\n".join(["#version: 0.2", *pairs]) + "\n", encoding="utf-8")
-            return Vocabulary.from_gpt2_files(*files)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{tokenizer}: must be GPT-2's byte-level BPE, with {END_OF_TEXT} as its one special token. "
-            f"Received: {error}. Use the tokenizer of a plain GPT-2."
-        ) from None
-
-
-def _plain_bpe(tokenizer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The model within a tokenizer.json; ValueError if the text is changed before it, or split in another way."""
-    splitter = tokenizer["pre_tokenizer"]
-    plain = {
-        "a normalizer": not tokenizer.get("normalizer"),
-        "another model than BPE": tokenizer["model"].get("type", "BPE") == "BPE",
-        "another splitting into words": splitter["type"] == "ByteLevel" and splitter.get("use_regex", True),
-        "a space before the text": not splitter.get("add_prefix_space"),
-        "special tokens": {token["content"] for token in tokenizer.get("added_tokens", [])} <= {END_OF_TEXT},
-    }
-    found = [name for name, is_plain in plain.items() if not is_plain]
-    if found:
-        raise ValueError(", ".join(found))
-    return tokenizer["model"]
+    return read_tokenizer_json(tokenizer)

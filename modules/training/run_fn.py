@@ -13,7 +13,8 @@ from modules.model import gpt2, lora
 from modules.objectives.distillation import Distillation, load_teacher
 from modules.objectives.dpo import DirectPreferenceOptimization
 from modules.objectives.objective import LanguageModelling, Objective
-from modules.tokenization.vocabulary import Vocabulary, find_table
+from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import TABLE_NAME, find_table, read_table
 from modules.training import devices, starting_point
 from modules.training.dpo_reference import with_reference
 from modules.training.loop import checkpoint_file, fit
@@ -47,7 +48,7 @@ def run_fn(fn_args: FnArgs) -> None:
     settings = TrainingSettings(**config["training"])
     strategy = devices.build_strategy(settings)  # first, see there
     table_path = find_table(fn_args.transform_graph_path)
-    vocabulary = Vocabulary.from_table(table_path)
+    vocabulary = read_table(table_path)
     context_length = model_settings.context_length
     with strategy.scope():
         objective = build_objective(settings, vocabulary, context_length=context_length)
@@ -123,7 +124,8 @@ def starting_model(
     if base_model is not None:
         model_dir = os.path.dirname(base_model)
         logging.info("Warm start: the training begins with the weights of %s.", model_dir)
-        return gpt2.load_trained(model_dir, settings, vocabulary, dtype=dtype)
+        check_same_vocabulary(model_dir, vocabulary)
+        return gpt2.load_trained(model_dir, settings, dtype=dtype)
     if adapters and settings.preset is None:
         raise InputError(
             "`training.lora` must start from a trained model. Received: no `model.preset`, and no model that is "
@@ -133,6 +135,26 @@ def starting_model(
     if settings.warm_start:
         logging.info("No model is blessed yet to start from: the training begins as without `model.warm_start`.")
     return gpt2.build_backbone(settings, vocabulary_size=vocabulary.size, dtype=dtype)
+
+
+def check_same_vocabulary(model_dir: str, vocabulary: Vocabulary) -> None:
+    """Makes sure that a trained model has exactly this run's vocabulary.
+
+    A vocabulary of the same size, trained on other text, would give every token another token's embedding.
+
+    Args:
+        model_dir: The folder of TFX's Model artifact, with `Format-Serving/`; a path or a URL such as `gs://bucket/x`.
+        vocabulary: This run's.
+
+    Raises:
+        InputError: The vocabularies differ, or the trained model's cannot be read.
+    """
+    trained = read_table(os.path.join(model_dir, "Format-Serving", "assets", TABLE_NAME))
+    if trained != vocabulary:
+        raise InputError(
+            f"a warm start needs the tokenizer of the model in {model_dir}, of {trained.size} tokens. "
+            f"Received: another one, of {vocabulary.size}. {gpt2.WARM_START_CURE}"
+        )
 
 
 def train(

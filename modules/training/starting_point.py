@@ -16,6 +16,7 @@ from modules.export.document_scorer import DocumentScorer
 from modules.model import sampling
 from modules.serving.loaded_model import call_generate
 from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import read_table
 from modules.training.loss_curve import LossCurve
 from modules.training.record import Sample, TrainingRecord
 
@@ -57,7 +58,7 @@ def measure_start(
         context_length: Tokens in a window.
         with_perplexity: Whether to score the documents, and not only to continue some of them.
     """
-    prompts = sample_prompts(documents, Vocabulary.from_table(table_path), context_length=context_length)
+    prompts = sample_prompts(documents, read_table(table_path), context_length=context_length)
     with tempfile.TemporaryDirectory() as folder:
         model = text_model.build_text_model(
             backbone, table_path, folder, data_kind=data_kind, context_length=context_length

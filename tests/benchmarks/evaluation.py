@@ -25,6 +25,7 @@ from modules.model import gpt2
 from modules.model.cached_gpt2 import CachedGPT2
 from modules.tokenization.bpe_training import train_merges
 from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import write_table
 from pipeline.config import load_config
 from tests.toys.evaluator import Evaluated, write_examples
 from tests.toys.tokenizer_reference import corpus, corpus_word_counts, reference_tokenizer
@@ -56,7 +57,7 @@ class Subject:
         )
         self.context_length = config.model.context_length
         table = folder / "vocabulary.tsv"
-        vocabulary.write_table(table)
+        write_table(vocabulary, table)
         text_model.export_saved_model(
             self.backbone, str(table), str(folder / "model" / "Format-Serving"), context_length=self.context_length
         )

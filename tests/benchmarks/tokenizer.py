@@ -38,6 +38,7 @@ from tfx_bsl.public import tfxio
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer
 from modules.tokenization.preprocessing import preprocessing_fn
 from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import write_table, write_tokenizer_folder
 from pipeline.dag import BEAM_ARGS
 from tests.toys.examples import example
 from tests.toys.tokenizer_reference import (
@@ -262,8 +263,8 @@ def main() -> None:
     size_mb = sum(len(document.encode()) for document in documents) / 1e6
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        vocabulary.write_folder(folder)
-        vocabulary.write_table(folder / "vocabulary.tsv")
+        write_tokenizer_folder(vocabulary, folder)
+        write_table(vocabulary, folder / "vocabulary.tsv")
         dataset = in_tf_data(documents, folder / "vocabulary.tsv", tf.data.AUTOTUNE)
         sequential = in_tf_data(documents, folder / "vocabulary.tsv", None)
         num_tokens, mismatches = count_mismatches(documents, vocabulary, dataset)

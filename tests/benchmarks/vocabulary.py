@@ -71,7 +71,7 @@ def train_in_transform(folder: Path) -> None:
     from tfx_bsl.public import tfxio
 
     from modules.tokenization.preprocessing import preprocessing_fn
-    from modules.tokenization.vocabulary import Vocabulary, find_table
+    from modules.tokenization.vocabulary_files import find_table, read_table, write_tokenizer_folder
     from pipeline.dag import BEAM_ARGS
     from tests.benchmarks.tokenizer import SCHEMA, serialized_example
 
@@ -87,7 +87,7 @@ def train_in_transform(folder: Path) -> None:
         dataset = (pipeline | source.BeamSource(), source.TensorAdapterConfig())
         _ = dataset | tft_beam.AnalyzeDataset(function) | tft_beam.WriteTransformFn(str(folder / "graph"))
     seconds = time.perf_counter() - started
-    Vocabulary.from_table(find_table(folder / "graph")).write_folder(folder)
+    write_tokenizer_folder(read_table(find_table(folder / "graph")), folder)
     report(folder, "ours", seconds, (folder / "merges.txt").read_text(encoding="utf-8").splitlines()[1:])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import write_tokenizer_folder
 from tests.toys.checkout import ROOT
 from tests.toys.huggingface_folder import write_folder
 
@@ -136,7 +137,7 @@ def test_a_model_of_a_shorter_context(tmp_path: Path, setting: str) -> None:
     (tmp_path / "text.txt").write_text("some text")
     (tmp_path / "recipe.yaml").write_text(RECIPE % "text.txt")
     write_folder(tmp_path / "gpt2", vocab_size=257)  # of 16 positions
-    Vocabulary.from_merges([]).write_folder(tmp_path)
+    write_tokenizer_folder(Vocabulary.from_merges([]), tmp_path)
     start = "size: tiny, " if setting != "model.preset" else ""
     arguments = [
         "tokenizer={vocabulary: vocabulary.json, merges: merges.txt}",

@@ -15,6 +15,7 @@ from modules.export import text_model, tflite_conversion
 from modules.export.tflite_flatbuffer import pack, take_weights
 from modules.export.tflite_metadata import ModelCard
 from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import write_table, write_tokenizer_folder
 
 CONTEXT_LENGTH = 32
 
@@ -76,8 +77,8 @@ def saved_release() -> TinyRelease:
     """The preset, the tokenizer and the SavedModel."""
     release = TinyRelease(folder=tempfile.mkdtemp(prefix="tiny_release_"))
     atexit.register(shutil.rmtree, release.folder, ignore_errors=True)
-    tiny_vocabulary().write_table(release.table)
-    tiny_vocabulary().write_folder(f"{release.folder}/tokenizer")
+    write_table(tiny_vocabulary(), release.table)
+    write_tokenizer_folder(tiny_vocabulary(), f"{release.folder}/tokenizer")
     tiny_backbone().save_to_preset(release.preset)
     text_model.export_saved_model(
         tiny_backbone(), release.table, release.saved_model, context_length=CONTEXT_LENGTH, sequence_length=16

@@ -15,6 +15,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from modules.tokenization.bpe_training import train_merges
 from modules.tokenization.vocabulary import Vocabulary, byte_characters
+from modules.tokenization.vocabulary_files import read_gpt2_files, write_tokenizer_folder
 
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
 _BYTES = {character: byte for byte, character in byte_characters().items()}
@@ -46,7 +47,7 @@ def corpus_vocabulary() -> Vocabulary:
 def reference_tokenizer(vocabulary: Vocabulary) -> tokenizers.Tokenizer:
     """Loads the vocabulary's own tokenizer.json."""
     with tempfile.TemporaryDirectory() as folder:
-        vocabulary.write_folder(folder)
+        write_tokenizer_folder(vocabulary, folder)
         return tokenizers.Tokenizer.from_file(f"{folder}/tokenizer.json")
 
 
@@ -56,7 +57,7 @@ def gpt2_vocabulary() -> Vocabulary | None:
     folder = SHARED_DATA / "gpt2_vocabulary"
     if not folder.is_dir():
         return None
-    return Vocabulary.from_gpt2_files(folder / "vocabulary.json", folder / "merges.txt")
+    return read_gpt2_files(folder / "vocabulary.json", folder / "merges.txt")
 
 
 def tiktoken_encoding(vocabulary: Vocabulary) -> tiktoken.Encoding:

@@ -13,6 +13,7 @@ from modules.data.prompt_templates import TEMPLATES
 from modules.evaluation.tasks import Corpus, TaskSettings, check_tasks, evaluate, fingerprint
 from modules.export import text_model
 from modules.model import gpt2
+from modules.tokenization.vocabulary_files import write_table
 from tests.toys.examples import write_documents
 from tests.toys.release import tiny_vocabulary
 
@@ -30,7 +31,7 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A GPT-2 that was shown two documents until it knew them, as a SavedModel."""
     folder = tmp_path_factory.mktemp("knows_by_heart")
     vocabulary = tiny_vocabulary()
-    vocabulary.write_table(folder / "vocabulary.tsv")
+    write_table(vocabulary, folder / "vocabulary.tsv")
     ids = {token: token_id for token_id, token in enumerate(vocabulary.token_bytes())}
     rows = np.array([[vocabulary.end_of_text_id, *(ids[bytes([byte])] for byte in text.encode())] for text in KNOWN])
     keras.utils.set_random_seed(0)

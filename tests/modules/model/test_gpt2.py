@@ -9,8 +9,7 @@ import tensorflow as tf
 
 from modules.common.errors import InputError
 from modules.model import gpt2
-from modules.tokenization.vocabulary import Vocabulary
-from tests.toys.release import CONTEXT_LENGTH, saved_release, tiny_backbone, tiny_vocabulary
+from tests.toys.release import CONTEXT_LENGTH, saved_release, tiny_backbone
 
 SIZES = gpt2.ModelSettings(num_layers=1, num_heads=2, hidden_dim=16, context_length=8)
 
@@ -119,7 +118,7 @@ def trained_sizes(**changes: int) -> gpt2.ModelSettings:
 def test_a_warm_start_has_the_trained_weights_and_this_runs_dropout(settings: gpt2.ModelSettings) -> None:
     model_dir = f"{saved_release().folder}/model"
     settings = settings.model_copy(update={"context_length": 48})
-    backbone = gpt2.load_trained(model_dir, settings, tiny_vocabulary(), dtype="mixed_bfloat16")
+    backbone = gpt2.load_trained(model_dir, settings, dtype="mixed_bfloat16")
     for weight, trained in zip(backbone.get_weights(), tiny_backbone().get_weights(), strict=True):
         np.testing.assert_array_equal(weight, trained)
     assert (backbone.dropout, backbone.compute_dtype) == (0.2, "bfloat16")
@@ -128,13 +127,7 @@ def test_a_warm_start_has_the_trained_weights_and_this_runs_dropout(settings: gp
 def test_a_warm_start_that_does_not_fit_is_refused() -> None:
     model_dir = f"{saved_release().folder}/model"
     load = functools.partial(gpt2.load_trained, model_dir, dtype="float32")
-    # As many tokens as the trained model has, of other texts.
-    other = Vocabulary.from_merges([(1, 2), (3, 4)])
-    with pytest.raises(
-        InputError, match=r"needs the tokenizer of the model in .* 259 tokens. Received: another one, of 259"
-    ):
-        load(trained_sizes(), other)
     with pytest.raises(InputError, match=r"`num_layers` must be 2. Received: 3. Start without it"):
-        load(trained_sizes(num_layers=3), tiny_vocabulary())
+        load(trained_sizes(num_layers=3))
     with pytest.raises(InputError, match=r"`model.context_length` must be at most 48, .* Received: 49"):
-        load(trained_sizes(context_length=49), tiny_vocabulary())
+        load(trained_sizes(context_length=49))

@@ -6,7 +6,7 @@ import pytest
 
 from modules.common.errors import InputError
 from modules.serving.text_generators import LiteRTGenerator, SavedModelGenerator
-from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import read_table, write_tokenizer_folder
 from tests.toys.release import converted_release, reference_greedy
 
 # Lengths around the prefills of 4 and 16, the context of 32, and what the tokenizer must not read as special.
@@ -80,7 +80,7 @@ def test_missing_files_are_told() -> None:
 
 def test_a_tokenizer_without_end_of_text_is_refused(tmp_path: Path) -> None:
     release, _ = converted_release()
-    Vocabulary.from_table(release.table).write_folder(tmp_path)
+    write_tokenizer_folder(read_table(release.table), tmp_path)
     other = tmp_path / "tokenizer.json"
     other.write_text(other.read_text(encoding="utf-8").replace("<|endoftext|>", "<eos>"), encoding="utf-8")
     with pytest.raises(InputError, match=r"must know <\|endoftext\|>"):

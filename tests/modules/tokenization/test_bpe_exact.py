@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer, Detokenizer
 from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import write_table, write_token_bytes
 from tests.toys.tokenizer_reference import SHARED_DATA, gpt2_vocabulary, reference_tokenizer, tiktoken_encoding
 from tests.toys.tokenizer_texts import HARD_TEXTS, random_texts
 
@@ -31,8 +32,8 @@ def vocabulary() -> Vocabulary:
 def count_mismatches(vocabulary: Vocabulary, tmp_path_factory: pytest.TempPathFactory) -> CountMismatches:
     """Counts the texts that a library encodes otherwise than the graph, or that decode to something else."""
     folder: Path = tmp_path_factory.mktemp("gpt2")
-    vocabulary.write_table(folder / "vocabulary.tsv")
-    vocabulary.write_token_bytes(folder / "token_bytes.txt")
+    write_table(vocabulary, folder / "vocabulary.tsv")
+    write_token_bytes(vocabulary, folder / "token_bytes.txt")
     encode = tf.function(
         BytePairTokenizer(str(folder / "vocabulary.tsv")).tokenize,
         input_signature=[tf.TensorSpec([None], tf.string)],
@@ -63,7 +64,7 @@ def count_mismatches(vocabulary: Vocabulary, tmp_path_factory: pytest.TempPathFa
 
 
 def test_hello_world(vocabulary: Vocabulary, tmp_path: Path) -> None:
-    vocabulary.write_table(tmp_path / "vocabulary.tsv")
+    write_table(vocabulary, tmp_path / "vocabulary.tsv")
     tokenizer = BytePairTokenizer(str(tmp_path / "vocabulary.tsv"))
     assert tokenizer.tokenize(["Hello world", "", "I'm\n\nhere"]).to_list() == [
         [15496, 995],

@@ -17,6 +17,7 @@ from modules.tokenization import bpe_merging
 from modules.tokenization.bpe_training import train_merges
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer
 from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import write_table
 from tests.toys.tokenizer_reference import corpus_vocabulary, gpt2_vocabulary, reference_tokenizer
 
 Encode = Callable[[list[str]], list[list[int]]]
@@ -25,7 +26,7 @@ MEGABYTE = 1_000_000
 
 
 def make_encode(vocabulary: Vocabulary, folder: Path) -> Encode:
-    vocabulary.write_table(folder / "vocabulary.tsv")
+    write_table(vocabulary, folder / "vocabulary.tsv")
     tokenizer = BytePairTokenizer(str(folder / "vocabulary.tsv"))
     graph = tf.function(tokenizer.tokenize, input_signature=[tf.TensorSpec([None], tf.string)])
     graph(tf.constant(["trace"]))

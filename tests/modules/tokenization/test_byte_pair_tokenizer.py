@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer, Detokenizer, split_words
 from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import read_table, write_table, write_token_bytes
 from tests.toys.tokenizer_reference import (
     corpus,
     corpus_vocabulary,
@@ -40,7 +41,7 @@ Encode = Callable[[list[bytes]], list[list[int]]]
 
 
 def make_encode(vocabulary: Vocabulary, folder: Path) -> Encode:
-    vocabulary.write_table(folder / "vocabulary.tsv")
+    write_table(vocabulary, folder / "vocabulary.tsv")
     tokenizer = BytePairTokenizer(str(folder / "vocabulary.tsv"))
     graph = tf.function(tokenizer.tokenize, input_signature=[tf.TensorSpec([None], tf.string)])
 
@@ -83,7 +84,7 @@ def test_words_are_merged_from_the_left_and_by_rank(tmp_path: Path) -> None:
 
 def test_end_of_text_has_the_last_id_and_no_text_contains_it(tmp_path: Path) -> None:
     toy = Vocabulary.from_merges([(A, B)])
-    toy.write_table(tmp_path / "vocabulary.tsv")
+    write_table(toy, tmp_path / "vocabulary.tsv")
     tokenizer = BytePairTokenizer(str(tmp_path / "vocabulary.tsv"))
     assert int(tokenizer.end_of_text_id()) == 257
     assert int(tokenizer.size()) == 258
@@ -143,7 +144,7 @@ def test_every_code_point_has_the_same_class_as_in_the_reference() -> None:
 
 
 def test_tokenizer_works_in_tf_data(tmp_path: Path) -> None:
-    Vocabulary.from_merges([(A, B)]).write_table(tmp_path / "vocabulary.tsv")
+    write_table(Vocabulary.from_merges([(A, B)]), tmp_path / "vocabulary.tsv")
     tokenizer = BytePairTokenizer(str(tmp_path / "vocabulary.tsv"))
     dataset = tf.data.Dataset.from_tensor_slices(["ab", "b", ""]).batch(2).map(tokenizer.tokenize)
     assert [batch.to_list() for batch in dataset] == [[[256], [B]], [[]]]
@@ -181,15 +182,15 @@ def test_moved_saved_model_equals_tokenizer_json_and_needs_only_tensorflow(tmp_p
     vocabulary = gpt2_vocabulary() or corpus_vocabulary()
     source = tmp_path / "source"
     source.mkdir()
-    vocabulary.write_table(source / "vocabulary.tsv")
-    vocabulary.write_token_bytes(source / "token_bytes.txt")
+    write_table(vocabulary, source / "vocabulary.tsv")
+    write_token_bytes(vocabulary, source / "token_bytes.txt")
     tf.saved_model.save(Codec(source), str(tmp_path / "saved"))
     shutil.rmtree(source)
     moved = tmp_path / "elsewhere" / "moved"
     shutil.move(tmp_path / "saved", moved)
     assert sorted(path.name for path in (moved / "assets").iterdir()) == ["token_bytes.txt", "vocabulary.tsv"]
     # tokenizer.json is made from the folder's own table: the graph and the other libraries use the same file.
-    reference = reference_tokenizer(Vocabulary.from_table(moved / "assets" / "vocabulary.tsv"))
+    reference = reference_tokenizer(read_table(moved / "assets" / "vocabulary.tsv"))
     texts = [*HARD_TEXTS, *random_texts(500), "letters" * 5000]
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -206,7 +207,7 @@ def test_moved_saved_model_equals_tokenizer_json_and_needs_only_tensorflow(tmp_p
 @pytest.fixture(scope="module")
 def detokenizer(tmp_path_factory: pytest.TempPathFactory) -> Detokenizer:
     path = tmp_path_factory.mktemp("detokenizer") / "token_bytes.txt"
-    corpus_vocabulary().write_token_bytes(path)
+    write_token_bytes(corpus_vocabulary(), path)
     return Detokenizer(str(path))
 
 

@@ -17,7 +17,8 @@ from tensorflow_transform.tf_metadata import schema_utils
 from modules.common.errors import InputError
 from modules.tokenization.bpe_training import train_merges
 from modules.tokenization.preprocessing import one_value_per_row, preprocessing_fn, values_per_row
-from modules.tokenization.vocabulary import Vocabulary, find_table
+from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import find_table, read_table, write_tokenizer_folder
 from tests.toys.tokenizer_reference import (
     corpus,
     corpus_vocabulary,
@@ -75,12 +76,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[bytes,
 def test_the_vocabulary_is_learned_from_the_texts(trained: tuple[Path, dict[bytes, list[int]]]) -> None:
     words = [word for text in TEXTS for word in reference_words(text.decode(errors="replace"))]
     expected = Vocabulary.from_merges(train_merges(Counter(words), 700 - 257))
-    assert Vocabulary.from_table(find_table(trained[0])) == expected
+    assert read_table(find_table(trained[0])) == expected
 
 
 def test_token_ids_equal_the_reference(trained: tuple[Path, dict[bytes, list[int]]]) -> None:
     folder, rows = trained
-    vocabulary = Vocabulary.from_table(find_table(folder))
+    vocabulary = read_table(find_table(folder))
     reference = reference_tokenizer(vocabulary)
     assert vocabulary.size == 700
     assert len(rows) == len(TEXTS)
@@ -101,7 +102,7 @@ def test_order_of_documents_does_not_matter(tmp_path: Path, trained: tuple[Path,
 
 
 def gpt2_files(vocabulary: Vocabulary, folder: Path) -> dict[str, str]:
-    vocabulary.write_folder(folder)
+    write_tokenizer_folder(vocabulary, folder)
     return {"vocabulary": str(folder / "vocabulary.json"), "merges": str(folder / "merges.txt")}
 
 
@@ -111,7 +112,7 @@ def test_an_existing_vocabulary_works_with_every_kind_of_column(tmp_path: Path, 
     rows = transform(tmp_path / "graph", gpt2_files(corpus_vocabulary(), tmp_path), kind, texts)
     reference = reference_tokenizer(corpus_vocabulary())
     assert rows == {b"document %d" % n: reference_ids(reference, text) for n, text in enumerate(texts)}
-    assert Vocabulary.from_table(find_table(tmp_path / "graph")) == corpus_vocabulary()
+    assert read_table(find_table(tmp_path / "graph")) == corpus_vocabulary()
 
 
 def expected_conversations(vocabulary: Vocabulary) -> dict[bytes, list[tuple[int, int]]]:
@@ -143,7 +144,7 @@ def transform_conversations(
 @pytest.mark.parametrize("kind", ["sparse", "ragged"])
 def test_conversations_train_a_vocabulary_and_get_a_mask(tmp_path: Path, kind: str) -> None:
     rows = transform_conversations(tmp_path / "graph", {"vocabulary_size": 261}, kind, CONVERSATIONS)
-    vocabulary = Vocabulary.from_table(find_table(tmp_path / "graph"))
+    vocabulary = read_table(find_table(tmp_path / "graph"))
     texts = [text for conversation in CONVERSATIONS for column in conversation for text in column]
     words = [word for text in texts for word in reference_words(text.decode(errors="replace"))]
     assert vocabulary == Vocabulary.from_merges(train_merges(Counter(words), 4))
@@ -168,7 +169,7 @@ def test_preferences_train_one_vocabulary_and_get_two_masks(tmp_path: Path) -> N
     row = {"prompt": [b"the name"], "chosen": [b"is Bond"], "rejected": [b"is the the"], "source": [b"file"]}
     config = {"data_kind": "preference", "tokenizer": {"vocabulary_size": 261}}
     (transformed,) = transform_rows(tmp_path / "graph", [row], spec, config)
-    vocabulary = Vocabulary.from_table(find_table(tmp_path / "graph"))
+    vocabulary = read_table(find_table(tmp_path / "graph"))
     words = [word for column in ("prompt", "chosen", "rejected") for word in reference_words(row[column][0].decode())]
     assert vocabulary == Vocabulary.from_merges(train_merges(Counter(words), 4))
     reference = reference_tokenizer(vocabulary)

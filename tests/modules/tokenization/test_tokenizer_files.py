@@ -9,13 +9,14 @@ from modules.common.errors import InputError
 from modules.tokenization import tokenizer_files
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer
 from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import write_table, write_tokenizer_folder
 from tests.toys.huggingface_folder import write_folder
 from tests.toys.release import saved_release, tiny_vocabulary
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, str]:
-    tiny_vocabulary().write_folder(tmp_path)
+    write_tokenizer_folder(tiny_vocabulary(), tmp_path)
     return {"vocabulary": str(tmp_path / "vocabulary.json"), "merges": str(tmp_path / "merges.txt")}
 
 
@@ -28,7 +29,7 @@ def preset(folder: Path, tokens: int) -> str:
 def test_bytes_alone_are_a_vocabulary(tmp_path: Path) -> None:
     vocabulary = tokenizer_files.load_vocabulary({"kind": "byte"})
     assert (vocabulary.size, vocabulary.end_of_text_id) == (257, 256)
-    vocabulary.write_table(tmp_path / "vocabulary.tsv")
+    write_table(vocabulary, tmp_path / "vocabulary.tsv")
     token_ids = BytePairTokenizer(str(tmp_path / "vocabulary.tsv")).tokenize(["aé!"]).to_list()[0]
     assert [vocabulary.token_bytes()[token_id] for token_id in token_ids] == [b"a", b"\xc3", b"\xa9", b"!"]
 
@@ -77,7 +78,7 @@ def test_broken_files_are_found_early(files: dict[str, str]) -> None:
 def huggingface(tmp_path: Path) -> Path:
     """A model of 259 tokens, and its tokenizer in the files of `transformers`' versions before and from 5 on."""
     folder = write_folder(tmp_path / "model", vocab_size=259)
-    tiny_vocabulary().write_folder(folder)
+    write_tokenizer_folder(tiny_vocabulary(), folder)
     (folder / "vocabulary.json").rename(folder / "vocab.json")
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer["model"]["merges"] = [["t", "h"], ["th", "e"]]

@@ -16,11 +16,14 @@ from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 from modules.common.errors import InputError
 from modules.model import gpt2, lora
 from modules.tokenization.vocabulary import Vocabulary
-from modules.training.run_fn import run_fn, starting_model
+from modules.tokenization.vocabulary_files import write_table
+from modules.training.run_fn import check_same_vocabulary, run_fn, starting_model
 from modules.training.settings import TrainingSettings
 from modules.training.transformed_examples import read_rows, store_windows
+from tests.toys import cloud_storage
 from tests.toys.examples import example
 from tests.toys.preferences import documents
+from tests.toys.release import CONTEXT_LENGTH, saved_release
 from tests.toys.training import MODEL, SETTINGS, changed, counting_windows
 from tests.toys.transform import transform_rows
 
@@ -255,6 +258,31 @@ def test_a_warm_start_begins_with_the_trained_model(tmp_path: Path) -> None:
     assert after["samples"][0]["before"] == before["samples"][0]["after"]
     # The windows of validation are few, and in the same order: the first look after the start sees the last one's loss.
     assert after["validation"][0]["loss"] == pytest.approx(before["validation"][-1]["loss"], rel=1e-5)
+
+
+def test_a_warm_start_with_another_tokenizer_is_refused() -> None:
+    base_model = f"{saved_release().folder}/model/Format-Serving"
+    sizes = {"num_layers": 2, "num_heads": 4, "hidden_dim": 32, "intermediate_dim": 64}
+    settings = gpt2.ModelSettings(**sizes, context_length=CONTEXT_LENGTH)
+    # As many tokens as the trained model has, of other texts.
+    other = Vocabulary.from_merges([(1, 2), (3, 4)])
+    with pytest.raises(
+        InputError, match=r"needs the tokenizer of the model in .* 259 tokens. Received: another one, of 259"
+    ):
+        starting_model(base_model, settings, other, dtype="float32", adapters=False)
+
+
+def test_the_vocabulary_of_a_warm_start_may_be_in_cloud_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud_storage.mount(tmp_path / "bucket", monkeypatch)
+    vocabulary = Vocabulary.from_merges([(1, 2)])
+    assets = tmp_path / "bucket" / "model" / "Format-Serving" / "assets"
+    assets.mkdir(parents=True)
+    write_table(vocabulary, assets / "vocabulary.tsv")
+    check_same_vocabulary(f"{cloud_storage.BUCKET}/model", vocabulary)
+    with pytest.raises(InputError, match=r"needs the tokenizer of the model in gs://bucket/model, of 258 tokens"):
+        check_same_vocabulary(f"{cloud_storage.BUCKET}/model", Vocabulary.from_merges([(3, 4)]))
 
 
 def test_with_nothing_blessed_a_warm_start_is_a_start_like_any_other(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,303 @@
+"""The files that hold a vocabulary, read and written on a local disk or in Cloud Storage, without TensorFlow.
+
+Three kinds of files hold the same vocabulary:
+
+- `vocabulary.tsv`, the table that `modules.tokenization.byte_pair_tokenizer` reads (see `table_text`);
+- GPT-2's own `vocabulary.json` and `merges.txt`;
+- `tokenizer.json`, which the `tokenizers` and `transformers` libraries load.
+
+`tokenizer.json` holds <|endoftext|> as a word of the vocabulary that no merge makes, and not as an "added token", which
+those libraries would look for in texts: so no text can inject it.
+
+Paths may be URLs such as `gs://bucket/path`; only for these TensorFlow is imported.
+"""
+
+import base64
+import contextlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from etils import epath
+
+from modules.common.errors import InputError
+from modules.tokenization.vocabulary import END_OF_TEXT, BrokenMergeError, Merge, Vocabulary, byte_characters
+
+PathLike: TypeAlias = str | os.PathLike[str]
+
+TABLE_NAME = "vocabulary.tsv"
+# Keys of the table below zero: -1 to -256 are the single bytes 0 to 255.
+END_OF_TEXT_KEY = -257
+_MERGES_HEADER = "#version: 0.2"
+
+
+def read_gpt2_files(vocabulary_json: PathLike, merges_txt: PathLike) -> Vocabulary:
+    """Reads GPT-2's two files (also known as encoder.json or vocab.json, and vocab.bpe).
+
+    Raises:
+        InputError: A file breaks a rule; the message names the file, the line and the cure.
+    """
+    ids = _checked_ids(_read_json(vocabulary_json), vocabulary_json)
+    lines = _read_text(merges_txt).rstrip("\n").split("\n")
+    first = 1 if lines[0].startswith("#version") else 0
+    return _from_names(
+        ids,
+        [line.rstrip("\r").split(" ") for line in lines[first:]],
+        ids_place=str(vocabulary_json),
+        merges_place=str(merges_txt),
+        merge_place=lambda rank: f"{merges_txt}, line {rank + first + 1}",
+    )
+
+
+def read_tokenizer_json(path: PathLike) -> Vocabulary:
+    """Reads a `tokenizer.json` of Hugging Face, if it is GPT-2's byte-level BPE.
+
+    Raises:
+        InputError: It is missing, or another kind of tokenizer.
+    """
+    try:
+        model = _plain_bpe(_read_json(path))
+        return _from_names(
+            _checked_ids(model["vocab"], path),
+            [pair.split(" ") if isinstance(pair, str) else list(pair) for pair in model["merges"]],
+            ids_place="model.vocab",
+            merges_place="model.merges",
+            merge_place=lambda rank: f"model.merges, number {rank + 1}",
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: must be GPT-2's byte-level BPE, with {END_OF_TEXT} as its one special token. "
+            f"Received: {error}. Use the tokenizer of a plain GPT-2."
+        ) from None
+
+
+def _from_names(
+    ids: Mapping[str, int],
+    merges: Sequence[Sequence[str]],
+    *,
+    ids_place: str,
+    merges_place: str,
+    merge_place: Callable[[int], str],
+) -> Vocabulary:
+    """Makes a vocabulary of token names with their ids and merges of names by rank.
+
+    Args:
+        ids: From `_checked_ids`.
+        merges: Should be pairs of names.
+        ids_place, merges_place: Their files, for messages.
+        merge_place: Maps a rank to the file and line of the merge, for messages.
+
+    Raises:
+        InputError: A merge is no pair, a token is not in `ids`, or the vocabulary breaks a rule.
+    """
+    numbered = []
+    for rank, parts in enumerate(merges):
+        if len(parts) != 2 or not all(parts):
+            raise InputError(
+                f"{merge_place(rank)}: a merge is two tokens and one space. Received: {' '.join(parts)!r}."
+            )
+        for token in (*parts, "".join(parts)):
+            if token not in ids:
+                raise InputError(
+                    f"{merge_place(rank)}: every token must be in {ids_place}. "
+                    f"Received: {token!r}, which is not. Take both from the same vocabulary."
+                )
+        numbered.append(Merge(ids[parts[0]], ids[parts[1]], ids["".join(parts)]))
+    if len(ids) != 256 + len(numbered) + 1:
+        raise InputError(
+            f"{ids_place}: must hold 256 bytes, one token for each of {len(numbered)} merges of "
+            f"{merges_place}, and {END_OF_TEXT}. Received: {len(ids)} tokens. Take both from the same vocabulary."
+        )
+    characters = byte_characters()
+    byte_ids = tuple(ids[characters[byte]] for byte in range(256))
+    try:
+        return Vocabulary(byte_ids=byte_ids, merges=tuple(numbered), end_of_text_id=ids[END_OF_TEXT])
+    except BrokenMergeError as error:
+        raise InputError(f"{merge_place(error.rank)}: {error}") from None
+
+
+def _checked_ids(ids: Any, path: PathLike) -> dict[str, int]:
+    """Returns token -> id out of a JSON file: ids 0 to n - 1, with all bytes and <|endoftext|>."""
+    if not isinstance(ids, dict) or not all(type(token_id) is int for token_id in ids.values()):
+        raise InputError(f"{path}: must be a JSON object of token: id. Name GPT-2's encoder.json.")
+    if sorted(ids.values()) != list(range(len(ids))):
+        repeated = len(ids) - len(set(ids.values()))
+        raise InputError(
+            f"{path}: the ids must be 0 to {len(ids) - 1}, each once. Received: {repeated} repeated, "
+            f"the largest {max(ids.values())}. Fetch the file again."
+        )
+    for token in (*byte_characters().values(), END_OF_TEXT):
+        if token not in ids:
+            raise InputError(f"{path}: must hold {token!r}. Use a byte-level vocabulary in GPT-2's format.")
+    return ids
+
+
+def _plain_bpe(tokenizer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the model in a tokenizer.json.
+
+    Raises:
+        ValueError: The text is changed before the model, or split in another way than GPT-2's.
+    """
+    splitter = tokenizer["pre_tokenizer"]
+    plain = {
+        "a normalizer": not tokenizer.get("normalizer"),
+        "another model than BPE": tokenizer["model"].get("type", "BPE") == "BPE",
+        "another splitting into words": splitter["type"] == "ByteLevel" and splitter.get("use_regex", True),
+        "a space before the text": not splitter.get("add_prefix_space"),
+        "special tokens": {token["content"] for token in tokenizer.get("added_tokens", [])} <= {END_OF_TEXT},
+    }
+    found = [name for name, is_plain in plain.items() if not is_plain]
+    if found:
+        raise ValueError(", ".join(found))
+    return tokenizer["model"]
+
+
+def read_table(path: PathLike) -> Vocabulary:
+    """Reads what `write_table` wrote.
+
+    Raises:
+        InputError: The file is not such a table; the message names the line.
+    """
+    rows: dict[int, int] = {}
+    for number, line in enumerate(_read_text(path).rstrip("\n").split("\n"), start=1):
+        try:
+            first, second, _word = line.split("\t")
+            key, value = int(first), int(second)
+        except ValueError:
+            raise InputError(
+                f"{path}, line {number}: a row is two integers and a word with tabs between. "
+                f"Received: {line!r}. Write the table again."
+            ) from None
+        rows[key] = value
+    merges = []
+    ranked = sorted((value >> 32, key, value) for key, value in rows.items() if key >= 0)
+    for expected, (rank, key, value) in enumerate(ranked):
+        if rank != expected:
+            raise InputError(f"{path}: the merge of rank {expected} is missing. Write the table again.")
+        merges.append(Merge(key >> 32, key & 0xFFFFFFFF, value & 0xFFFFFFFF))
+    special = [-(byte + 1) for byte in range(256)] + [END_OF_TEXT_KEY]
+    missing = [key for key in special if key not in rows]
+    if missing:
+        raise InputError(f"{path}: the row with key {missing[0]} is missing. Write the table again.")
+    byte_ids = tuple(rows[key] for key in special[:-1])
+    try:
+        return Vocabulary(byte_ids=byte_ids, merges=tuple(merges), end_of_text_id=rows[END_OF_TEXT_KEY])
+    except BrokenMergeError as error:
+        raise InputError(f"{path}, merge of rank {error.rank}: {error}") from None
+
+
+def find_table(transform_graph_dir: PathLike) -> str:
+    """Returns the path of `vocabulary.tsv` among the assets of a transform graph.
+
+    Raises:
+        InputError: The folder (a local one) holds no such asset.
+    """
+    path = os.path.join(transform_graph_dir, "transform_fn", "assets", TABLE_NAME)
+    if "://" not in path and not os.path.exists(path):
+        raise InputError(
+            f"A transform graph holds transform_fn/assets/{TABLE_NAME}. Received: {transform_graph_dir}, "
+            "which does not. Name the folder that Transform wrote as `transform_graph`."
+        )
+    return path
+
+
+def table_text(vocabulary: Vocabulary) -> str:
+    """Returns the table `vocabulary.tsv`: rows of two int64 and a word with tabs between.
+
+    ```
+    left_id << 32 | right_id    rank << 32 | merged_id    word    a row for each merge, by rank
+    -(byte + 1)                 id of the byte            word    256 rows
+    -257                        id of <|endoftext|>       word
+    ```
+
+    The word is the text that the row's token stands for, if that text by itself encodes to this very token: most words
+    of a text are found so, without merging. Every other row has a text there that no splitting leaves in one piece,
+    `no word <key>`: tokens that end inside a character, that hold a line end or a tab (they would break the table), or
+    that other merges tear apart.
+    """
+    merges = vocabulary.merges
+    rows = [(left << 32 | right, rank << 32 | merged) for rank, (left, right, merged) in enumerate(merges)]
+    rows += [(-(byte + 1), token_id) for byte, token_id in enumerate(vocabulary.byte_ids)]
+    words = _whole_words(vocabulary)
+    lines = [f"{key}\t{value}\t{words.get(value & 0xFFFFFFFF, f'no word {key}')}\n" for key, value in rows]
+    return "".join(lines) + f"{END_OF_TEXT_KEY}\t{vocabulary.end_of_text_id}\tno word {END_OF_TEXT_KEY}\n"
+
+
+def _whole_words(vocabulary: Vocabulary) -> dict[int, str]:
+    """Returns the texts, by token id, that encode to this one token and fit into a row of the table."""
+    words = {}
+    for token_id, token in enumerate(vocabulary.token_bytes()):
+        with contextlib.suppress(UnicodeDecodeError):
+            text = token.decode("utf-8")
+            if not set(text) & set("\t\n\r") and vocabulary.encode_word(token) == [token_id]:
+                words[token_id] = text
+    return words
+
+
+def write_table(vocabulary: Vocabulary, path: PathLike) -> None:
+    """Writes `table_text` to a file."""
+    epath.Path(path).write_text(table_text(vocabulary), encoding="utf-8")
+
+
+def write_token_bytes(vocabulary: Vocabulary, path: PathLike) -> None:
+    """Writes the file that `byte_pair_tokenizer.Detokenizer` reads: line n is token n in web-safe base64."""
+    lines = [base64.urlsafe_b64encode(token).rstrip(b"=") + b"\n" for token in vocabulary.token_bytes()]
+    epath.Path(path).write_bytes(b"".join(lines))
+
+
+def write_tokenizer_folder(vocabulary: Vocabulary, folder: PathLike) -> None:
+    """Writes GPT-2's `vocabulary.json` and `merges.txt`, and `tokenizers`' own `tokenizer.json`."""
+    written = epath.Path(folder)
+    written.mkdir(parents=True, exist_ok=True)
+    characters = byte_characters()
+    names = ["".join(characters[byte] for byte in token) for token in vocabulary.token_bytes()]
+    ids = {name: token_id for token_id, name in enumerate(names)}
+    merges = [f"{names[left]} {names[right]}" for left, right, _ in vocabulary.merges]
+    (written / "vocabulary.json").write_text(json.dumps(ids), encoding="utf-8")
+    (written / "merges.txt").write_text("\n".join([_MERGES_HEADER, *merges]) + "\n", encoding="utf-8")
+    tokenizer = json.dumps(_tokenizer_json(ids, merges), ensure_ascii=False)
+    (written / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+
+
+def _tokenizer_json(ids: Mapping[str, int], merges: list[str]) -> dict[str, Any]:
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": None,
+        "pre_tokenizer": byte_level,
+        "post_processor": None,
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": ids,
+            "merges": merges,
+        },
+    }
+
+
+def _read_json(path: PathLike) -> Any:
+    try:
+        return json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {error.lineno}: {error.msg}. Fetch this JSON file again.") from None
+
+
+def _read_text(path: PathLike) -> str:
+    try:
+        return epath.Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: must be UTF-8. Received: {error}. Save the file as UTF-8.") from None
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise InputError(f"{path}: cannot be read ({reason}). Correct the path.") from None
