@@ -32,6 +32,7 @@ from components.text_validator.component import TextValidator
 from components.tflite_converter.component import TFLiteConverter
 from components.tflite_evaluator.component import TFLiteEvaluator
 from modules.evaluation import model_analysis
+from modules.export import tflite_conversion
 from modules.report import rendering
 from pipeline.code_fingerprint import ROOT, code_fingerprint
 from pipeline.config import PipelineConfig, Stage
@@ -304,7 +305,8 @@ def _releasing_nodes(
         report=report.outputs["report"],
         transform_graph=tokens.transform.outputs["transform_graph"],
     ).with_id("Pusher")
-    fingerprint_code(converter, tflite_evaluator, pusher)
+    fingerprint_code(converter, modules=[tflite_conversion.WORKER])
+    fingerprint_code(tflite_evaluator, pusher)
     fingerprint_code(report, data_files=rendering.TEMPLATES)
     return [converter, tflite_evaluator, report, pusher]
 

@@ -15,8 +15,7 @@ from components.mlmd_properties import plain_values
 from modules.common.files import file_facts, without_folders
 from modules.evaluation import gates
 from modules.evaluation.tflite_results import FileResult, read_results
-from modules.export import tflite_conversion
-from modules.export.tflite_files import TFLITE_FILES, Precision
+from modules.export.tflite_files import TFLITE_FILES, Precision, model_file
 from modules.release import publishing
 from modules.tokenization.vocabulary_files import find_table, read_table
 
@@ -87,7 +86,7 @@ def _as_measured(models: list[artifact.Artifact], sha256: str) -> epath.Path:
     Raises:
         RuntimeError: It is not the file that was measured.
     """
-    path = tflite_conversion.model_file(artifact_utils.get_single_uri(models))
+    path = model_file(artifact_utils.get_single_uri(models))
     if file_facts(path)["sha256"] != sha256:
         raise RuntimeError(f"{path} is not the file that TFLiteEvaluator measured: it has changed since. Run again.")
     return epath.Path(path)

@@ -13,7 +13,7 @@ from components.artifact_types import Artifacts
 from modules.common import progress
 from modules.common.files import file_facts
 from modules.export import tflite_conversion
-from modules.export.tflite_files import TFLITE_FILES
+from modules.export.tflite_files import TFLITE_FILES, model_file
 from modules.export.tflite_metadata import ModelCard
 from modules.tokenization.vocabulary_files import TABLE_NAME, read_table, write_tokenizer_folder
 
@@ -29,7 +29,7 @@ class Executor(base_executor.BaseExecutor):
         """
         model = artifact_utils.get_single_instance(input_dict["model"])
         outputs = {file.precision: artifact_utils.get_single_instance(output_dict[file.key]) for file in TFLITE_FILES}
-        paths = {precision: tflite_conversion.model_file(output.uri) for precision, output in outputs.items()}
+        paths = {precision: model_file(output.uri) for precision, output in outputs.items()}
         progress.report("TFLiteConverter", done=0, total=len(paths), unit="files")
         with tempfile.TemporaryDirectory() as folder:
             table = os.path.join(path_utils.serving_model_path(model.uri), "assets", TABLE_NAME)

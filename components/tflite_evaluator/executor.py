@@ -16,8 +16,7 @@ from modules.common.files import file_facts
 from modules.evaluation import gates, tflite_gate
 from modules.evaluation.tflite_measurer import TFLiteMeasurer
 from modules.evaluation.tflite_results import FileFigures, write_results
-from modules.export import tflite_conversion
-from modules.export.tflite_files import TFLITE_FILES, Precision
+from modules.export.tflite_files import TFLITE_FILES, Precision, model_file
 
 _SPLIT = "eval"
 _REPORT_EVERY = 16
@@ -40,9 +39,7 @@ class Executor(base_executor.BaseExecutor):
             on_documents=_report,
         )
         figures = {
-            file.precision: _measure(
-                measurer, tflite_conversion.model_file(artifact_utils.get_single_uri(input_dict[file.key]))
-            )
+            file.precision: _measure(measurer, model_file(artifact_utils.get_single_uri(input_dict[file.key])))
             for file in TFLITE_FILES
         }
         checks = {precision: tflite_gate.rise_check(precision, one, settings) for precision, one in figures.items()}

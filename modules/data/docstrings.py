@@ -19,6 +19,8 @@ import sysconfig
 import warnings
 from collections.abc import Callable, Iterator
 
+from modules.common import child_process
+
 DATASET_NAME = "python_documentation"
 STANDARD_LIBRARY = "python"
 TOPICS = "pydoc_data"
@@ -103,7 +105,7 @@ def collect(
 
 
 def _parsed(tasks: list[tuple[str, str, list[str]]]) -> Iterator[list[Documentation]]:
-    # Each worker is a new interpreter that runs only this file. Forking a process that has TensorFlow's threads may
+    # Each worker is a new interpreter that imports only this file. Forking a process that has TensorFlow's threads may
     # hang. The other start methods of multiprocessing import the parent's main module, which may be all of TFX.
     with concurrent.futures.ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 4))) as pool:
         for rows in pool.map(_parse_elsewhere, tasks):
@@ -111,9 +113,16 @@ def _parsed(tasks: list[tuple[str, str, list[str]]]) -> Iterator[list[Documentat
 
 
 def _parse_elsewhere(task: tuple[str, str, list[str]]) -> list[list[str]]:
-    command = [sys.executable, "-P", "-S", __file__]
-    worker = subprocess.run(command, input=json.dumps(task).encode(), stdout=subprocess.PIPE, check=True)
-    return json.loads(worker.stdout)
+    # Without `site`, which takes longer to import than all of this.
+    with child_process.start(
+        "modules.data.docstrings", json.dumps(task), options=["-P", "-S"], stdout=subprocess.PIPE
+    ) as worker:
+        assert worker.stdout is not None
+        output = worker.stdout.read()
+        status = worker.wait()
+    if status != 0:
+        raise subprocess.CalledProcessError(status, worker.args)
+    return json.loads(output)
 
 
 def _topics() -> Iterator[Documentation]:
@@ -172,5 +181,10 @@ def _documented_nodes(
         stack += [child for child in reversed(children) if isinstance(child, ast.stmt | ast.excepthandler)]
 
 
-if __name__ == "__main__":
-    json.dump(list(_parse_files(*json.load(sys.stdin))), sys.stdout)
+def main(request: str) -> None:
+    """Parses files in a process of its own; writes the rows of `_parse_files` as JSON to standard output.
+
+    Args:
+        request: JSON of one of the tasks of `documentation`: the package, its folder, and names of files in it.
+    """
+    json.dump(list(_parse_files(*json.loads(request))), sys.stdout)

@@ -14,7 +14,7 @@ from modules.common.files import file_facts
 from modules.data.examples import read_records, split_files
 from modules.evaluation.tflite_results import FileFigures, GreedyAgreement
 from modules.evaluation.tflite_scoring import Score, negative_log_likelihood, score_document
-from modules.export import tflite_conversion
+from modules.export.tflite_files import scoring_file
 from modules.serving.litert_model import LiteRTModel, continue_tokens
 from modules.serving.loaded_model import call_generate
 from modules.tokenization import example_tokens
@@ -138,7 +138,7 @@ class TFLiteMeasurer:
         # The last token once more, behind the others at once.
         prefilled = shipped.decode(compared[-1], shipped.prefill(compared[:-1]))
         del shipped  # before the next one takes as much memory
-        scoring = LiteRTModel(tflite_conversion.scoring_file(tflite_path))
+        scoring = LiteRTModel(scoring_file(tflite_path))
         scored = np.concatenate(list(scoring.logits(compared)))
         targets = np.array([*compared[1:], compared[0]])
         _check_same(tflite_path, decoded, scored, targets, "decodes")
@@ -293,6 +293,6 @@ def _check_same(tflite_path: str, shipped: np.ndarray, scored: np.ndarray, targe
     difference = np.abs(one - other).mean()
     if difference > _LARGEST_DIFFERENCE:
         raise ScoringFileError(
-            f"{tflite_conversion.scoring_file(tflite_path)} must predict what {tflite_path} {what}, within "
+            f"{scoring_file(tflite_path)} must predict what {tflite_path} {what}, within "
             f"{_LARGEST_DIFFERENCE} nats a token. Received: {difference:.3g}. Convert the model anew."
         )

@@ -4,17 +4,14 @@ It holds stock TensorFlow operations only: TensorFlow Serving, or `tensorflow` a
 """
 
 import functools
-import os
-import tempfile
 
-import keras_hub
 import tensorflow as tf
 
 from modules.export.document_scorer import DocumentScorer, Scores
+from modules.model import sampling_in_graph
 from modules.model.cached_gpt2 import CachedGPT2, LayerCache
 from modules.tokenization import example_tokens
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer, Detokenizer
-from modules.tokenization.vocabulary_files import read_table, write_token_bytes
 
 DEFAULT_NEW_TOKENS = 64
 
@@ -148,7 +145,7 @@ class TextModel(tf.Module):
         logits, caches = self.model.step(prompt_ids[tf.newaxis], tf.range(prompt_length), self.model.empty_caches())
 
         def choose(logits: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
-            return _choose(logits[0], temperature, top_k, seed, number)
+            return sampling_in_graph.sample(logits[0], temperature, top_k, seed, number)
 
         def add_token(
             new_ids: tf.Tensor, next_id: tf.Tensor, caches: list[LayerCache]
@@ -180,127 +177,3 @@ def _scores(scores: Scores, num_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
     likeliest; `num_bytes` int64 is the size of the text that they spell.
     """
     return {**scores._asdict(), "num_bytes": tf.cast(num_bytes, tf.int64)}
-
-
-def _choose(
-    logits: tf.Tensor,
-    temperature: tf.Tensor | float,
-    top_k: tf.Tensor | int,
-    seed: tf.Tensor | int,
-    number: tf.Tensor | int,
-) -> tf.Tensor:
-    """`modules.model.sampling.sample` in TensorFlow: float32 `[vocabulary_size]` to an int64 scalar."""
-    temperature, top_k = tf.convert_to_tensor(temperature), tf.convert_to_tensor(top_k)
-
-    def draw() -> tf.Tensor:
-        size = tf.size(logits)
-        k = tf.where((top_k <= 0) | (top_k > size), size, top_k)
-        values, ids = tf.math.top_k(logits, k)
-        scaled = tf.cast(values, tf.float64) / tf.cast(temperature, tf.float64)
-        cumulated = tf.cumsum(tf.exp(scaled - scaled[0]))
-        threshold = _uniform(seed, number) * cumulated[-1:]
-        return ids[tf.minimum(tf.searchsorted(cumulated, threshold, side="right")[0], k - 1)]
-
-    chosen = tf.cond(temperature > 0, draw, lambda: tf.argmax(logits, output_type=tf.int32))
-    return tf.cast(chosen, tf.int64)
-
-
-def _uniform(seed: tf.Tensor | int, number: tf.Tensor | int) -> tf.Tensor:
-    """`modules.model.sampling.uniform` in TensorFlow: float64 scalar."""
-
-    def constant(value: int) -> tf.Tensor:
-        return tf.constant(value, tf.uint64)
-
-    def shifted(z: tf.Tensor, bits: int) -> tf.Tensor:
-        return tf.bitwise.right_shift(z, constant(bits))
-
-    count = tf.cast(seed, tf.int64) * 1_000_003 + tf.cast(number, tf.int64) + 1
-    z = tf.bitcast(count, tf.uint64) * constant(0x9E3779B97F4A7C15)
-    z = tf.bitwise.bitwise_xor(z, shifted(z, 30)) * constant(0xBF58476D1CE4E5B9)
-    z = tf.bitwise.bitwise_xor(z, shifted(z, 27)) * constant(0x94D049BB133111EB)
-    z = shifted(tf.bitwise.bitwise_xor(z, shifted(z, 31)), 11)
-    return tf.cast(z, tf.float64) / float(1 << 53)
-
-
-def build_text_model(
-    backbone: "keras_hub.models.GPT2Backbone",
-    table_path: str,
-    folder: str,
-    *,
-    data_kind: str = "text",
-    context_length: int | None = None,
-    sequence_length: int | None = None,
-) -> TextModel:
-    """Puts tokenizer, model and scorer together, with a copy of the weights in float32.
-
-    Args:
-        backbone: The model, under any precision policy.
-        table_path: The vocabulary's table, a file that `vocabulary_files.write_table` wrote.
-        folder: For a file that the model reads; it must exist until the model is saved, or no longer in use.
-        data_kind: What `evaluate` scores, one of `example_tokens.DATA_KINDS`.
-        context_length: Most tokens of prompt and continuation; the backbone's `max_sequence_length` if None.
-        sequence_length: Tokens in a window of `evaluate`, best the training's; `context_length` if None.
-
-    Raises:
-        ValueError: A length exceeds what the model covers, the vocabulary is larger than the model's, or there is no
-            such kind of data.
-    """
-    example_tokens.check_data_kind(data_kind)
-    vocabulary = read_table(table_path)
-    if vocabulary.size > backbone.vocabulary_size:
-        raise ValueError(
-            f"The vocabulary must fit the model's {backbone.vocabulary_size} token embeddings. "
-            f"Received: {vocabulary.size} tokens in {table_path}. Use the vocabulary the model was trained with."
-        )
-    model = CachedGPT2(backbone, context_length=context_length)
-    token_bytes_file = os.path.join(folder, "token_bytes.txt")
-    write_token_bytes(vocabulary, token_bytes_file)
-    return TextModel(
-        model,
-        BytePairTokenizer(table_path),
-        Detokenizer(token_bytes_file),
-        data_kind=data_kind,
-        end_of_text_id=vocabulary.end_of_text_id,
-        sequence_length=sequence_length or model.context_length,
-    )
-
-
-def export_saved_model(
-    backbone: "keras_hub.models.GPT2Backbone",
-    table_path: str,
-    saved_model_dir: str,
-    *,
-    data_kind: str = "text",
-    context_length: int | None = None,
-    sequence_length: int | None = None,
-) -> None:
-    """Writes the SavedModel of a trained backbone.
-
-    Args:
-        backbone: The trained model, under any precision policy; served in float32.
-        table_path: The vocabulary's table, a file that `vocabulary_files.write_table` wrote; copied into `assets/`.
-        saved_model_dir: Folder to write.
-        data_kind: As the other settings, see `build_text_model`.
-        context_length: Most tokens of prompt and continuation.
-        sequence_length: Tokens in a window of `evaluate`.
-
-    Raises:
-        ValueError: As `build_text_model`.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        text_model = build_text_model(
-            backbone,
-            table_path,
-            folder,
-            data_kind=data_kind,
-            context_length=context_length,
-            sequence_length=sequence_length,
-        )
-        signatures = {
-            "serving_default": text_model.serving_default,
-            "generate": text_model.generate,
-            "evaluate": text_model.evaluate,
-            "evaluate_strided": text_model.evaluate_strided,
-            "score": text_model.score,
-        }
-        tf.saved_model.save(text_model, saved_model_dir, signatures=signatures)

@@ -1,8 +1,11 @@
-"""What the TFLite files of a release are called, in every place."""
+"""Names and precisions of the TFLite files: in artifacts, in a release, on the command line."""
 
+import os
 from typing import Literal, NamedTuple
 
 Precision = Literal["float16", "int8"]
+# Inside a Model artifact, beside where TFX keeps its other formats (Format-Serving, Format-TFMA).
+MODEL_FILE = os.path.join("Format-TFLite", "model.tflite")
 
 
 class TFLiteFile(NamedTuple):
@@ -26,3 +29,13 @@ TFLITE_FILES = (
     TFLiteFile("int8", "model_int8", "model_int8.tflite", "tflite-int8"),
 )
 PRECISIONS: tuple[Precision, ...] = tuple(file.precision for file in TFLITE_FILES)
+
+
+def model_file(model_uri: str) -> str:
+    """Returns the path of the TFLite file in a Model artifact that TFLiteConverter wrote."""
+    return os.path.join(model_uri, MODEL_FILE)
+
+
+def scoring_file(tflite_path: str) -> str:
+    """Returns the path, next to a TFLite file, of the same model with the signature `score_<N>`."""
+    return f"{os.path.splitext(tflite_path)[0]}.scoring.tflite"

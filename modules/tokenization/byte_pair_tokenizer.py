@@ -68,7 +68,8 @@ class BytePairTokenizer(tf.Module):
 
     Example:
         >>> from modules.tokenization.vocabulary import Vocabulary
-        >>> Vocabulary.from_merges([(64, 65)]).write_table("vocabulary.tsv")  # "a" is 64 and "b" is 65
+        >>> from modules.tokenization.vocabulary_files import write_table
+        >>> write_table(Vocabulary.from_merges([(64, 65)]), "vocabulary.tsv")  # "a" is 64 and "b" is 65
         >>> tokenizer = BytePairTokenizer("vocabulary.tsv")
         >>> tokenizer.tokenize(["ab b", ""]).to_list()
         [[256, 220, 65], []]
@@ -78,7 +79,7 @@ class BytePairTokenizer(tf.Module):
         """Reads the table.
 
         Args:
-            table_path: The path of a file that `Vocabulary.write_table` wrote. Inside a `preprocessing_fn`, it is
+            table_path: The path of a file that `vocabulary_files.write_table` wrote. Inside a `preprocessing_fn`, it is
                 the string tensor that an analyzer returns. The file becomes an asset of a SavedModel.
         """
         super().__init__()

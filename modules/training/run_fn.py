@@ -8,7 +8,7 @@ from absl import logging
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from modules.common.errors import InputError
-from modules.export import text_model
+from modules.export import saved_model
 from modules.model import gpt2, lora
 from modules.objectives.distillation import Distillation, load_teacher
 from modules.objectives.dpo import DirectPreferenceOptimization
@@ -78,7 +78,7 @@ def run_fn(fn_args: FnArgs) -> None:
     curve = train(backbone, objective, data, settings, fn_args)
     if devices.is_chief(strategy):
         backbone = write_weights(backbone, settings, os.path.dirname(fn_args.serving_model_dir))
-        text_model.export_saved_model(backbone, table_path, fn_args.serving_model_dir, **serving_settings)
+        saved_model.export_saved_model(backbone, table_path, fn_args.serving_model_dir, **serving_settings)
         write_run(fn_args, start, curve, parameters=backbone.count_params(), warm_start=warm_start)
     devices.wait_for_workers(strategy)  # TFX looks for the model when this returns
 

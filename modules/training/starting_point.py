@@ -11,7 +11,7 @@ import tensorflow as tf
 from modules.cleaning.secrets import find_secrets
 from modules.common import progress
 from modules.common.json_files import finite
-from modules.export import text_model
+from modules.export import saved_model
 from modules.export.document_scorer import DocumentScorer
 from modules.model import sampling
 from modules.serving.loaded_model import call_generate
@@ -60,7 +60,7 @@ def measure_start(
     """
     prompts = sample_prompts(documents, read_table(table_path), context_length=context_length)
     with tempfile.TemporaryDirectory() as folder:
-        model = text_model.build_text_model(
+        model = saved_model.build_text_model(
             backbone, table_path, folder, data_kind=data_kind, context_length=context_length
         )
         return Start(

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Column, Table
 
+from modules.common import child_process
 from modules.common.formatting import duration, significant
 from modules.common.progress import EVENTS_VARIABLE
 from pipeline.config import PipelineConfig
@@ -94,20 +94,17 @@ def run_in_child(request: RunRequest, log_path: Path, console: Console) -> Watch
     log_path.parent.mkdir(parents=True, exist_ok=True)
     watch = Watch(log_path.with_suffix(".events.jsonl"))
     environment = {
-        **os.environ,
         EVENTS_VARIABLE: str(watch.path),
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")])),
     }
     with log_path.open("wb") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.runners.local"],
-            stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment,
-        )  # fmt: skip
-        assert child.stdin is not None
-        # It stays open: a child whose parent is gone, even by kill -9, reads its end and ends.
-        child.stdin.write(request.model_dump_json().encode() + b"\n")
-        child.stdin.flush()
+        child = child_process.start(
+            "pipeline.runners.local",
+            request.model_dump_json(),
+            environment=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
         reason = "the run's process ended with status {}"
         try:
             with _interrupted_by_sigterm():

@@ -1,16 +1,12 @@
 """Runs the DAG in this process with LocalDagRunner; a child of the command line, which shows its events.
 
-`python -m pipeline.runners.local` reads a RunRequest as a line of JSON from standard input, which must stay open: once
-it is closed, nobody watches the run any more, and it ends as on SIGTERM. Logs go to standard error.
+It runs under `modules.common.child_process`: once the command line is gone, nobody watches the run any more, and it
+ends as on SIGTERM. Logs go to standard error.
 """
 
 import fcntl
 import logging
-import os
 import shutil
-import signal
-import sys
-import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,10 +25,9 @@ if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
 
 
-def main() -> int:
-    """Runs the request on standard input; returns the exit status, 0 where every node succeeded."""
-    request = RunRequest.model_validate_json(sys.stdin.readline())
-    threading.Thread(target=_end_with_the_watcher, daemon=True).start()
+def main(request_line: str) -> int:
+    """Runs a request, the JSON of a RunRequest; returns the exit status, 0 where every node succeeded."""
+    request = RunRequest.model_validate_json(request_line)
     try:
         with exclusive(request.config.workspace / request.config.name):
             run(request)
@@ -43,13 +38,6 @@ def main() -> int:
         return 2 if cause else 1
     progress.emit({"event": "finished"})
     return 0
-
-
-def _end_with_the_watcher() -> None:
-    """Ends the run with its command line: one that was killed would leave it unseen, and the folder locked."""
-    # Not through `sys.stdin`, whose lock the interpreter needs when it ends.
-    os.read(0, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run(request: RunRequest) -> None:
@@ -191,8 +179,3 @@ def find_input_error(error: BaseException) -> InputError | None:
             return seen
         seen = seen.__cause__ or seen.__context__
     return None
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.exit(main())

@@ -20,7 +20,7 @@ import tensorflow as tf
 from rich.table import Table
 from tfx.types import standard_artifacts
 
-from modules.export import text_model
+from modules.export import saved_model
 from modules.model import gpt2
 from modules.model.cached_gpt2 import CachedGPT2
 from modules.tokenization.bpe_training import train_merges
@@ -58,7 +58,7 @@ class Subject:
         self.context_length = config.model.context_length
         table = folder / "vocabulary.tsv"
         write_table(vocabulary, table)
-        text_model.export_saved_model(
+        saved_model.export_saved_model(
             self.backbone, str(table), str(folder / "model" / "Format-Serving"), context_length=self.context_length
         )
         self.model = standard_artifacts.Model()

@@ -12,7 +12,7 @@ from tfx.types import standard_artifacts
 from modules.common.errors import InputError
 from modules.evaluation import gates, model_analysis
 from modules.evaluation.gates import Check
-from modules.export import text_model
+from modules.export import saved_model
 from modules.tokenization.vocabulary import Vocabulary
 from modules.tokenization.vocabulary_files import write_table
 from pipeline.dag import BEAM_ARGS
@@ -109,7 +109,7 @@ def test_a_task_that_failed_keeps_back_a_model_that_is_as_good_as_the_last(tmp_p
 def export(folder: Path, **settings) -> standard_artifacts.Model:
     """Exports the tiny model once more, with another tokenizer or kind of data."""
     table = settings.pop("table", saved_release().table)
-    text_model.export_saved_model(
+    saved_model.export_saved_model(
         tiny_backbone(), table, str(folder / "Format-Serving"), context_length=32, sequence_length=16, **settings
     )
     artifact = standard_artifacts.Model()

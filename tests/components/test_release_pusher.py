@@ -14,7 +14,7 @@ from components.artifact_types import Report
 from components.release_pusher import executor
 from modules.evaluation import gates
 from modules.evaluation.gates import Check
-from modules.export import tflite_conversion
+from modules.export.tflite_files import model_file, scoring_file
 from tests.toys import cloud_storage
 from tests.toys.release import saved_release
 
@@ -62,8 +62,8 @@ def _inputs(
     inputs["model"].uri = str(Path(saved_release().saved_model).parent)
     for key in ("model_fp16", "model_int8"):
         for path in (
-            tflite_conversion.model_file(inputs[key].uri),
-            tflite_conversion.scoring_file(tflite_conversion.model_file(inputs[key].uri)),
+            model_file(inputs[key].uri),
+            scoring_file(model_file(inputs[key].uri)),
         ):
             _write(path, key)
     assets = folder / "transform_graph" / "transform_fn" / "assets"

@@ -9,7 +9,7 @@ from tfx.types import artifact_utils, channel, standard_artifacts
 from components.tflite_evaluator import executor
 from components.tflite_evaluator.component import TFLiteEvaluator
 from modules.evaluation.gates import read_checks
-from modules.export import tflite_conversion
+from modules.export.tflite_files import model_file, scoring_file
 from tests.toys.examples import write_split
 from tests.toys.release import converted_release, write_nan_files
 
@@ -24,11 +24,11 @@ def _inputs(folder: Path) -> dict[str, list]:
     models["model"].uri = str(Path(release.saved_model).parent)
     for key in ("model_fp16", "model_int8"):
         models[key].uri = str(folder / key)
-    path = tflite_conversion.model_file(models["model_fp16"].uri)
+    path = model_file(models["model_fp16"].uri)
     Path(path).parent.mkdir(parents=True)
     shutil.copyfile(release.tflite("float16"), path)
-    shutil.copyfile(tflite_conversion.scoring_file(release.tflite("float16")), tflite_conversion.scoring_file(path))
-    write_nan_files(Path(tflite_conversion.model_file(models["model_int8"].uri)).parent)
+    shutil.copyfile(scoring_file(release.tflite("float16")), scoring_file(path))
+    write_nan_files(Path(model_file(models["model_int8"].uri)).parent)
     return {"examples": [examples], **{key: [model] for key, model in models.items()}}
 
 
@@ -58,7 +58,7 @@ def test_a_file_of_nan_fails_and_its_sibling_passes(tmp_path: Path, on_failure: 
 
 def test_a_file_that_cannot_be_loaded_fails_and_its_sibling_passes(tmp_path: Path) -> None:
     inputs = _inputs(tmp_path)
-    Path(tflite_conversion.model_file(inputs["model_int8"][0].uri)).write_bytes(b"no model")
+    Path(model_file(inputs["model_int8"][0].uri)).write_bytes(b"no model")
     evaluation = standard_artifacts.ModelEvaluation()
     evaluation.uri = str(tmp_path / "evaluation")
     context = base_executor.BaseExecutor.Context(tmp_dir=str(tmp_path / "tmp"), unique_id="1")

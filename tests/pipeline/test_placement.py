@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import write_tokenizer_folder
 from pipeline.code_fingerprint import ROOT
 from pipeline.config import PipelineConfig, load_config
 from pipeline.placement import Placement
@@ -22,7 +23,7 @@ def config(tmp_path: Path) -> PipelineConfig:
     (tmp_path / "text.txt").write_text("A text.")
     (tmp_path / "teacher").mkdir()
     (tmp_path / "task.jsonl").write_text('{"text": "a"}\n')
-    Vocabulary.from_merges([]).write_folder(tmp_path)
+    write_tokenizer_folder(Vocabulary.from_merges([]), tmp_path)
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     return load_config(
         tmp_path / "recipe.yaml",

@@ -11,7 +11,8 @@ import keras_hub
 import numpy as np
 from ai_edge_litert.tools import flatbuffer_utils
 
-from modules.export import text_model, tflite_conversion
+from modules.export import saved_model, tflite_conversion
+from modules.export.tflite_files import PRECISIONS, scoring_file
 from modules.export.tflite_flatbuffer import pack, take_weights
 from modules.export.tflite_metadata import ModelCard
 from modules.tokenization.vocabulary import Vocabulary
@@ -80,7 +81,7 @@ def saved_release() -> TinyRelease:
     write_table(tiny_vocabulary(), release.table)
     write_tokenizer_folder(tiny_vocabulary(), f"{release.folder}/tokenizer")
     tiny_backbone().save_to_preset(release.preset)
-    text_model.export_saved_model(
+    saved_model.export_saved_model(
         tiny_backbone(), release.table, release.saved_model, context_length=CONTEXT_LENGTH, sequence_length=16
     )
     return release
@@ -92,7 +93,7 @@ def converted_release() -> tuple[TinyRelease, tflite_conversion.Conversion]:
     release = saved_release()
     conversion = tflite_conversion.convert_all(
         release.preset,
-        {precision: release.tflite(precision) for precision in tflite_conversion.PRECISIONS},
+        {precision: release.tflite(precision) for precision in PRECISIONS},
         context_length=CONTEXT_LENGTH,
         prefill_lengths=[4, 16, 1024],
         card=ModelCard(name="tiny", description="A test.", version="7", associated_files=(release.tokenizer_json,)),
@@ -106,7 +107,7 @@ def write_nan_files(folder: Path) -> str:
     source = converted_release()[0].tflite("float16")
     for read, written in (
         (source, path),
-        (tflite_conversion.scoring_file(source), tflite_conversion.scoring_file(path)),
+        (scoring_file(source), scoring_file(path)),
     ):
         model = flatbuffer_utils.read_model_from_bytearray(Path(read).read_bytes())
         halves = {

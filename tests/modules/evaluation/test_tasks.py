@@ -11,7 +11,7 @@ import pytest
 from modules.common.errors import InputError
 from modules.data.prompt_templates import TEMPLATES
 from modules.evaluation.tasks import Corpus, TaskSettings, check_tasks, evaluate, fingerprint
-from modules.export import text_model
+from modules.export.saved_model import export_saved_model
 from modules.model import gpt2
 from modules.tokenization.vocabulary_files import write_table
 from tests.toys.examples import write_documents
@@ -41,7 +41,7 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     inputs = {"token_ids": rows[:, :-1], "padding_mask": np.ones_like(rows[:, :-1])}
     history = model.fit(inputs, rows[:, 1:], epochs=120, verbose=0)
     assert history.history["loss"][-1] < 0.1
-    text_model.export_saved_model(backbone, str(folder / "vocabulary.tsv"), str(folder / "model"))
+    export_saved_model(backbone, str(folder / "vocabulary.tsv"), str(folder / "model"))
     return str(folder / "model")
 
 

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from modules.evaluation.tflite_gate import TFLiteGateSettings, rise_check
 from modules.evaluation.tflite_measurer import ScoringFileError, TFLiteMeasurer, leading_tokens, read_documents
-from modules.export import text_model, tflite_conversion
+from modules.export import saved_model
+from modules.export.tflite_files import PRECISIONS
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer
 from tests.toys.examples import write_split
 from tests.toys.release import converted_release, saved_release, tiny_backbone, write_nan_files
@@ -55,7 +56,7 @@ def test_float16_is_as_good_as_the_saved_model_and_continues_alike(split: str) -
 def test_int8_is_measured_by_itself(split: str) -> None:
     release, _ = converted_release()
     measurer = _measurer(split)
-    float16, int8 = (measurer.measure(release.tflite(precision)) for precision in tflite_conversion.PRECISIONS)
+    float16, int8 = (measurer.measure(release.tflite(precision)) for precision in PRECISIONS)
     assert int8.float_nll_sum == float16.float_nll_sum
     assert 1e-4 < abs(int8.rise) < 0.05
     assert abs(float16.rise) < 1e-3
@@ -86,7 +87,7 @@ def test_scoring_another_file_than_the_one_that_ships_is_noticed(split: str, tmp
 def test_of_instructions_the_completions_are_scored(tmp_path: Path) -> None:
     release, _ = converted_release()
     folder = str(tmp_path / "model")
-    text_model.export_saved_model(
+    saved_model.export_saved_model(
         tiny_backbone(), release.table, folder, data_kind="instruction", context_length=32, sequence_length=16
     )
     split = write_split(

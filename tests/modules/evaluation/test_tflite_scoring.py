@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from modules.evaluation.tflite_scoring import Score, negative_log_likelihood, score_document
-from modules.export import tflite_conversion
 from modules.export.document_scorer import DocumentScorer
+from modules.export.tflite_files import PRECISIONS, scoring_file
 from modules.model.cached_gpt2 import CachedGPT2
 from modules.serving.litert_model import LiteRTModel
 from tests.toys.release import converted_release, reference_logits, tiny_backbone
@@ -18,7 +18,7 @@ END = 258
 
 @functools.cache
 def _model(precision: str) -> LiteRTModel:
-    return LiteRTModel(tflite_conversion.scoring_file(converted_release()[0].tflite(precision)))
+    return LiteRTModel(scoring_file(converted_release()[0].tflite(precision)))
 
 
 def _score(precision: str, token_ids: list[int], loss_mask: list[int] | None = None, window: int = 16) -> Score:
@@ -64,7 +64,7 @@ def test_float16_gives_documents_the_scores_of_the_saved_model() -> None:
     np.testing.assert_allclose([score.nll_sum for score in scores], expected.nll_sum, rtol=2e-3)
 
 
-@pytest.mark.parametrize("precision", tflite_conversion.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_score_equals_that_of_the_shipped_file_token_by_token(precision: str) -> None:
     shipped = LiteRTModel(converted_release()[0].tflite(precision))
     (document,) = _documents(31)

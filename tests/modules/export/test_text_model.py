@@ -5,12 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras_hub
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from modules.export import text_model
+from modules.export import saved_model
 from modules.export.document_scorer import DocumentScorer
 from modules.model.cached_gpt2 import CachedGPT2
 from tests.toys.examples import example
@@ -112,7 +111,7 @@ def _nll(token_ids: list[int], counted: list[int]) -> float:
 def test_a_model_of_instructions_scores_the_completions(tmp_path: Path) -> None:
     release = saved_release()
     folder = str(tmp_path / "model")
-    text_model.export_saved_model(
+    saved_model.export_saved_model(
         tiny_backbone(), release.table, folder, data_kind="instruction", context_length=32, sequence_length=16
     )
     evaluate = tf.saved_model.load(folder).signatures["evaluate"]
@@ -129,14 +128,3 @@ def test_a_model_of_instructions_scores_the_completions(tmp_path: Path) -> None:
     assert outputs["num_tokens"].numpy().tolist() == [2, 5]
     with pytest.raises(tf.errors.InvalidArgumentError, match="needs a `completion` that is not empty"):
         evaluate(examples=_examples({"prompt": ["a"], "completion": [""]}))
-
-
-def test_another_kind_of_data_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="`data_kind` must be one of"):
-        text_model.export_saved_model(tiny_backbone(), saved_release().table, str(tmp_path), data_kind="chat")
-
-
-def test_a_vocabulary_larger_than_the_model_is_refused(tmp_path: Path) -> None:
-    backbone = keras_hub.models.GPT2Backbone(258, 1, 2, 8, 16, max_sequence_length=6)
-    with pytest.raises(ValueError, match=r"must fit the model's 258 token embeddings\. Received: 259 tokens"):
-        text_model.export_saved_model(backbone, saved_release().table, str(tmp_path / "model"))

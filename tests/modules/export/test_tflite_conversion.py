@@ -8,13 +8,14 @@ from ai_edge_litert.compiled_model import CompiledModel
 from ai_edge_litert.tools import flatbuffer_utils
 
 from modules.export import tflite_conversion
+from modules.export.tflite_files import PRECISIONS, scoring_file
 from modules.serving.litert_model import LiteRTModel
 from tests.toys.release import converted_release, reference_logits
 
 CACHES = ["kv_cache_k_0", "kv_cache_k_1", "kv_cache_v_0", "kv_cache_v_1"]
 
 
-@pytest.mark.parametrize("precision", tflite_conversion.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_signatures_have_litert_lms_names(precision: str) -> None:
     model = CompiledModel.from_file(converted_release()[0].tflite(precision))
     signatures = {
@@ -27,7 +28,7 @@ def test_signatures_have_litert_lms_names(precision: str) -> None:
         "prefill_4": (inputs, CACHES),
         "prefill_16": (inputs, CACHES),
     }
-    scoring = CompiledModel.from_file(tflite_conversion.scoring_file(converted_release()[0].tflite(precision)))
+    scoring = CompiledModel.from_file(scoring_file(converted_release()[0].tflite(precision)))
     assert sorted(scoring.get_signature_list()) == ["decode", "prefill_16", "prefill_4", "score_32"]
     assert list(scoring.get_output_tensor_details("score_32")["logits"]["shape"]) == [1, 32, 259]
     details = model.get_input_tensor_details("prefill_16")
@@ -51,17 +52,17 @@ def test_logits_are_the_backbones(precision: str, tolerance: float) -> None:
 @pytest.mark.parametrize(("precision", "bytes_a_weight"), [("float16", 2), ("int8", 1)])
 def test_the_token_table_is_stored_once(precision: str, bytes_a_weight: int) -> None:
     path = converted_release()[0].tflite(precision)
-    for file in (path, tflite_conversion.scoring_file(path)):
+    for file in (path, scoring_file(path)):
         sizes = [len(data) for data in _buffers(file)]
         assert sizes.count(259 * 32 * bytes_a_weight) == 1
         assert max(sizes) == 259 * 32 * bytes_a_weight
 
 
-@pytest.mark.parametrize("precision", tflite_conversion.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_shipped_file_has_the_weights_of_the_scoring_file(precision: str) -> None:
     path = converted_release()[0].tflite(precision)
     # What is smaller are constants of the signature that only the scoring file has.
-    weights = {data for data in _buffers(tflite_conversion.scoring_file(path)) if len(data) >= 256}
+    weights = {data for data in _buffers(scoring_file(path)) if len(data) >= 256}
     assert sum(map(len, weights)) > 25_000
     assert weights <= set(_buffers(path))
 

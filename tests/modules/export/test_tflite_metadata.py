@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from modules.export import tflite_conversion, tflite_metadata
+from modules.export import tflite_metadata
+from modules.export.tflite_files import PRECISIONS
 from modules.export.tflite_metadata import ModelCard
 from modules.serving.litert_model import LiteRTModel
 from tests.toys.release import converted_release
@@ -13,7 +14,7 @@ installed = pytest.mark.skipif(not tflite_metadata.available(), reason="needs th
 
 
 @installed
-@pytest.mark.parametrize("precision", tflite_conversion.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_converted_file_tells_about_itself(precision: str) -> None:
     release, conversion = converted_release()
     assert conversion.metadata_embedded
@@ -40,7 +41,7 @@ def test_a_converted_file_tells_about_itself(precision: str) -> None:
 
 
 @installed
-@pytest.mark.parametrize("precision", tflite_conversion.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_new_card_replaces_the_old_one_and_the_model_still_runs(precision: str, tmp_path: Path) -> None:
     release, _ = converted_release()
     path = str(tmp_path / "model.tflite")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modules.export import text_model
+from modules.model import sampling_in_graph
 from modules.model.sampling import prompt_room, sample, uniform
 
 
@@ -14,7 +14,7 @@ def test_numbers_are_splitmix64s() -> None:
 
 def test_tensorflow_draws_the_same_numbers() -> None:
     cases = [(0, 0), (1, 5), (2**31 - 1, 1023), (-7, 3)]
-    assert [float(text_model._uniform(tf.constant(seed), number)) for seed, number in cases] == [
+    assert [float(sampling_in_graph.uniform(tf.constant(seed), number)) for seed, number in cases] == [
         uniform(seed, number) for seed, number in cases
     ]
 
@@ -48,8 +48,8 @@ def test_the_first_token_whose_cumulated_probability_exceeds_it(
     random: float, temperature: float, top_k: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert sample(LOGITS, temperature=temperature, top_k=top_k, random=random) == expected
-    monkeypatch.setattr(text_model, "_uniform", lambda seed, number: tf.constant(random, tf.float64))
-    assert int(text_model._choose(tf.constant(LOGITS), temperature, top_k, 0, 0)) == expected
+    monkeypatch.setattr(sampling_in_graph, "uniform", lambda seed, number: tf.constant(random, tf.float64))
+    assert int(sampling_in_graph.sample(tf.constant(LOGITS), temperature, top_k, 0, 0)) == expected
 
 
 def test_new_tokens_get_room_up_to_half_the_context() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from modules.common.errors import InputError
-from modules.export import tflite_conversion
+from modules.export.tflite_files import PRECISIONS, scoring_file
 from modules.serving.litert_model import LiteRTModel, plan_prefill
 from tests.toys.release import CONTEXT_LENGTH, converted_release, reference_logits
 
@@ -11,10 +11,10 @@ TOKEN_IDS = [258, *range(1, CONTEXT_LENGTH)]
 
 def _model(precision: str, *, scoring: bool = True) -> LiteRTModel:
     path = converted_release()[0].tflite(precision)
-    return LiteRTModel(tflite_conversion.scoring_file(path) if scoring else path)
+    return LiteRTModel(scoring_file(path) if scoring else path)
 
 
-@pytest.mark.parametrize("precision", tflite_conversion.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_scoring_file_predicts_what_the_shipped_file_decodes(precision: str) -> None:
     shipped = _model(precision, scoring=False)
     decoded = [shipped.decode(token_id, position) for position, token_id in enumerate(TOKEN_IDS)]

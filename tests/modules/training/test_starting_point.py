@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modules.export import text_model
+from modules.export import saved_model
 from modules.training import starting_point
 from modules.training.starting_point import corpus_perplexity, measure_start, prompt_tokens, sample_prompts
 from tests.toys.release import CONTEXT_LENGTH, saved_release, tiny_backbone, tiny_vocabulary
@@ -58,7 +58,7 @@ def test_before_the_training_the_model_is_measured_as_the_saved_model_is_later()
 
 
 def test_perplexity_sums_over_all_batches(tmp_path) -> None:
-    model = text_model.build_text_model(tiny_backbone(), saved_release().table, str(tmp_path), context_length=16)
+    model = saved_model.build_text_model(tiny_backbone(), saved_release().table, str(tmp_path), context_length=16)
     model.model.token_embedding.assign(tf.zeros_like(model.model.token_embedding))
     model.model.token_embedding.assign_add(tf.eye(259, 32))  # neither uniform nor the same for each token
     texts = [b"a", b"bb", b"ccc " * 9]  # two batches of unequal length
@@ -69,7 +69,7 @@ def test_perplexity_sums_over_all_batches(tmp_path) -> None:
 
 
 def test_tokens_that_do_not_count_are_not_in_the_perplexity(tmp_path) -> None:
-    model = text_model.build_text_model(tiny_backbone(), saved_release().table, str(tmp_path), context_length=16)
+    model = saved_model.build_text_model(tiny_backbone(), saved_release().table, str(tmp_path), context_length=16)
     only_ends = documents(b"the", b"end").map(
         lambda columns: {**columns, "loss_mask": tf.zeros_like(columns["token_ids"])}
     )
@@ -81,7 +81,7 @@ def test_tokens_that_do_not_count_are_not_in_the_perplexity(tmp_path) -> None:
 
 
 def test_perplexity_that_is_no_number_is_none(tmp_path) -> None:
-    model = text_model.build_text_model(tiny_backbone(), saved_release().table, str(tmp_path), context_length=16)
+    model = saved_model.build_text_model(tiny_backbone(), saved_release().table, str(tmp_path), context_length=16)
     assert corpus_perplexity(model.scorer, documents(b"x").take(0)) is None
     for value in (float("nan"), 1e30):
         model.model.final_norm.scale.assign(tf.fill(model.model.final_norm.scale.shape, value))
