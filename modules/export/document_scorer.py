@@ -93,7 +93,7 @@ class DocumentScorer(tf.Module):
         order = tf.argsort(targets.row_lengths(), direction="DESCENDING", stable=True)
         sums = self._score_windows(*(tf.gather(columns, order) for columns in (inputs, targets, counted_windows)))
         sums = tf.math.unsorted_segment_sum(sums, tf.gather(document_of_window, order), documents)
-        return Scores(sums[:, 0], tf.reduce_sum(counted, axis=1), tf.cast(sums[:, 1], tf.int64))
+        return Scores(sums[:, 0], _row_sums(counted), tf.cast(sums[:, 1], tf.int64))
 
     def _windows(self, lengths: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor, tf.Tensor]:
         """Cuts rows into windows.
@@ -156,3 +156,9 @@ class DocumentScorer(tf.Module):
         hits = tf.argmax(logits, axis=-1) == token_ids
         figures = tf.stack([tf.cast(losses, tf.float64), tf.cast(hits, tf.float64)], axis=1)
         return tf.math.unsorted_segment_sum(figures, counted_targets.value_rowids(), rows)
+
+
+def _row_sums(ragged: tf.RaggedTensor) -> tf.Tensor:
+    """Returns int64 `[rows]`; `tf.reduce_sum` takes the longest row's memory for every row."""
+    sums = tf.concat([[0], tf.cumsum(ragged.flat_values)], 0)
+    return tf.gather(sums, ragged.row_limits()) - tf.gather(sums, ragged.row_starts())

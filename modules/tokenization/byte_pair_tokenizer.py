@@ -164,4 +164,16 @@ class Detokenizer(tf.Module):
         )
         with tf.control_dependencies([known] if known is not None else []):
             pieces = tf.ragged.map_flat_values(tf.io.decode_base64, encoded)
-        return tf.strings.reduce_join(pieces, axis=-1)
+        if not isinstance(pieces, tf.RaggedTensor):
+            return tf.strings.reduce_join(pieces, axis=-1)
+        return tf.strings.unsorted_segment_join(pieces.values, _row_ids(pieces), pieces.nrows())
+
+
+def _row_ids(ragged: tf.RaggedTensor) -> tf.Tensor:
+    """Returns each value's row, int64.
+
+    `value_rowids` gives the same, and so do reductions over rows, but they take the longest row's memory for every row.
+    """
+    positions = tf.range(tf.size(ragged.values, tf.int64))
+    limits = tf.cast(ragged.row_limits(), tf.int64)
+    return tf.raw_ops.UpperBound(sorted_inputs=limits[None], values=positions[None], out_type=tf.int64)[0]

@@ -1,6 +1,7 @@
 """The graph tokenizer equals the `tokenizers` library on hard texts (with GPT-2's vocabulary: test_bpe_exact.py)."""
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -233,6 +234,22 @@ def test_decoding_an_encoded_text_gives_the_text(encode: Encode, detokenizer: De
     texts = [text.encode() for text in HARD_TEXTS + random_texts(500)]
     ids = tf.ragged.constant(encode(texts), dtype=tf.int64)
     assert detokenizer.detokenize(ids).numpy().tolist() == texts
+
+
+def peak_memory_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def test_a_long_text_among_short_ones_takes_its_own_memory_only(detokenizer: Detokenizer) -> None:
+    # As a table of rows, these 401,000 ids would be 3.2 GB, which TensorFlow's allocator would never give back.
+    lengths = [0, *[1] * 1000, 400_000, 0]
+    ids = tf.RaggedTensor.from_row_lengths(tf.fill([401_000], tf.constant(A, tf.int64)), lengths)
+    before = peak_memory_bytes()
+    texts = detokenizer.detokenize(ids).numpy().tolist()
+    assert peak_memory_bytes() - before < 500e6
+    assert texts == [b"a" * length for length in lengths]
+    empty = tf.RaggedTensor.from_row_lengths(tf.zeros([0], tf.int64), tf.zeros([0], tf.int64))
+    assert detokenizer.detokenize(empty).shape == [0]
 
 
 @pytest.mark.parametrize("unknown", [-1, 2257])
