@@ -171,7 +171,7 @@ def test_a_slice_that_is_missed_keeps_the_model_back(first_run, checkout: Checko
 @pytest.mark.parametrize(("on_failure", "status"), [("leave_out", 0), ("stop", 3)])
 def test_a_tflite_file_that_fails_is_left_out_or_stops_all(first_run, checkout: Checkout, on_failure, status) -> None:
     # int8 may be better than float by chance, but no perplexity falls by 100%: a limit that users cannot set.
-    gate = checkout.folder / "modules" / "tflite_gate.py"
+    gate = checkout.folder / "modules" / "evaluation" / "tflite_gate.py"
     with edited(gate, "int8: NonNegativeFloat", "int8: float"):
         no_rise = checkout.run(
             "--set", "evaluation.tflite.max_rise.int8=-1", "--set", f"evaluation.tflite.on_failure={on_failure}"
@@ -198,7 +198,7 @@ def test_from_node_takes_what_came_before_from_the_last_run(first_run, checkout:
     checkout.run()
     assert checkout.command("validate", "--config", "recipe.yaml").returncode == 0
     assert checkout.reader().runs()[0].verdict == "validated"
-    with edited(checkout.folder / "modules" / "release.py", None, "# another line\n"):
+    with edited(checkout.folder / "modules" / "release" / "publishing.py", None, "# another line\n"):
         partial = checkout.run("--from-node", "Pusher")
     assert partial.status == 0, partial.output
     assert partial.executed == {"Pusher"}
