@@ -160,7 +160,7 @@ def main() -> None:
         cells = [f"{megabytes / measured['seconds'][name]:.2f}\n({peaks[name]:,.0f})" for name in (*NODES, "all")]
         table.add_row(f"{megabytes:,} MB", f"{measured['documents']:,}", f"{measured['train_tokens']:,}", *cells)
         figures["peak_rss_mb"][str(megabytes)] = round(peaks["all"])
-        figures["mb_per_s"][str(megabytes)] = round(megabytes / measured["seconds"]["all"], 2)
+        figures["mb_per_s"][str(megabytes)] = round(megabytes / measured["seconds"]["all"], 4)
     console.print(table)
     print(json.dumps(figures))
 
