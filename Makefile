@@ -7,7 +7,7 @@ VENV := .venv/.synced
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint bench-tokenizer bench-vocabulary bench-data bench-evaluation bench-training bench-peers clean docs check-prerequisites
+.PHONY: help setup run test check lint bench-tokenizer bench-vocabulary bench-data bench-evaluation bench-training bench-peers clean docs check-prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -17,6 +17,9 @@ run: $(VENV) ## raw text in, a gated release out: the whole pipeline, here
 
 test: lint ## ruff, mypy and all tests
 	$(RUN) -m pytest
+
+check: lint ## ruff, mypy and the tests that need no pipeline run, no training run and no conversion
+	$(RUN) -m pytest -m "not slow"
 
 lint: $(VENV) ## ruff, and mypy on pipeline/, components/ and modules/
 	$(RUN) -m ruff check .

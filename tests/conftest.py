@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from tests.toys.checkout import RECIPE, Checkout, FinishedRun, copy_project
+from tests.toys.checkout import RECIPE, ROOT, Checkout, FinishedRun, copy_project, edited
 
 # How long an example takes is up to the machine, which may have other work.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -24,13 +24,50 @@ SHARE_THE_RUN = (
     "tests/pipeline/test_run.py",
     "tests/test_notebooks.py",
 )
+# Files of tests that train, convert or export models, or run Beam: `make check` leaves them to `make test`, and with
+# them every test that runs the pipeline.
+SLOW = (
+    "tests/components/test_perplexity_evaluator.py",
+    "tests/components/test_task_evaluator.py",
+    "tests/components/test_text_example_gen.py",
+    "tests/components/test_text_validator.py",
+    "tests/components/test_tflite_converter.py",
+    "tests/components/test_tflite_evaluator.py",
+    "tests/modules/evaluation/test_tasks.py",
+    "tests/modules/evaluation/test_tflite_measurer.py",
+    "tests/modules/evaluation/test_tflite_scoring.py",
+    "tests/modules/export/test_text_model.py",
+    "tests/modules/export/test_tflite_conversion.py",
+    "tests/modules/export/test_tflite_metadata.py",
+    "tests/modules/model/test_gpt2.py",
+    "tests/modules/model/test_lora.py",
+    "tests/modules/objectives/test_distillation.py",
+    "tests/modules/serving/test_litert_model.py",
+    "tests/modules/serving/test_loaded_model.py",
+    "tests/modules/serving/test_text_generators.py",
+    "tests/modules/tokenization/test_bpe_exact.py",
+    "tests/modules/tokenization/test_preprocessing.py",
+    "tests/modules/training/test_checkpoint_file.py",
+    "tests/modules/training/test_checkpoints.py",
+    "tests/modules/training/test_devices.py",
+    "tests/modules/training/test_resuming.py",
+    "tests/modules/training/test_run_fn.py",
+    "tests/modules/training/test_starting_point.py",
+    "tests/test_benchmarks.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, so that no process is left with it at the end."""
+    """Marks what is slow, and puts it first, so that no process is left with it at the end."""
     strangers = [item.nodeid for item in items if "first_run" in item.fixturenames and not shares_the_run(item.nodeid)]
     assert not strangers, f"files with `first_run` must stand in SHARE_THE_RUN: {strangers}"
-    items.sort(key=lambda item: (not shares_the_run(item.nodeid), not item.nodeid.startswith("tests/pipeline/")))
+    gone = [file for file in (*SHARE_THE_RUN, *SLOW) if not (ROOT / file).is_file()]
+    assert not gone, f"no such test file, named in tests/conftest.py: {gone}"
+    for item in items:
+        if item.nodeid.startswith(SLOW) or "checkout" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+    slow_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (not shares_the_run(item.nodeid), item.path not in slow_files))
 
 
 def shares_the_run(nodeid: str) -> bool:
@@ -62,6 +99,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 @pytest.fixture(scope="session")
 def first_run(checkout: Checkout) -> FinishedRun:
     return checkout.run()
+
+
+@pytest.fixture(scope="session")
+def stopped_run(first_run: FinishedRun, checkout: Checkout) -> FinishedRun:
+    """A run whose data lacks a feature of its contract, and which would train one step more."""
+    feature = 'feature { name: "language" type: BYTES presence { min_fraction: 1.0 min_count: 1 } }\n'
+    with edited(checkout.folder / "schemas" / "text.pbtxt", None, feature):
+        return checkout.run("--set", "training.steps=401")
 
 
 @pytest.fixture(scope="session")

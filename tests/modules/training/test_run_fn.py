@@ -1,4 +1,8 @@
+import atexit
+import functools
 import json
+import shutil
+import tempfile
 from pathlib import Path
 
 import keras
@@ -21,7 +25,7 @@ from modules.training.run_fn import check_same_vocabulary, run_fn, starting_mode
 from modules.training.settings import TrainingSettings
 from modules.training.transformed_examples import read_rows, store_windows
 from tests.toys import cloud_storage
-from tests.toys.examples import example
+from tests.toys.examples import example, write_records
 from tests.toys.preferences import documents
 from tests.toys.release import CONTEXT_LENGTH, saved_release
 from tests.toys.training import MODEL, SETTINGS, changed, counting_windows
@@ -58,20 +62,30 @@ FEATURES = {
 
 def transformed_examples(folder: Path, rows: list[dict[str, list[bytes]]], data_kind: str) -> str:
     """Files as Transform writes them, and its graph in `folder`; returns the file's path."""
+    made = _transformed_examples(json.dumps(rows, default=bytes.hex), data_kind)
+    shutil.copytree(made / "graph", folder)
+    return shutil.copy(made / "graph.gz", f"{folder}.gz")
+
+
+@functools.cache
+def _transformed_examples(rows_in_hex: str, data_kind: str) -> Path:
+    """Transforms once what several tests train on."""
+    folder = Path(tempfile.mkdtemp(prefix="transformed_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    texts = json.loads(rows_in_hex)
+    rows = [{name: [bytes.fromhex(text) for text in column] for name, column in row.items()} for row in texts]
     spec = {name: tf.io.VarLenFeature(tf.string) for name in FEATURES[data_kind]}
     spec["source"] = tf.io.FixedLenFeature([1], tf.string)
     rows = [{**row, "source": [b"file"]} for row in rows]
     custom_config = {"data_kind": data_kind, "tokenizer": {"vocabulary_size": 257}}
-    transformed = transform_rows(folder, rows, spec, custom_config)
-    schema = tft.TFTransformOutput(str(folder)).transformed_metadata.schema
+    transformed = transform_rows(folder / "graph", rows, spec, custom_config)
+    schema = tft.TFTransformOutput(str(folder / "graph")).transformed_metadata.schema
     encoder = RecordBatchToExamplesEncoder(schema)
     batch = pa.RecordBatch.from_pylist(transformed)
     position = batch.schema.get_field_index("tokens_per_byte")  # Python has no float32
     batch = batch.set_column(position, "tokens_per_byte", batch.column(position).cast(pa.list_(pa.float32())))
-    with tf.io.TFRecordWriter(f"{folder}.gz", tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
-        for example in encoder.encode(batch):
-            writer.write(example)
-    return f"{folder}.gz"
+    write_records(folder / "graph.gz", encoder.encode(batch))
+    return folder
 
 
 def run_trainer(
