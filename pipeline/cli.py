@@ -171,7 +171,8 @@ def generate(
     workspace: Annotated[Path, typer.Option()] = Path("workspace"),
 ) -> None:
     """Continues a prompt with a released model."""
-    from modules.serving.continuation import continue_prompt, discard_stderr, find_release, prompt_template
+    from modules.release.manifest import find_release, prompt_template
+    from modules.serving.continuation import continue_prompt, discard_stderr
 
     release = release or find_release(workspace)
     text = continue_prompt(

@@ -1,35 +1,17 @@
-"""Finds a release and continues a prompt with one of its files."""
+"""Continues a prompt with one of the files of a release."""
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from modules.common.errors import InputError
-from modules.data.prompt_templates import TEMPLATES, PromptTemplate
 from modules.export.tflite_files import TFLITE_FILES
-from modules.release.publishing import MANIFEST, latest_release
+from modules.release.manifest import Manifest, prompt_template
 from modules.serving.text_generators import LiteRTGenerator, SavedModelGenerator, TextGenerator
 
 _FILES = {file.format: f"tflite/{file.name}" for file in TFLITE_FILES}
 _PRECISIONS = {file.format: file.precision for file in TFLITE_FILES}
-
-
-def find_release(workspace: Path) -> Path:
-    """The newest release of all pipelines of a workspace.
-
-    Raises:
-        InputError: If there is none.
-    """
-    found = [latest_release(folder) for folder in workspace.glob("*/releases")]
-    releases = [release for release in found if release is not None]
-    if not releases:
-        raise InputError(
-            f"no release in {workspace}; run `make run` first, or name one: --release DIR, or another --workspace."
-        )
-    return max(releases, key=lambda release: int(release.name))
 
 
 def continue_prompt(
@@ -73,20 +55,6 @@ def continue_prompt(
     return text.removeprefix(held_back)
 
 
-def prompt_template(release: Path) -> PromptTemplate | None:
-    """The template that a release's model was trained with; None for models of plain text.
-
-    Raises:
-        InputError: If the folder is not a release, or knows another template than this version.
-    """
-    name = _manifest(release)["data"].get("prompt_template")
-    if name is not None and name not in TEMPLATES:
-        raise InputError(
-            f"{release / MANIFEST}: `prompt_template` must be one of {', '.join(TEMPLATES)}. Received: {name!r}."
-        )
-    return TEMPLATES[name] if name else None
-
-
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Sends what libraries write to standard error to nowhere; LiteRT has no switch for it. Exceptions pass."""
@@ -112,29 +80,19 @@ def open_generator(release: Path, format: str) -> TextGenerator:
     Raises:
         InputError: If the folder is not a release or has no such file.
     """
-    manifest = _manifest(release)
+    manifest = Manifest.read(release)
     if format == "saved_model":
         return SavedModelGenerator(str(release))
-    if _FILES[format] not in manifest["files"]:
+    if _FILES[format] not in manifest.files:
         raise InputError(_why_left_out(release, manifest, format))
     return LiteRTGenerator(str(release / _FILES[format]), str(release / "tokenizer" / "tokenizer.json"))
 
 
-def _why_left_out(release: Path, manifest: dict[str, Any], format: str) -> str:
-    measured = manifest.get("tflite", {}).get(_PRECISIONS[format])
+def _why_left_out(release: Path, manifest: Manifest, format: str) -> str:
+    measured = manifest.tflite.get(_PRECISIONS[format])
     reason = f"It did not pass its gate: {measured['verdict']}. " if measured else ""
-    others = [name for name, file in _FILES.items() if file in manifest["files"]]
+    others = [name for name, file in _FILES.items() if file in manifest.files]
     return (
         f"{release} holds no {_FILES[format]}. {reason}"
         f"Use --format {' or --format '.join(['saved_model', *others])}, or another --release."
     )
-
-
-def _manifest(release: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        manifest = None
-    if not isinstance(manifest, dict) or not manifest.keys() >= {"data", "files"}:
-        raise InputError(f"--release must be a folder with a {MANIFEST}. Received: {release}.")
-    return manifest

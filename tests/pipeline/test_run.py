@@ -198,7 +198,7 @@ def test_from_node_takes_what_came_before_from_the_last_run(first_run, checkout:
     checkout.run()
     assert checkout.command("validate", "--config", "recipe.yaml").returncode == 0
     assert checkout.reader().runs()[0].verdict == "validated"
-    with edited(checkout.folder / "modules" / "release.py", None, "# another line\n"):
+    with edited(checkout.folder / "modules" / "release" / "publishing.py", None, "# another line\n"):
         partial = checkout.run("--from-node", "Pusher")
     assert partial.status == 0, partial.output
     assert partial.executed == {"Pusher"}
