@@ -25,14 +25,15 @@ from modules.common.settings import Settings
 from modules.data.examples import Texts, read_examples, sample_examples
 from modules.evaluation.gates import Check
 from modules.evaluation.proportions import wilson_interval
+from modules.model.sampling import SamplingSettings
 
 # Shorter runs are nobody's text: "for more information see" stands anywhere, and is told of no generation.
 SHORTEST_RUN = 5
 # Where a prompt's end is looked for; `word_spans` is exact as far.
 _OPENING_CHARACTERS = 2**16
 
-# From prompts and the most new tokens to the continuations, greedily.
-Generate = Callable[[Sequence[str], int], list[str]]
+# From prompts to their continuations.
+Generate = Callable[[Sequence[str], SamplingSettings], list[str]]
 
 
 class MemorisationSettings(Settings):
@@ -171,7 +172,11 @@ def measure(
         generate: The model.
     """
     openings = _openings(settings, train_files, data_kind)
-    texts = generate([prompt for prompt, _ in openings], settings.max_new_tokens) if openings else []
+    texts = (
+        generate([prompt for prompt, _ in openings], SamplingSettings(max_new_tokens=settings.max_new_tokens))
+        if openings
+        else []
+    )
     runs = VerbatimRuns(texts)
     for example in read_examples(train_files) if texts else ():
         for text in example["text" if data_kind == "text" else "completion"]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from modules.common.errors import InputError
 from modules.export.tflite_files import TFLITE_FILES
+from modules.model.sampling import SamplingSettings
 from modules.release.manifest import Manifest, prompt_template
 from modules.serving.text_generators import LiteRTGenerator, SavedModelGenerator, TextGenerator
 
@@ -18,14 +19,11 @@ def continue_prompt(
     release: Path,
     format: str,
     prompt: str,
+    settings: SamplingSettings,
     *,
-    max_new_tokens: int,
-    temperature: float,
-    top_k: int,
-    seed: int,
     raw: bool = False,
 ) -> str:
-    """Continues a prompt; `modules.serving.text_generators.TextGenerator` defines the settings.
+    """Continues a prompt.
 
     The release of a model of instructions renders the prompt by the template that it was trained with.
 
@@ -33,6 +31,10 @@ def continue_prompt(
     follows, and a model has hardly seen a text that ends with one.
 
     Args:
+        release: Folder of the release.
+        format: `saved_model`, `tflite-int8` or `tflite-fp16`.
+        prompt: The text before.
+        settings: How the new tokens are chosen.
         raw: Whether the prompt is taken as it stands, even if the model was trained with a template.
 
     Returns:
@@ -46,10 +48,7 @@ def continue_prompt(
         generator = open_generator(release, format)
         text = generator.generate(
             prompt.removesuffix(held_back),
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            seed=seed,
+            settings,
         )
         del generator  # LiteRT also logs when it goes
     return text.removeprefix(held_back)

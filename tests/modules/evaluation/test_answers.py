@@ -55,7 +55,7 @@ def settings(**values) -> AnswersSettings:
     return AnswersSettings(kind="answers", **values)
 
 
-def counting(prompts, max_new_tokens):
+def counting(prompts, sampling):
     """A model that can only count."""
     return ["one two three four"] * len(prompts)
 
