@@ -163,25 +163,24 @@ def generate(
         Path | None, typer.Option(help="Folder of a release; default: the newest in the workspace.")
     ] = None,
     format: Annotated[Format, typer.Option(help="Which file of the release generates.")] = Format.SAVED_MODEL,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    max_new_tokens: Annotated[int, typer.Option(min=1, max=2**31 - 1)] = 64,
     temperature: Annotated[float, typer.Option(min=0, help="0 always takes the likeliest token.")] = 0.7,
-    top_k: Annotated[int, typer.Option(min=1, help="Draw among this many likeliest tokens.")] = 40,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    top_k: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Draw among this many likeliest tokens.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1)] = 0,
     raw: Annotated[bool, typer.Option("--raw", help="Do not put the prompt into the model's own template.")] = False,
     workspace: Annotated[Path, typer.Option()] = Path("workspace"),
 ) -> None:
     """Continues a prompt with a released model."""
-    from modules.serving.continuation import continue_prompt, discard_stderr, find_release, prompt_template
+    from modules.model.sampling import SamplingSettings
+    from modules.release.manifest import find_release, prompt_template
+    from modules.serving.continuation import continue_prompt, discard_stderr
 
     release = release or find_release(workspace)
     text = continue_prompt(
         release,
         format.value,
         prompt,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        seed=seed,
+        SamplingSettings(max_new_tokens=max_new_tokens, temperature=temperature, top_k=top_k, seed=seed),
         raw=raw,
     )
     between = "\n" if not raw and prompt_template(release) else ""

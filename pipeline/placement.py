@@ -6,7 +6,7 @@ from typing import Any, Self, TypedDict
 
 from modules.data import corpus
 from modules.evaluation import tasks
-from modules.release import publishing
+from modules.release import manifest
 from modules.tokenization import tokenizer_files
 from pipeline.code_fingerprint import ROOT
 from pipeline.config import PipelineConfig
@@ -54,7 +54,7 @@ class Placement:
         return cls(
             pipeline_root=str(config.pipeline_root.absolute()),
             push_directory=str(config.push_directory.absolute()),
-            push_directory_id=publishing.directory_id(config.push_directory),
+            push_directory_id=manifest.directory_id(config.push_directory),
             data_directory=str((config.workspace / "tfds").absolute()),
             checkpoint_directory=str(checkpoint_directory(config)),
             metadata_connection_config=metadata.sqlite_metadata_connection_config(str(config.metadata_path.absolute())),

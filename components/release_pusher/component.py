@@ -44,7 +44,7 @@ class ReleasePusher(base_component.BaseComponent):
 
         Args:
             push_directory: Where `<version>/` appears; TF Serving's model base path.
-            push_directory_id: `release.directory_id`, part of the cache key: after the directory was deleted, what is
+            push_directory_id: `manifest.directory_id`, part of the cache key: after the directory was deleted, what is
                 blessed is pushed again.
             gate: JSON of `evaluation`'s settings, the limits among them, for the manifest.
             **inputs: `model`, `model_blessing`, `model_fp16`, `model_int8`, `evaluation`, `tflite_evaluation`,

@@ -75,7 +75,7 @@ def main(module: str) -> int | None:
     Returns:
         The exit status; None is 0.
     """
-    request = sys.stdin.readline()
+    request = sys.stdin.buffer.readline().decode().removesuffix("\n")
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
     status: int | None = importlib.import_module(module).main(request)
     return status

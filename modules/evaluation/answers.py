@@ -14,6 +14,7 @@ from modules.common.settings import Settings
 from modules.data.examples import sample_examples
 from modules.evaluation.gates import Check
 from modules.evaluation.memorisation import Generate
+from modules.model.sampling import SamplingSettings
 
 
 class AnswersSettings(Settings):
@@ -98,7 +99,7 @@ def measure(settings: AnswersSettings, eval_files: Sequence[str], *, generate: G
     )
     prompts = [prompt for prompt, _ in first_turns]
     references = [reference for _, reference in first_turns]
-    texts = generate(prompts, settings.max_new_tokens) if prompts else []
+    texts = generate(prompts, SamplingSettings(max_new_tokens=settings.max_new_tokens)) if prompts else []
     return Answers(
         settings=settings,
         answers=[Answer(*row) for row in zip(prompts, references, texts, strict=True)],

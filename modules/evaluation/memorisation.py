@@ -26,12 +26,13 @@ from modules.data.examples import Texts, read_examples, sample_examples
 from modules.evaluation.confidence_intervals import wilson_interval
 from modules.evaluation.gates import Check
 from modules.evaluation.verbatim_runs import SHORTEST_RUN, Run, VerbatimRuns
+from modules.model.sampling import SamplingSettings
 
 # Where a prompt's end is looked for; `word_spans` is exact as far.
 _OPENING_CHARACTERS = 2**16
 
-# From prompts and the most new tokens to the continuations, greedily.
-Generate = Callable[[Sequence[str], int], list[str]]
+# From prompts to their continuations.
+Generate = Callable[[Sequence[str], SamplingSettings], list[str]]
 
 
 class MemorisationSettings(Settings):
@@ -156,7 +157,11 @@ def measure(
         generate: The model.
     """
     openings = _openings(settings, train_files, data_kind)
-    texts = generate([prompt for prompt, _ in openings], settings.max_new_tokens) if openings else []
+    texts = (
+        generate([prompt for prompt, _ in openings], SamplingSettings(max_new_tokens=settings.max_new_tokens))
+        if openings
+        else []
+    )
     runs = VerbatimRuns(texts)
     for example in read_examples(train_files) if texts else ():
         for text in example["text" if data_kind == "text" else "completion"]:

@@ -15,6 +15,7 @@ from modules.data.examples import read_records, split_files
 from modules.evaluation.tflite_results import FileFigures, GreedyAgreement
 from modules.evaluation.tflite_scoring import Score, negative_log_likelihood, score_document
 from modules.export.tflite_files import scoring_file
+from modules.model.sampling import SamplingSettings
 from modules.serving.litert_model import LiteRTModel, continue_tokens
 from modules.serving.loaded_model import call_generate
 from modules.tokenization import example_tokens
@@ -22,6 +23,7 @@ from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer
 from modules.tokenization.vocabulary_files import TABLE_NAME, read_table
 
 NEW_TOKENS = 64
+GREEDY = SamplingSettings(max_new_tokens=NEW_TOKENS)
 _PROMPTS = 16
 # Of plain text a prompt is the beginning of a document: about a line.
 _PROMPT_CHARACTERS = 64
@@ -182,7 +184,7 @@ class TFLiteMeasurer:
     def _agreement(self, model: LiteRTModel) -> GreedyAgreement | None:
         agreeing, whole = [], 0
         for prompt_ids, expected in zip(self.reference.prompts, self.reference.continuations, strict=True):
-            new_ids = continue_tokens(model, prompt_ids, end_of_text_id=self._end_of_text_id, max_new_tokens=NEW_TOKENS)
+            new_ids = continue_tokens(model, prompt_ids, GREEDY, end_of_text_id=self._end_of_text_id)
             pieces = [self._token_bytes[token_id] for token_id in new_ids]
             same = b"".join(pieces) == expected
             whole += same
@@ -251,7 +253,7 @@ def _beginning(text: bytes) -> bytes:
 
 
 def _greedy(generate: Callable[..., dict[str, tf.Tensor]], prompts: Sequence[bytes]) -> list[bytes]:
-    return call_generate(generate, prompts, max_new_tokens=NEW_TOKENS)
+    return call_generate(generate, prompts, GREEDY)
 
 
 def leading_tokens(pieces: Sequence[bytes], expected: bytes) -> int:

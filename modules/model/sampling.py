@@ -1,14 +1,46 @@
-"""The random numbers of generation, defined so that every runtime can draw the same ones.
+"""Settings and random numbers of generation, defined so that every runtime can draw the same tokens.
 
 Uniform number `n` of a seed is SplitMix64's ("Fast splittable pseudorandom number
 generators", OOPSLA 2014): whole-number arithmetic, hence equal in TensorFlow, NumPy and JavaScript to the last bit.
 """
+
+import dataclasses
+import math
 
 import numpy as np
 
 _GAMMA = 0x9E3779B97F4A7C15
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _ALL_BITS = (1 << 64) - 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SamplingSettings:
+    """Says how tokens are chosen; the defaults are greedy search.
+
+    Attributes:
+        max_new_tokens: Largest number of tokens to add.
+        temperature: 0 takes the likeliest token each time; higher is more varied.
+        top_k: Draws among the likeliest `top_k` tokens; 0 means all.
+        seed: The same seed gives the same text, in every runtime; from -2³¹ to 2³¹ - 1.
+
+    Raises:
+        ValueError: A setting is outside its range.
+    """
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_k: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise ValueError(f"`temperature` must be a finite number from 0 up. Received: {self.temperature}.")
+        for name, least in (("max_new_tokens", 0), ("top_k", 0), ("seed", -(2**31))):
+            value = getattr(self, name)
+            # The SavedModel takes them as int32.
+            if not least <= value < 2**31:
+                raise ValueError(f"`{name}` must be from {least} to {2**31 - 1}. Received: {value}.")
 
 
 def uniform(seed: int, number: int) -> float:

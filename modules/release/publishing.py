@@ -1,38 +1,44 @@
-"""One release is one folder that appears whole or not at all."""
+"""Publishes a release: one folder that appears whole or not at all."""
 
+import contextlib
 import datetime
-import json
+import os
 import shutil
+import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from modules.common.files import file_facts, flush_to_disk
+from etils import epath
+
+from modules.common.files import flush_to_disk
+from modules.release.manifest import MANIFEST, Manifest, describe_files
 from modules.tokenization.vocabulary import Vocabulary
 from modules.tokenization.vocabulary_files import write_tokenizer_folder
 
-MANIFEST = "manifest.json"
-
 
 def publish(
-    push_directory: Path,
+    push_directory: epath.PathLike,
     *,
-    saved_model_dir: Path,
-    tflite_files: Mapping[str, Path],
+    saved_model_dir: epath.PathLike,
+    tflite_files: Mapping[str, epath.PathLike],
     vocabulary: Vocabulary,
-    documents: Mapping[str, Path],
+    documents: Mapping[str, epath.PathLike],
     facts: Mapping[str, Any],
-) -> Path:
-    """Assembles a release aside, then renames it into place.
+) -> epath.Path:
+    """Assembles a release aside, then puts it into place.
+
+    On a local disk one rename does that. Cloud Storage has no folders to rename: the files are copied there and the
+    manifest last, without which a folder is not a release.
 
     Args:
-        push_directory: Parent of the release; created if need be.
+        push_directory: Parent of the release, a path or a URL such as `gs://bucket/path`; created if need be.
         saved_model_dir: The SavedModel, which becomes the release's own top level.
         tflite_files: File name under `tflite/` to the file.
         vocabulary: Written as `tokenizer/vocabulary.json`, `merges.txt` and `tokenizer.json`.
         documents: File name at the top level to the file: what a reader wants to know.
-        facts: What the manifest tells besides the files.
+        facts: The attributes of `Manifest` besides version, time and files.
 
     Returns:
         The release, `<push_directory>/<version>`; the version is the UTC time as `YYYYMMDDhhmmss`, which TF Serving
@@ -41,59 +47,77 @@ def publish(
     Raises:
         OSError: If a file cannot be read or written; nothing is left behind then.
     """
-    push_directory.mkdir(parents=True, exist_ok=True)
-    aside = push_directory / f".incoming-{uuid.uuid4().hex}"
-    try:
-        shutil.copytree(saved_model_dir, aside)
+    directory = epath.Path(push_directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with _folder_aside(directory) as aside:
+        _copy_folder(epath.Path(saved_model_dir), aside)
         (aside / "tflite").mkdir()
         for name, path in tflite_files.items():
-            shutil.copyfile(path, aside / "tflite" / name)
+            epath.Path(path).copy(aside / "tflite" / name)
         write_tokenizer_folder(vocabulary, aside / "tokenizer")
         for name, path in documents.items():
-            shutil.copyfile(path, aside / name)
+            epath.Path(path).copy(aside / name)
         created = datetime.datetime.now(datetime.UTC)
-        release = _free_version(push_directory, created)
-        manifest = {
-            "version": release.name,
-            "created": created.isoformat(timespec="seconds"),
-            **facts,
-            "files": describe_files(aside),
-        }
-        (aside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        # Else a power cut after the rename could leave a release with empty files.
-        for path in [*Path(aside).rglob("*"), aside]:
-            flush_to_disk(path)
-        aside.rename(release)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+        release = _free_version(directory, created)
+        Manifest(
+            version=release.name,
+            created=created.isoformat(timespec="seconds"),
+            files=describe_files(aside),
+            **{"data": {}, **facts},
+        ).write(aside)
+        if _is_local(directory):
+            # Else a power cut after the rename could leave a release with empty files.
+            for path in [*aside.rglob("*"), aside]:
+                flush_to_disk(path)
+            aside.rename(release)
+        else:
+            _upload(aside, release)
     return release
 
 
-def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Maps every file's path below the folder to its `sha256` and `size_bytes`."""
-    files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): file_facts(path) for path in files}
+@contextlib.contextmanager
+def _folder_aside(push_directory: epath.Path) -> Iterator[Path]:
+    """Makes a local folder, on the push directory's own disk if that is local; removed unless it was renamed."""
+    parent = Path(push_directory) if _is_local(push_directory) else Path(tempfile.gettempdir())
+    aside = parent / f".incoming-{uuid.uuid4().hex}"
+    aside.mkdir()
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
-def directory_id(push_directory: Path) -> str:
-    """Names the life of a push directory; it is kept in the directory, and so ends with it."""
-    path = push_directory / ".id"
-    if not path.is_file():
-        push_directory.mkdir(parents=True, exist_ok=True)
-        path.write_text(uuid.uuid4().hex, encoding="utf-8")
-    return path.read_text(encoding="utf-8")
+def _is_local(path: epath.Path) -> bool:
+    return "://" not in os.fspath(path)
 
 
-def latest_release(push_directory: Path) -> Path | None:
-    """The newest release in a push directory, or None."""
-    if not push_directory.is_dir():
-        return None
-    releases = [path for path in push_directory.iterdir() if path.name.isdigit() and (path / MANIFEST).is_file()]
-    return max(releases, key=lambda path: int(path.name), default=None)
+def _copy_folder(source: epath.Path, target: epath.PathLike) -> None:
+    """Copies what a folder holds into another one, which exists."""
+    for path in source.iterdir():
+        copy = epath.Path(target, path.name)
+        if path.is_dir():
+            copy.mkdir()
+            _copy_folder(path, copy)
+        else:
+            path.copy(copy)
 
 
-def _free_version(push_directory: Path, created: datetime.datetime) -> Path:
+def _upload(aside: Path, release: epath.Path) -> None:
+    """Copies a release into Cloud Storage, its manifest last."""
+    manifest = aside.with_name(f"{aside.name}.json")
+    (aside / MANIFEST).rename(manifest)
+    try:
+        release.mkdir()
+        _copy_folder(epath.Path(aside), release)
+        epath.Path(manifest).copy(release / MANIFEST)
+    except BaseException:
+        release.rmtree()
+        raise
+    finally:
+        manifest.unlink()
+
+
+def _free_version(push_directory: epath.Path, created: datetime.datetime) -> epath.Path:
     while (push_directory / created.strftime("%Y%m%d%H%M%S")).exists():
         created += datetime.timedelta(seconds=1)
     return push_directory / created.strftime("%Y%m%d%H%M%S")

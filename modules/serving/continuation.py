@@ -1,49 +1,29 @@
-"""Finds a release and continues a prompt with one of its files."""
+"""Continues a prompt with one of the files of a release."""
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from modules.common.errors import InputError
-from modules.data.prompt_templates import TEMPLATES, PromptTemplate
 from modules.export.tflite_files import TFLITE_FILES
-from modules.release.publishing import MANIFEST, latest_release
+from modules.model.sampling import SamplingSettings
+from modules.release.manifest import Manifest, prompt_template
 from modules.serving.text_generators import LiteRTGenerator, SavedModelGenerator, TextGenerator
 
 _FILES = {file.format: f"tflite/{file.name}" for file in TFLITE_FILES}
 _PRECISIONS = {file.format: file.precision for file in TFLITE_FILES}
 
 
-def find_release(workspace: Path) -> Path:
-    """The newest release of all pipelines of a workspace.
-
-    Raises:
-        InputError: If there is none.
-    """
-    found = [latest_release(folder) for folder in workspace.glob("*/releases")]
-    releases = [release for release in found if release is not None]
-    if not releases:
-        raise InputError(
-            f"no release in {workspace}; run `make run` first, or name one: --release DIR, or another --workspace."
-        )
-    return max(releases, key=lambda release: int(release.name))
-
-
 def continue_prompt(
     release: Path,
     format: str,
     prompt: str,
+    settings: SamplingSettings,
     *,
-    max_new_tokens: int,
-    temperature: float,
-    top_k: int,
-    seed: int,
     raw: bool = False,
 ) -> str:
-    """Continues a prompt; `modules.serving.text_generators.TextGenerator` defines the settings.
+    """Continues a prompt.
 
     The release of a model of instructions renders the prompt by the template that it was trained with.
 
@@ -51,6 +31,10 @@ def continue_prompt(
     follows, and a model has hardly seen a text that ends with one.
 
     Args:
+        release: Folder of the release.
+        format: `saved_model`, `tflite-int8` or `tflite-fp16`.
+        prompt: The text before.
+        settings: How the new tokens are chosen.
         raw: Whether the prompt is taken as it stands, even if the model was trained with a template.
 
     Returns:
@@ -64,27 +48,10 @@ def continue_prompt(
         generator = open_generator(release, format)
         text = generator.generate(
             prompt.removesuffix(held_back),
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            seed=seed,
+            settings,
         )
         del generator  # LiteRT also logs when it goes
     return text.removeprefix(held_back)
-
-
-def prompt_template(release: Path) -> PromptTemplate | None:
-    """The template that a release's model was trained with; None for models of plain text.
-
-    Raises:
-        InputError: If the folder is not a release, or knows another template than this version.
-    """
-    name = _manifest(release)["data"].get("prompt_template")
-    if name is not None and name not in TEMPLATES:
-        raise InputError(
-            f"{release / MANIFEST}: `prompt_template` must be one of {', '.join(TEMPLATES)}. Received: {name!r}."
-        )
-    return TEMPLATES[name] if name else None
 
 
 @contextlib.contextmanager
@@ -112,29 +79,19 @@ def open_generator(release: Path, format: str) -> TextGenerator:
     Raises:
         InputError: If the folder is not a release or has no such file.
     """
-    manifest = _manifest(release)
+    manifest = Manifest.read(release)
     if format == "saved_model":
         return SavedModelGenerator(str(release))
-    if _FILES[format] not in manifest["files"]:
+    if _FILES[format] not in manifest.files:
         raise InputError(_why_left_out(release, manifest, format))
     return LiteRTGenerator(str(release / _FILES[format]), str(release / "tokenizer" / "tokenizer.json"))
 
 
-def _why_left_out(release: Path, manifest: dict[str, Any], format: str) -> str:
-    measured = manifest.get("tflite", {}).get(_PRECISIONS[format])
+def _why_left_out(release: Path, manifest: Manifest, format: str) -> str:
+    measured = manifest.tflite.get(_PRECISIONS[format])
     reason = f"It did not pass its gate: {measured['verdict']}. " if measured else ""
-    others = [name for name, file in _FILES.items() if file in manifest["files"]]
+    others = [name for name, file in _FILES.items() if file in manifest.files]
     return (
         f"{release} holds no {_FILES[format]}. {reason}"
         f"Use --format {' or --format '.join(['saved_model', *others])}, or another --release."
     )
-
-
-def _manifest(release: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads((release / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        manifest = None
-    if not isinstance(manifest, dict) or not manifest.keys() >= {"data", "files"}:
-        raise InputError(f"--release must be a folder with a {MANIFEST}. Received: {release}.")
-    return manifest

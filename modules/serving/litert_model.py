@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from modules.common.errors import InputError
-from modules.model.sampling import prompt_room, sample, uniform
+from modules.model.sampling import SamplingSettings, prompt_room, sample, uniform
 
 # A prefill costs the same whether its tokens are real or padding, so the last few of a prompt are cheaper decoded
 # one by one: fewer than an eighth of a prefill's length (of 124M int8, a prefill of 64 took as long as 2.3 decodes).
@@ -134,32 +134,30 @@ class LiteRTModel:
 def continue_tokens(
     model: LiteRTModel,
     prompt_ids: Sequence[int],
+    settings: SamplingSettings,
     *,
     end_of_text_id: int,
-    max_new_tokens: int,
-    temperature: float = 0.0,
-    top_k: int = 0,
-    seed: int = 0,
 ) -> list[int]:
-    """Continues token ids; `modules.serving.text_generators.TextGenerator.generate` defines the settings.
+    """Continues token ids.
 
     Args:
         model: The compiled file.
         prompt_ids: The prompt with its leading end-of-text; of one too long the last tokens are kept.
+        settings: How the new tokens are chosen.
         end_of_text_id: The token that ends a text.
 
     Returns:
         The new tokens, without end-of-text.
     """
-    prompt_ids = prompt_ids[-prompt_room(model.context_length, max_new_tokens) :]
-    limit = min(max_new_tokens, model.context_length - len(prompt_ids))
+    prompt_ids = prompt_ids[-prompt_room(model.context_length, settings.max_new_tokens) :]
+    limit = min(settings.max_new_tokens, model.context_length - len(prompt_ids))
     new_ids: list[int] = []
     position = model.prefill(prompt_ids[:-1])
     next_id = prompt_ids[-1]
     while len(new_ids) < limit:
         logits = model.decode(next_id, position)
-        random = uniform(seed, len(new_ids)) if temperature > 0 else 0.0
-        next_id = sample(logits, temperature=temperature, top_k=top_k, random=random)
+        random = uniform(settings.seed, len(new_ids)) if settings.temperature > 0 else 0.0
+        next_id = sample(logits, temperature=settings.temperature, top_k=settings.top_k, random=random)
         if next_id == end_of_text_id:
             break
         new_ids.append(next_id)

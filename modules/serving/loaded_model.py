@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from modules.model.sampling import SamplingSettings
+
 # Few enough that progress is seen to be made; the signatures bound their memory themselves.
 _PROMPTS_A_CALL = 8
 _COMPLETIONS_A_CALL = 64
@@ -24,12 +26,12 @@ class LoadedModel:
         self._on_texts = on_texts
         self._seen = 0
 
-    def continued(self, prompts: Sequence[str], max_new_tokens: int) -> list[str]:
-        """Continues each prompt greedily; of a prompt that exceeds the context only the end is seen."""
+    def continued(self, prompts: Sequence[str], settings: SamplingSettings) -> list[str]:
+        """Continues each prompt; of a prompt that exceeds the context only the end is seen."""
         texts: list[str] = []
         for rows in self._calls(len(prompts), _PROMPTS_A_CALL):
             called = [prompt.encode() for prompt in prompts[rows]]
-            continued = call_generate(self._model.signatures["generate"], called, max_new_tokens=max_new_tokens)
+            continued = call_generate(self._model.signatures["generate"], called, settings)
             texts += [text.decode(errors="replace") for text in continued]
         return texts
 
@@ -53,25 +55,21 @@ class LoadedModel:
 def call_generate(
     generate: Callable[..., dict[str, tf.Tensor]],
     prompts: Sequence[bytes],
-    *,
-    max_new_tokens: int,
-    temperature: float = 0.0,
-    top_k: int = 0,
-    seed: int = 0,
+    settings: SamplingSettings,
 ) -> list[bytes]:
     """Calls the signature `generate`, of a SavedModel or of a `TextModel`; returns the continuations, UTF-8.
 
     Args:
         generate: The signature.
         prompts: UTF-8.
-        max_new_tokens, temperature, top_k, seed: As `TextGenerator.generate` defines them.
+        settings: How the new tokens are chosen.
     """
     outputs = generate(
         prompt=tf.constant(prompts, tf.string),
-        max_new_tokens=tf.constant(max_new_tokens, tf.int32),
-        temperature=tf.constant(temperature, tf.float32),
-        top_k=tf.constant(top_k, tf.int32),
-        seed=tf.constant(seed, tf.int32),
+        max_new_tokens=tf.constant(settings.max_new_tokens, tf.int32),
+        temperature=tf.constant(settings.temperature, tf.float32),
+        top_k=tf.constant(settings.top_k, tf.int32),
+        seed=tf.constant(settings.seed, tf.int32),
     )
     return outputs["text"].numpy().tolist()
 

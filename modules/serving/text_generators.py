@@ -8,6 +8,7 @@ import os
 from typing import Protocol
 
 from modules.common.errors import InputError
+from modules.model.sampling import SamplingSettings
 from modules.serving.litert_model import LiteRTModel, continue_tokens
 from modules.tokenization.vocabulary import END_OF_TEXT
 
@@ -15,23 +16,12 @@ from modules.tokenization.vocabulary import END_OF_TEXT
 class TextGenerator(Protocol):
     """What both runtimes offer."""
 
-    def generate(
-        self,
-        prompt: str,
-        *,
-        max_new_tokens: int = 64,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        seed: int = 0,
-    ) -> str:
+    def generate(self, prompt: str, settings: SamplingSettings) -> str:
         """Continues a prompt, as the start of a document.
 
         Args:
             prompt: The text before; of one too long the last tokens are kept, see `sampling.prompt_room`.
-            max_new_tokens: Most tokens to add.
-            temperature: 0 takes the likeliest token each time; higher is more varied.
-            top_k: Draws among the likeliest `top_k` tokens; 0 means all.
-            seed: The same seed gives the same text.
+            settings: How the new tokens are chosen.
 
         Returns:
             The continuation alone, up to <|endoftext|>; bytes that are not UTF-8 become U+FFFD.
@@ -54,25 +44,14 @@ class SavedModelGenerator:
 
         self._model = tf.saved_model.load(saved_model_dir)
 
-    def generate(
-        self,
-        prompt: str,
-        *,
-        max_new_tokens: int = 64,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        seed: int = 0,
-    ) -> str:
+    def generate(self, prompt: str, settings: SamplingSettings) -> str:
         """Continues a prompt; see `TextGenerator.generate`."""
         from modules.serving.loaded_model import call_generate
 
         (text,) = call_generate(
             self._model.signatures["generate"],
             [prompt.encode()],
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            seed=seed,
+            settings,
         )
         return text.decode(errors="replace")
 
@@ -102,23 +81,12 @@ class LiteRTGenerator:
         self._end_of_text_id = end_of_text_id
         self._model = LiteRTModel(tflite_path, num_threads=num_threads)
 
-    def generate(
-        self,
-        prompt: str,
-        *,
-        max_new_tokens: int = 64,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        seed: int = 0,
-    ) -> str:
+    def generate(self, prompt: str, settings: SamplingSettings) -> str:
         """Continues a prompt; see `TextGenerator.generate`."""
         new_ids = continue_tokens(
             self._model,
             [self._end_of_text_id, *self._tokenizer.encode(prompt).ids],
+            settings,
             end_of_text_id=self._end_of_text_id,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            seed=seed,
         )
         return str(self._tokenizer.decode(new_ids, skip_special_tokens=False))

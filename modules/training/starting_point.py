@@ -13,7 +13,7 @@ from modules.common import progress
 from modules.common.json_files import finite
 from modules.export import saved_model
 from modules.export.document_scorer import DocumentScorer
-from modules.model import sampling
+from modules.model.sampling import SamplingSettings, prompt_room
 from modules.serving.loaded_model import call_generate
 from modules.tokenization.vocabulary import Vocabulary
 from modules.tokenization.vocabulary_files import read_table
@@ -22,10 +22,7 @@ from modules.training.record import Sample, TrainingRecord
 
 SAMPLES = 4
 PROMPT_TOKENS = 16
-NEW_TOKENS = 48
-TEMPERATURE = 0.7
-TOP_K = 40
-SEED = 0
+SAMPLING = SamplingSettings(max_new_tokens=48, temperature=0.7, top_k=40, seed=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,10 +119,7 @@ def continue_prompts(generate: Callable[..., dict[str, tf.Tensor]], prompts: Seq
     texts = call_generate(
         generate,
         [prompt.encode() for prompt in prompts],
-        max_new_tokens=NEW_TOKENS,
-        temperature=TEMPERATURE,
-        top_k=TOP_K,
-        seed=SEED,
+        SAMPLING,
     )
     return [text.decode("utf-8", errors="replace") for text in texts]
 
@@ -139,7 +133,7 @@ def sample_prompts(documents: tf.data.Dataset, vocabulary: Vocabulary, *, contex
         context_length: Of the model; longer prompts lose their beginning, as in generation.
     """
     token_bytes = vocabulary.token_bytes()
-    room = sampling.prompt_room(context_length, NEW_TOKENS) - 1  # an end-of-text comes first
+    room = prompt_room(context_length, SAMPLING.max_new_tokens) - 1  # an end-of-text comes first
     prompts = []
     for columns in documents.unbatch().as_numpy_iterator():
         loss_mask = columns.get("loss_mask")

@@ -13,7 +13,7 @@ from modules.evaluation import gates
 from modules.evaluation.results import Evaluation
 from modules.evaluation.task_figures import read_task_figures
 from modules.export.tflite_files import TFLITE_FILES
-from modules.release.publishing import MANIFEST
+from modules.release.manifest import MANIFEST, Manifest
 from modules.tokenization.packing_efficiency import LENGTHS_FILE, unpacked_useful_share
 from pipeline.config import PipelineConfig
 from pipeline.console.terminal import Console, Text
@@ -151,11 +151,11 @@ def _gates(run: Run) -> list[RenderableType]:
 def _release(run: Run) -> list[RenderableType]:
     if run.release is None or not (run.release / MANIFEST).is_file():
         return []
-    manifest = json.loads((run.release / MANIFEST).read_text(encoding="utf-8"))
+    manifest = Manifest.read(run.release)
     table = _table("Release", "part", "size", "perplexity", "tokens/s")
-    measured = {f"tflite/{file.name}": manifest["tflite"][file.precision] for file in TFLITE_FILES}
+    measured = {f"tflite/{file.name}": manifest.tflite[file.precision] for file in TFLITE_FILES}
     parts: dict[str, int] = {}
-    for name, file in manifest["files"].items():
+    for name, file in manifest.files.items():
         folder, slash, _ = name.partition("/")
         part = name if folder == "tflite" else "tokenizer/" if folder == "tokenizer" else "SavedModel"
         if not slash and name.endswith((".html", ".md")):

@@ -9,6 +9,7 @@ from components.tflite_converter import executor
 from components.tflite_converter.component import TFLiteConverter
 from modules.common.files import file_facts
 from modules.export import tflite_metadata
+from modules.model.sampling import SamplingSettings
 from modules.serving.text_generators import LiteRTGenerator
 from tests.toys.release import reference_greedy, saved_release
 
@@ -30,7 +31,9 @@ def test_both_files_come_with_their_facts(tmp_path: Path) -> None:
         assert output.get_int_custom_property("size_bytes") == facts["size_bytes"]
         assert output.get_int_custom_property("metadata_embedded") == int(tflite_metadata.available())
         assert sorted(file.name for file in path.parent.iterdir()) == ["model.scoring.tflite", "model.tflite"]
-        text = LiteRTGenerator(str(path), saved_release().tokenizer_json).generate("abc", max_new_tokens=3)
+        text = LiteRTGenerator(str(path), saved_release().tokenizer_json).generate(
+            "abc", SamplingSettings(max_new_tokens=3)
+        )
         assert text == reference_greedy("abc", 3).decode(errors="replace")
     if tflite_metadata.available():
         assert tflite_metadata.read(str(path))["version"] == "model artifact 41"

@@ -55,7 +55,7 @@ def settings(**values) -> AnswersSettings:
     return AnswersSettings(kind="answers", **values)
 
 
-def counting(prompts, max_new_tokens):
+def counting(prompts, sampling):
     """Answers every prompt by counting to four."""
     return ["one two three four"] * len(prompts)
 

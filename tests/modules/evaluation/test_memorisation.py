@@ -15,12 +15,12 @@ from tests.toys.words import numbered
 def recite(*documents: str):
     """A model that knows some documents by heart, and makes up words otherwise."""
 
-    def generate(prompts, max_new_tokens):
+    def generate(prompts, sampling):
         texts = []
         for prompt in prompts:
             known = [text for text in documents if text.startswith(prompt)]
-            rest = known[0][len(prompt) :] if known else numbered(9001, 9000 + max_new_tokens)
-            texts.append(" ".join(rest.split(" ")[: max_new_tokens + 1]))
+            rest = known[0][len(prompt) :] if known else numbered(9001, 9000 + sampling.max_new_tokens)
+            texts.append(" ".join(rest.split(" ")[: sampling.max_new_tokens + 1]))
         return texts
 
     return generate

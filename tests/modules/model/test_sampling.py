@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from modules.model import sampling_in_graph
-from modules.model.sampling import prompt_room, sample, uniform
+from modules.model.sampling import SamplingSettings, prompt_room, sample, uniform
 
 
 def test_numbers_are_splitmix64s() -> None:
@@ -54,3 +54,13 @@ def test_the_first_token_whose_cumulated_probability_exceeds_it(
 
 def test_new_tokens_get_room_up_to_half_the_context() -> None:
     assert [prompt_room(128, new) for new in (0, 1, 64, 1000, -5)] == [128, 127, 64, 64, 128]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperature": -0.1}, {"temperature": float("nan")}, {"top_k": -1}, {"max_new_tokens": -1}, {"seed": 2**31}],
+)
+def test_settings_outside_their_range_are_refused(wrong: dict) -> None:
+    (name,) = wrong
+    with pytest.raises(ValueError, match=rf"`{name}` must be .* Received: "):
+        SamplingSettings(**wrong)

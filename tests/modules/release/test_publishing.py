@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from modules.release import publishing
+from modules.release.manifest import Manifest, latest_release
 from modules.tokenization.vocabulary import Vocabulary
+from tests.toys import cloud_storage
 
 
 @pytest.fixture
@@ -51,11 +53,50 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, parts: dict) -> None:
 def test_two_releases_in_one_second_get_versions_in_order(tmp_path: Path, parts: dict) -> None:
     names = [publishing.publish(tmp_path / "releases", **parts).name for _ in range(3)]
     assert names == sorted(set(names))
-    assert publishing.latest_release(tmp_path / "releases").name == names[-1]
+    assert latest_release(tmp_path / "releases").name == names[-1]
 
 
-def test_what_is_being_written_is_no_release(tmp_path: Path) -> None:
-    (tmp_path / ".incoming-1").mkdir()
-    (tmp_path / "20260101000000").mkdir()  # without a manifest
-    assert publishing.latest_release(tmp_path) is None
-    assert publishing.latest_release(tmp_path / "nowhere") is None
+def _in_cloud_storage(parts: dict, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
+    """The parts, by URLs of the bucket that the folder becomes."""
+    cloud_storage.mount(bucket, monkeypatch)
+
+    def url(path: Path) -> str:
+        return f"{cloud_storage.BUCKET}/{path.relative_to(bucket)}"
+
+    return {
+        **parts,
+        "saved_model_dir": url(parts["saved_model_dir"]),
+        "tflite_files": {name: url(path) for name, path in parts["tflite_files"].items()},
+        "documents": {name: url(path) for name, path in parts["documents"].items()},
+    }
+
+
+def test_a_release_in_cloud_storage_is_that_of_a_disk(
+    tmp_path: Path, parts: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk = publishing.publish(tmp_path / "releases", **parts)
+    in_bucket = _in_cloud_storage(parts, tmp_path, monkeypatch)
+    published = publishing.publish("gs://bucket/pushed", **in_bucket)
+    assert str(published) == f"gs://bucket/pushed/{published.name}"
+    assert Manifest.read(published).files == Manifest.read(on_disk).files
+    for name in Manifest.read(published).files:
+        assert (tmp_path / "pushed" / published.name / name).read_bytes() == (on_disk / name).read_bytes()
+    assert str(latest_release("gs://bucket/pushed")) == str(published)
+    assert cloud_storage.stray_files(tmp_path) == []
+
+
+def test_a_failure_in_cloud_storage_leaves_nothing_behind(
+    tmp_path: Path, parts: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_bucket = _in_cloud_storage(parts, tmp_path, monkeypatch)
+    copy_folder = publishing._copy_folder
+
+    def fail_at_the_end(source, target) -> None:
+        copy_folder(source, target)
+        if str(target).startswith("gs://"):
+            raise OSError("no network")
+
+    monkeypatch.setattr(publishing, "_copy_folder", fail_at_the_end)
+    with pytest.raises(OSError, match="no network"):
+        publishing.publish("gs://bucket/pushed", **in_bucket)
+    assert list((tmp_path / "pushed").iterdir()) == []

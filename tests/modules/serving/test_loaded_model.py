@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from modules.model.sampling import SamplingSettings
 from modules.serving.loaded_model import LoadedModel
 from tests.toys.release import reference_greedy, reference_logits, saved_release, tiny_vocabulary
 
@@ -19,9 +20,9 @@ def model(seen: list[int]) -> LoadedModel:
 
 def test_prompts_are_continued_greedily_in_several_calls(model, seen):
     prompts = [f"ab{letter}" for letter in "ABCDEFGHIJ"]
-    texts = model.continued(prompts, 4)
+    texts = model.continued(prompts, SamplingSettings(max_new_tokens=4))
     assert texts == [reference_greedy(prompt, 4).decode(errors="replace") for prompt in prompts]
-    assert model.continued([], 4) == []
+    assert model.continued([], SamplingSettings(max_new_tokens=4)) == []
     assert seen == [8, 10]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from modules.common.errors import InputError
+from modules.model.sampling import SamplingSettings
 from modules.serving.text_generators import LiteRTGenerator, SavedModelGenerator
 from modules.tokenization.vocabulary_files import read_table, write_tokenizer_folder
 from tests.toys.release import converted_release, reference_greedy
@@ -28,14 +29,20 @@ def _agreeing_characters(left: str, right: str) -> int:
 
 def test_float16_continues_every_prompt_as_the_saved_model() -> None:
     saved_model, float16 = _saved_model(), _litert("float16")
-    expected = [saved_model.generate(prompt, max_new_tokens=12) for prompt in PROMPTS]
-    assert [float16.generate(prompt, max_new_tokens=12) for prompt in PROMPTS] == expected
+    expected = [saved_model.generate(prompt, SamplingSettings(max_new_tokens=12)) for prompt in PROMPTS]
+    assert [float16.generate(prompt, SamplingSettings(max_new_tokens=12)) for prompt in PROMPTS] == expected
     assert expected[2] == reference_greedy("abc", 12).decode(errors="replace")
 
 
 def test_int8_agrees_at_first() -> None:
     saved_model, int8 = _saved_model(), _litert("int8")
-    pairs = [(saved_model.generate(one, max_new_tokens=12), int8.generate(one, max_new_tokens=12)) for one in PROMPTS]
+    pairs = [
+        (
+            saved_model.generate(one, SamplingSettings(max_new_tokens=12)),
+            int8.generate(one, SamplingSettings(max_new_tokens=12)),
+        )
+        for one in PROMPTS
+    ]
     agreeing = [_agreeing_characters(*pair) for pair in pairs]
     print(f"characters before int8 differs, of {[len(left) for left, _ in pairs]}: {agreeing}")
     assert min(agreeing) >= 1
@@ -45,16 +52,16 @@ def test_int8_agrees_at_first() -> None:
 def test_the_same_seed_draws_the_same_text_in_both_runtimes() -> None:
     settings = {"max_new_tokens": 6, "temperature": 0.7, "top_k": 20}
     saved_model, float16 = _saved_model(), _litert("float16")
-    texts = [saved_model.generate("abc", seed=seed, **settings) for seed in range(4)]
+    texts = [saved_model.generate("abc", SamplingSettings(seed=seed, **settings)) for seed in range(4)]
     assert len(set(texts)) == 4
-    assert [float16.generate("abc", seed=seed, **settings) for seed in range(4)] == texts
+    assert [float16.generate("abc", SamplingSettings(seed=seed, **settings)) for seed in range(4)] == texts
 
 
 def test_a_generator_forgets_the_prompt_before() -> None:
     generator = _litert("float16")
-    first = generator.generate("abc", max_new_tokens=5)
-    generator.generate("something else entirely", max_new_tokens=20)
-    assert generator.generate("abc", max_new_tokens=5) == first
+    first = generator.generate("abc", SamplingSettings(max_new_tokens=5))
+    generator.generate("something else entirely", SamplingSettings(max_new_tokens=20))
+    assert generator.generate("abc", SamplingSettings(max_new_tokens=5)) == first
 
 
 def test_litert_needs_no_tensorflow() -> None:
@@ -62,7 +69,8 @@ def test_litert_needs_no_tensorflow() -> None:
     code = (
         "import sys; sys.modules['tensorflow'] = None; "
         "from modules.serving.text_generators import LiteRTGenerator as G; "
-        "sys.stdout.buffer.write(G(*sys.argv[1:]).generate('abc', max_new_tokens=9).encode())"
+        "from modules.model.sampling import SamplingSettings; "
+        "sys.stdout.buffer.write(G(*sys.argv[1:]).generate('abc', SamplingSettings(max_new_tokens=9)).encode())"
     )
     command = [sys.executable, "-c", code, release.tflite("float16"), release.tokenizer_json]
     run = subprocess.run(command, capture_output=True, timeout=300, cwd=Path(__file__).parents[3], check=True)

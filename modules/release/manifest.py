@@ -1,0 +1,120 @@
+"""`manifest.json` of a release: its one description, by which releases are written, read and found."""
+
+import dataclasses
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from etils import epath
+
+from modules.common.errors import InputError
+from modules.common.files import file_facts
+from modules.data.prompt_templates import TEMPLATES, PromptTemplate
+
+MANIFEST = "manifest.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Describes one release.
+
+    Attributes:
+        version: Name of the release's folder, the UTC time as `YYYYMMDDhhmmss`.
+        created: The same time in ISO 8601.
+        pipeline: Name of the pipeline.
+        run: Id of its run in ML Metadata.
+        metrics: Name to value of what the Evaluator measured.
+        gate: Settings of the gates.
+        data: Facts about the text, such as its fingerprint and the template of its prompts.
+        mlmd: `artifact_ids`, name to id in ML Metadata, of what the release was made from.
+        tflite: Precision to what was measured of that TFLite file, released or not.
+        files: Path below the release, with `/`, to `sha256` and `size_bytes`; of every file but the manifest.
+    """
+
+    version: str = ""
+    created: str = ""
+    pipeline: str = ""
+    run: str = ""
+    metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    gate: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    data: Mapping[str, Any]
+    mlmd: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    tflite: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    files: Mapping[str, Mapping[str, Any]]
+
+    def write(self, folder: epath.PathLike) -> None:
+        """Writes the manifest into the folder of a release."""
+        content = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        epath.Path(folder, MANIFEST).write_text(content, encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: epath.PathLike) -> Self:
+        """Reads the manifest of a release; ignores what this version does not know.
+
+        Raises:
+            InputError: If the folder is not a release.
+        """
+        try:
+            content = json.loads(epath.Path(folder, MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            content = None
+        if not isinstance(content, dict) or not content.keys() >= {"data", "files"}:
+            raise InputError(f"--release must be a folder with a {MANIFEST}. Received: {folder}.")
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in content.items() if name in known})
+
+
+def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Maps every file's path below a local folder to its `sha256` and `size_bytes`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_facts(path) for path in files}
+
+
+def directory_id(push_directory: epath.PathLike) -> str:
+    """Returns the id of a push directory's life; it is kept in the directory, and so ends with it."""
+    path = epath.Path(push_directory, ".id")
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(uuid.uuid4().hex, encoding="utf-8")
+    return path.read_text(encoding="utf-8")
+
+
+def latest_release(push_directory: epath.PathLike) -> epath.Path | None:
+    """Returns the newest release in a push directory, or None."""
+    directory = epath.Path(push_directory)
+    if not directory.is_dir():
+        return None
+    releases = [path for path in directory.iterdir() if path.name.isdigit() and (path / MANIFEST).is_file()]
+    return max(releases, key=lambda path: int(path.name), default=None)
+
+
+def find_release(workspace: Path) -> epath.Path:
+    """Returns the newest release of all pipelines of a workspace.
+
+    Raises:
+        InputError: If there is none.
+    """
+    found = [latest_release(folder) for folder in workspace.glob("*/releases")]
+    releases = [release for release in found if release is not None]
+    if not releases:
+        raise InputError(
+            f"no release in {workspace}; run `make run` first, or name one: --release DIR, or another --workspace."
+        )
+    return max(releases, key=lambda release: int(release.name))
+
+
+def prompt_template(release: epath.PathLike) -> PromptTemplate | None:
+    """Returns the template that a release's model was trained with; None for models of plain text.
+
+    Raises:
+        InputError: If the folder is not a release, or knows another template than this version.
+    """
+    name = Manifest.read(release).data.get("prompt_template")
+    if name is not None and name not in TEMPLATES:
+        raise InputError(
+            f"{epath.Path(release, MANIFEST)}: `prompt_template` must be one of {', '.join(TEMPLATES)}. "
+            f"Received: {name!r}."
+        )
+    return TEMPLATES[name] if name else None
