@@ -42,6 +42,7 @@ SLOW = (
     "tests/modules/model/test_gpt2.py",
     "tests/modules/model/test_lora.py",
     "tests/modules/objectives/test_distillation.py",
+    "tests/modules/objectives/test_dpo.py",
     "tests/modules/serving/test_litert_model.py",
     "tests/modules/serving/test_loaded_model.py",
     "tests/modules/serving/test_text_generators.py",
