@@ -39,6 +39,7 @@ SLOW = (
     "tests/modules/export/test_text_model.py",
     "tests/modules/export/test_tflite_conversion.py",
     "tests/modules/export/test_tflite_metadata.py",
+    "tests/modules/model/test_fused_decoder.py",
     "tests/modules/model/test_gpt2.py",
     "tests/modules/model/test_lora.py",
     "tests/modules/objectives/test_distillation.py",
