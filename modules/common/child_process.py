@@ -1,15 +1,17 @@
 """Child processes that end with their parent, even where that is killed by SIGKILL.
 
 A child's standard input is a pipe whose other end only the parent holds. The parent writes the request into it and
-leaves it open; however the parent ends, the operating system closes the pipe, and a thread of the child sees it.
+leaves it open; however the parent ends, the operating system closes the pipe and the child gets SIGTERM.
 
 `python -m modules.common.child_process MODULE` is the child: it watches from the start, before it imports the module,
 as importing TensorFlow takes seconds.
 """
 
 import contextlib
+import fcntl
 import importlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -76,12 +78,26 @@ def main(module: str) -> int | None:
         The exit status; None is 0.
     """
     request = sys.stdin.buffer.readline().decode().removesuffix("\n")
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    _end_with_the_parent()
     status: int | None = importlib.import_module(module).main(request)
     return status
 
 
 def _end_with_the_parent() -> None:
+    """Has SIGTERM sent to this process as soon as its standard input is closed."""
+    if sys.platform != "linux":
+        threading.Thread(target=_wait_for_the_end, daemon=True).start()
+        return
+    # By the kernel, as a thread would have to wait for the interpreter's lock, which TFLite's converter holds for as
+    # long as it computes: minutes.
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGTERM)
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([0], [], [], 0)[0]:  # the parent had ended before
+        _wait_for_the_end()
+
+
+def _wait_for_the_end() -> None:
     # Not through `sys.stdin`, whose lock the interpreter needs when it ends.
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)

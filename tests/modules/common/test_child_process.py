@@ -9,13 +9,12 @@ import pytest
 from modules.common import child_process
 from tests.toys.processes import runs, wait_until
 
-# Writes its process id, then computes without ever looking at its standard input.
+# Writes its process id, then computes for hours with the interpreter's lock held, as TFLite's converter does.
 CHILD = """
-import os, pathlib, time
+import os, pathlib
 def main(request):
     pathlib.Path(request).write_text(str(os.getpid()))
-    while True:
-        time.sleep(0.01)
+    sum(range(10**12))
 """
 PARENT = """
 import sys
