@@ -51,7 +51,7 @@ def refuse(folder: Path, *arguments: str) -> str:
         ("list.jsonl", b"[1]\n", "list.jsonl, line 1"),
         ("column.jsonl", b'{"body": "x", "title": "y"}\n', "It has: 'body', 'title'"),
         ("column.csv", b"body,title\nx,y\n", "It has: 'body', 'title'"),
-        ("broken.txt.gz", gzip.compress(b"text " * 9999)[:40], "broken.txt.gz"),
+        ("broken.txt.gz", gzip.compress(b"text " * 9999, mtime=0)[:40], "broken.txt.gz"),
         ("folder.pdf", b"%PDF", "folder.pdf"),
         (
             "mixed.txt",
