@@ -214,9 +214,14 @@ def read_documents(
     Returns:
         The documents, and whether they are all there are.
     """
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string)])
+    def columns(serialized: tf.Tensor) -> tuple[tf.Tensor | tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+        return _columns(serialized, tokenizer, data_kind)
+
     records = read_records(split_files(split_dir))
     batches = (
-        _parse(tf.constant(batch), tokenizer, data_kind)
+        _documents(batch, *columns(tf.constant(batch)))
         for batch in iter(lambda: list(itertools.islice(records, _BATCH)), [])
     )
     documents: list[ScoredDocument] = []
@@ -229,19 +234,36 @@ def read_documents(
     return documents, True
 
 
-def _parse(serialized: tf.Tensor, tokenizer: BytePairTokenizer, data_kind: str) -> list[ScoredDocument]:
+def _columns(
+    serialized: tf.Tensor, tokenizer: BytePairTokenizer, data_kind: str
+) -> tuple[tf.Tensor | tf.RaggedTensor, tf.RaggedTensor, tf.RaggedTensor]:
+    """Returns texts, string `[documents]`, or prompts by turn, `[documents, turns]`; the token ids; the loss masks.
+
+    For a graph: the tokenizer is a loop of some hundred small operations, which cost ten times as much one by one.
+    """
     features = tf.io.parse_example(serialized, example_tokens.feature_spec(data_kind))
     if data_kind == "text":
         token_ids = tokenizer.tokenize(features["text"])
-        loss_mask = tf.ones_like(token_ids)
-        prompts = [_beginning(text) for text in features["text"].numpy()]
+        return features["text"], token_ids, tf.ones_like(token_ids)
+    prompt_turns, completions = example_tokens.conversations(features, data_kind)
+    token_ids, loss_mask = example_tokens.conversation_tokens(
+        prompt_turns, completions, lambda texts: example_tokens.tokenize_and_end(tokenizer, texts)
+    )
+    return prompt_turns, token_ids, loss_mask
+
+
+def _documents(
+    serialized: Sequence[bytes],
+    texts: tf.Tensor | tf.RaggedTensor,
+    token_ids: tf.RaggedTensor,
+    loss_mask: tf.RaggedTensor,
+) -> list[ScoredDocument]:
+    """Puts together what `_columns` gave for some examples."""
+    if isinstance(texts, tf.RaggedTensor):
+        prompts = [turns[0] for turns in texts.to_list()]
     else:
-        prompt_turns, completions = example_tokens.conversations(features, data_kind)
-        token_ids, loss_mask = example_tokens.conversation_tokens(
-            prompt_turns, completions, lambda texts: example_tokens.tokenize_and_end(tokenizer, texts)
-        )
-        prompts = [turns[0] for turns in prompt_turns.to_list()]
-    columns = zip(serialized.numpy(), prompts, token_ids.to_list(), loss_mask.to_list(), strict=True)
+        prompts = [_beginning(text) for text in texts.numpy()]
+    columns = zip(serialized, prompts, token_ids.to_list(), loss_mask.to_list(), strict=True)
     return [
         ScoredDocument(serialized=one, prompt=prompt, token_ids=ids, loss_mask=mask)
         for one, prompt, ids, mask in columns
