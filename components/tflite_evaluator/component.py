@@ -24,7 +24,7 @@ class TFLiteEvaluatorSpec(component_spec.ComponentSpec):
 
 
 class TFLiteEvaluator(base_component.BaseComponent):
-    """Evaluator that writes `checks.json` (`modules.evaluation.gates`) and `files.json` (`modules.evaluation.tflite_gate`).
+    """Evaluator that writes `checks.json` and `files.json`; see `modules.evaluation.gates` and `tflite_gate`.
 
     The output's custom properties are `blessed` (1 or 0: whether anything may be released), the number of `tokens`,
     `perplexity_float`, and `perplexity_<precision>`, `rise_<precision>`, `passed_<precision>` (1 or 0). Figures that
