@@ -1,6 +1,6 @@
 # Everything is set up by the first target that needs it; `make help` lists the targets.
 PYTHON ?= python3
-# Optional extras to install beside, e.g. `make setup EXTRAS=gpu` (see pyproject.toml).
+# Optional extras to install, e.g. `make setup EXTRAS=gpu` (see pyproject.toml).
 EXTRAS ?=
 UV := .uv/bin/uv
 VENV := .venv/.synced
@@ -12,7 +12,7 @@ RUN := .venv/bin/python
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
 
-run: $(VENV) ## raw text in, a gated release out: the whole pipeline, here
+run: $(VENV) ## run the whole pipeline on this machine, from raw text to a release
 	@$(RUN) -m pipeline run
 
 test: lint ## ruff, mypy and all tests
@@ -26,22 +26,22 @@ lint: $(VENV) ## ruff, and mypy on pipeline/, components/ and modules/
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-bench-tokenizer: $(VENV) ## tokens a second in tf.data and in Transform, and those of other libraries
+bench-tokenizer: $(VENV) ## tokens per second in tf.data and in Transform, compared with other libraries
 	@$(RUN) -m tests.benchmarks.tokenizer
 
-bench-vocabulary: $(VENV) ## time to train a vocabulary on 50 MB, beside that of HF tokenizers
+bench-vocabulary: $(VENV) ## time to train a vocabulary on 50 MB, compared with HF tokenizers
 	@$(RUN) -m tests.benchmarks.vocabulary
 
 bench-data: $(VENV) ## MB/s and peak memory from files to token ids at 10, 100 and 1,000 MB
 	@$(RUN) -m tests.benchmarks.data
 
-bench-evaluation: $(VENV) ## the Evaluator's time beside a bare forward pass over the same tokens
+bench-evaluation: $(VENV) ## time of the Evaluator, compared with a bare forward pass over the same tokens
 	@$(RUN) -m tests.benchmarks.evaluation
 
-bench-training: $(VENV) bench-peers ## tokens a second of training, beside Hugging Face's Trainer
+bench-training: $(VENV) bench-peers ## tokens per second of training, compared with Hugging Face's Trainer
 	@$(RUN) -m tests.benchmarks.training
 
-bench-peers: .peers/.installed ## install what bench-training compares with into .peers
+bench-peers: .peers/.installed ## install PyTorch and Hugging Face's Trainer into .peers, for bench-training
 
 .peers/.installed: tests/benchmarks/peers/requirements.txt | check-prerequisites
 	@echo "installing PyTorch and transformers into .peers (once) …"
@@ -49,15 +49,15 @@ bench-peers: .peers/.installed ## install what bench-training compares with into
 	@.peers/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-docs: $(VENV) ## write the tables of settings in the README.md files anew
+docs: $(VENV) ## rewrite the tables of settings in the README.md files
 	@$(RUN) -m pipeline.settings_tables
 
 setup: $(VENV) ## install the locked packages into .venv
 
-clean: ## remove the environments, not the workspace
+clean: ## remove the environments; keep the workspace
 	rm -rf .venv .uv .peers
 
-# Extras that are asked for are installed even where the environment is there already.
+# Requested extras are installed even if the environment already exists.
 ifneq ($(strip $(EXTRAS)),)
 .PHONY: $(VENV)
 endif
@@ -73,12 +73,12 @@ $(UV): | check-prerequisites
 	@$(PYTHON) -m venv .uv
 	@.uv/bin/pip install --quiet --disable-pip-version-check uv
 
-# One line a missing prerequisite: what, and the cure.
+# Prints one line per missing prerequisite, with its cure.
 check-prerequisites:
 	@command -v git >/dev/null || { echo "missing: git. Cure: apt-get install git" >&2; exit 1; }
 	@command -v $(PYTHON) >/dev/null || \
 	  { echo "missing: $(PYTHON). Cure: apt-get install python3 python3-venv" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
-	  { echo "$(PYTHON) is $$($(PYTHON) --version), needed is 3.11 to 3.13. Cure: make PYTHON=python3.11 …" >&2; exit 1; }
+	  { echo "$(PYTHON) is $$($(PYTHON) --version), but 3.11 to 3.13 is needed. Cure: make PYTHON=python3.11 …" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo "missing: Python's venv. Cure: apt-get install python3-venv" >&2; exit 1; }

@@ -1,1 +1,1 @@
-"""TFX components: each adapts one piece of work in `modules` to artifacts and execution properties."""
+"""TFX components; each connects one function of `modules` to artifacts and execution properties."""

@@ -2,11 +2,11 @@
 
 from tfx.types import artifact
 
-# The inputs or outputs of a node by their names, as TFX passes them to an executor or a resolver's strategy.
+# Inputs or outputs of a node by name, as TFX passes them to an executor or a resolver strategy.
 Artifacts = dict[str, list[artifact.Artifact]]
 
 
 class Report(artifact.Artifact):
     """Report of a run: a folder with `report.html` and `model_card.md`."""
 
-    TYPE_NAME = "tfx-gpt2.Report"  # Vertex asks custom types for a name space
+    TYPE_NAME = "tfx-gpt2.Report"  # Vertex requires a name space in custom types

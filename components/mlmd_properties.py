@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-# On a DataBlessing: the id of the ExampleStatistics that passed, and the contract's file that they met.
+# Properties of a DataBlessing: the id of the ExampleStatistics that passed, and the file of the contract.
 STATISTICS_ID = "statistics_id"
 CONTRACT = "contract"
 
@@ -13,14 +13,14 @@ _PLAIN = ("int_value", "double_value", "string_value")
 
 
 def set_finite(artifact: Any, figures: Mapping[str, float]) -> None:
-    """Sets custom properties of a TFX artifact; ML Metadata cannot hold NaN and infinity, so those are left out."""
+    """Sets custom properties of a TFX artifact, without NaN and infinity, which ML Metadata cannot store."""
     for name, value in figures.items():
         if math.isfinite(value):
             artifact.set_float_custom_property(name, value)
 
 
 def plain_values(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Numbers and strings among the properties (`ml_metadata.proto.Value` by name), without TFX's own bookkeeping."""
+    """Returns numbers and strings of properties (`ml_metadata.proto.Value` by name), without TFX's bookkeeping."""
     return {
         name: getattr(value, value.WhichOneof("value"))
         for name, value in sorted(properties.items())

@@ -1,7 +1,7 @@
-"""Resolves the artifacts that a run is compared with: the latest that passed their gate, other than its own.
+"""Resolver strategies for the artifacts that a run is compared with: the latest that passed a gate, without its own.
 
-Without leaving out its own, an identical second run would be compared with itself: inputs would differ from the first
-run's, and nothing from there on would be cached.
+If a run's own artifacts were not left out, an identical second run would be compared with itself. Its inputs would
+differ from those of the first run, and no later node would be cached.
 """
 
 from tfx.dsl.components.common import resolver
@@ -14,10 +14,10 @@ CANDIDATE_KEY = "candidate"
 
 
 class LatestOtherBlessedModelStrategy(latest_blessed_model_strategy.LatestBlessedModelStrategy):
-    """TFX's latest blessed model, leaving out the candidate."""
+    """Strategy of TFX for the latest blessed model, without the candidate."""
 
     def resolve_artifacts(self, store: object, input_dict: Artifacts) -> Artifacts | None:
-        """Resolves `model` and `model_blessing`; the third channel, `candidate`, names the model to leave out."""
+        """Resolves `model` and `model_blessing`; the third channel, `candidate`, holds the model to leave out."""
         candidates = input_dict[CANDIDATE_KEY]
         candidate_ids = {candidate.id for candidate in candidates}
         others = {
@@ -29,17 +29,17 @@ class LatestOtherBlessedModelStrategy(latest_blessed_model_strategy.LatestBlesse
 
 
 class LatestOtherBlessedStatisticsStrategy(resolver.ResolverStrategy):
-    """The statistics of the latest data that passed an AnomalyGate, leaving out the candidate's."""
+    """Strategy for the statistics of the latest data that passed an AnomalyGate, without the candidate's."""
 
     def __init__(self, contract: str):
-        """Looks only at what passed by this contract."""
+        """Stores the contract; only data that passed this contract counts."""
         self._contract = contract
 
     def resolve_artifacts(self, store: object, input_dict: Artifacts) -> Artifacts | None:
-        """Resolves `statistics`, to none where there are none; `data_blessing` names those that passed."""
+        """Resolves `statistics`, an empty list if no data passed; `data_blessing` identifies the data that passed."""
         candidates = input_dict[CANDIDATE_KEY]
         candidate_ids = {candidate.id for candidate in candidates}
-        statistics = {one.id: one for one in input_dict["statistics"] if one.id not in candidate_ids}
+        statistics = {found.id: found for found in input_dict["statistics"] if found.id not in candidate_ids}
         blessed = [
             statistics[blessing.get_int_custom_property(STATISTICS_ID)]
             for blessing in sorted(input_dict["data_blessing"], key=lambda blessing: blessing.id)

@@ -1,4 +1,4 @@
-"""The benchmarks run, on inputs so small that their figures say nothing."""
+"""The benchmarks run on tiny inputs; their figures have no meaning."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from tests.toys.checkout import ROOT
 
 
-def test_data() -> None:
+def test_the_data_benchmark_runs() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks.data", "--sizes", "1"], cwd=ROOT, capture_output=True, text=True
     )
@@ -20,7 +20,9 @@ def test_data() -> None:
     assert figures["mb_per_s"]["1"] > 0
 
 
-def test_tokenizer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tokenizer_benchmark_finds_no_mismatch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from tests.benchmarks import tokenizer
 
     documents, vocabulary = tokenizer.read_documents()
@@ -33,7 +35,7 @@ def test_tokenizer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     assert {"tfdata_vs_hf_one_thread", "transform_vs_hf_one_thread"} <= set(figures)
 
 
-def test_vocabulary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_vocabulary_benchmark_finds_the_same_merges(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from tests.benchmarks import vocabulary
 
     monkeypatch.setattr(vocabulary, "MEGABYTES", 1)
@@ -44,29 +46,29 @@ def test_vocabulary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert ours == hf
 
 
-def test_training(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without the peer, which has an environment of its own: this project's training stands in for it."""
+def test_the_training_benchmark_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Uses this project's trainer in place of the peer, which needs a separate environment."""
     from tests.benchmarks import training
 
-    class Stand(training.Trainer):
+    class Substitute(training.Trainer):
         def __init__(self, python: Path | str, module: str, shape: str, precision: str, source: str = "cached"):
             super().__init__(sys.executable, "ours", "tiny", precision, source)
 
     monkeypatch.setattr(training, "PEERS_PYTHON", Path(sys.executable))
-    monkeypatch.setattr(training, "Trainer", Stand)
+    monkeypatch.setattr(training, "Trainer", Substitute)
     monkeypatch.setattr(training, "profile", lambda shape, precision: {"attention": 1.0})
     monkeypatch.setattr(training, "TURNS", 1)
     monkeypatch.setattr(training, "PRECISIONS", ("bfloat16",))
-    monkeypatch.setattr(training, "STEPS_A_TURN", {"large": 2})
+    monkeypatch.setattr(training, "STEPS_PER_TURN", {"large": 2})
     training.main([])
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert set(figures) == {"bfloat16_large_vs_hf", "gemm_share_large"}
     assert min(figures.values()) > 0
 
 
-def test_a_step_of_gpt2_base_takes_six_operations_a_parameter_and_token() -> None:
+def test_a_step_of_gpt2_base_takes_six_operations_per_parameter_and_token() -> None:
     from tests.benchmarks.peers.turns import SHAPES
     from tests.benchmarks.training import step_flops
 
-    # 85 million in the layers and 39 million in the embedding; attention adds 4%.
+    # 85 million parameters are in the layers and 39 million in the embedding; attention adds 4%.
     assert step_flops(SHAPES["large"]) == pytest.approx(1.04 * 512 * 6 * 123.5e6, rel=0.01)

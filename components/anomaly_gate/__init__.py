@@ -1,1 +1,1 @@
-"""Stops the pipeline where the data breaks its contract."""
+"""AnomalyGate: stops the pipeline if the data breaks its contract."""

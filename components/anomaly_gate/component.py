@@ -1,4 +1,4 @@
-"""AnomalyGate: stops the pipeline on what ExampleValidator only records."""
+"""AnomalyGate: stops the pipeline on anomalies, which ExampleValidator only records."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from components.anomaly_gate import executor
 
 
 class DataBlessing(artifact.Artifact):
-    """Mark of examples that meet their contract. Nothing is written where they do not.
+    """Mark of examples that meet their contract; it is not written if they break it.
 
-    Its custom properties `statistics_id` and `contract` name the statistics that passed and what they passed by,
-    `drift` holds what was let through.
+    Its custom properties `statistics_id` and `contract` identify the statistics that passed and their contract. `drift`
+    lists the drift and skew that were only a warning.
     """
 
-    TYPE_NAME = "tfx-gpt2.DataBlessing"  # Vertex asks custom types for a name space
+    TYPE_NAME = "tfx-gpt2.DataBlessing"  # Vertex requires a name space in custom types
 
 
 class AnomalyGateSpec(component_spec.ComponentSpec):
@@ -33,7 +33,7 @@ class AnomalyGateSpec(component_spec.ComponentSpec):
 
 
 class AnomalyGate(base_component.BaseComponent):
-    """Fails with the anomalies in words; let the components that use the data run after it."""
+    """Gate that fails with a list of the anomalies; components that use the data must run after it."""
 
     SPEC_CLASS = AnomalyGateSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
@@ -41,13 +41,13 @@ class AnomalyGate(base_component.BaseComponent):
     def __init__(
         self, *, anomalies: channel.BaseChannel, statistics: channel.BaseChannel, contract: str, on_drift: str
     ):
-        """Takes the `anomalies` of TextValidator.
+        """Wires the component.
 
         Args:
-            anomalies: What it found.
-            statistics: What it looked at.
-            contract: Name of the contract's file, for the message.
-            on_drift: `warn` lets drift and skew pass and takes note of them, `stop` fails.
+            anomalies: Anomalies that TextValidator found.
+            statistics: Statistics that TextValidator checked.
+            contract: File of the contract, for messages and for the blessing.
+            on_drift: `warn` lets drift and skew pass and records them, `stop` fails.
         """
         super().__init__(
             AnomalyGateSpec(

@@ -26,13 +26,13 @@ _MOST = "The feature value with maximum difference is:"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Reads the anomalies of every split and fails if there is one that may not pass."""
+    """Executor that reads the anomalies of every split and fails on those that may not pass."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Fails on an anomaly; drift and skew pass where `on_drift` is "warn".
 
         Raises:
-            InputError: With every anomaly of every split in words.
+            InputError: There are anomalies; the message describes every anomaly of every split.
         """
         anomalies = artifact_utils.get_single_instance(input_dict["anomalies"])
         problems: list[str] = []
@@ -47,13 +47,13 @@ class Executor(base_executor.BaseExecutor):
             raise InputError(
                 f"the data breaks its contract, {exec_properties['contract']}:\n"
                 + "\n".join(problems)
-                + "\nMend the data, or change the contract if the data is right."
+                + "\nFix the data, or change the contract if the data is right."
             )
         if drift and exec_properties["on_drift"] == "stop":
             raise InputError(
                 "the data drifted from the last run's, or the splits differ:\n"
                 + "\n".join(drift)
-                + "\nLook at the data. If it is meant to be so, use it with --set data.on_drift=warn; later data is "
+                + "\nCheck the data. If the change is intended, accept it with --set data.on_drift=warn; later data is "
                 f"then compared with it. Or change the comparators in {exec_properties['contract']}."
             )
         for line in drift:
@@ -68,21 +68,23 @@ class Executor(base_executor.BaseExecutor):
 
 
 def describe(anomalies: anomalies_pb2.Anomalies) -> list[str]:
-    """Returns one line per anomaly of a split, except drift and skew: the feature, what is wrong, and the rule."""
+    """Returns one line per anomaly of a split, without drift and skew: the feature, the problem and the rule."""
     lines = []
     if anomalies.HasField("dataset_anomaly_info"):
         lines.append(f"the whole split: {anomalies.dataset_anomaly_info.description}")
     for feature, info in sorted(anomalies.anomaly_info.items()):
         reasons = [reason for reason in info.reason if reason.type not in _DRIFT_TYPES]
         if reasons:
-            lines.append(f"`{feature}`: " + "; ".join(f"{one.short_description}: {one.description}" for one in reasons))
+            lines.append(
+                f"`{feature}`: " + "; ".join(f"{reason.short_description}: {reason.description}" for reason in reasons)
+            )
         elif not info.reason:
             lines.append(f"`{feature}`: {info.description}")
     return lines
 
 
 def describe_drift(anomalies: anomalies_pb2.Anomalies) -> list[str]:
-    """Returns one line per feature of a split that drifted from the last run's, or is skewed between train and eval.
+    """Returns one line per feature of a split with drift from the last run, or with skew between train and eval.
 
     ``"`words` drifted: L-infinity distance 0.061 is above 0.02, most in 'gauze'"``
     """
@@ -100,8 +102,8 @@ def describe_drift(anomalies: anomalies_pb2.Anomalies) -> list[str]:
             ("differs from eval", compared.skew_measurements),
         ):
             lines += [
-                f"`{feature}` {what}: {_DISTANCES[one.type]} {one.value:.3f} is above {one.threshold:g}{most}"
-                for one in measurements
-                if one.value > one.threshold
+                f"`{feature}` {what}: {_DISTANCES[found.type]} {found.value:.3f} is above {found.threshold:g}{most}"
+                for found in measurements
+                if found.value > found.threshold
             ]
     return lines

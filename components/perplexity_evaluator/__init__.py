@@ -1,1 +1,1 @@
-"""TFX's Evaluator, with perplexities and verdict written into ML Metadata."""
+"""PerplexityEvaluator: TFX's Evaluator with perplexities and verdict in ML Metadata."""

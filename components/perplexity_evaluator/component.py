@@ -1,4 +1,4 @@
-"""PerplexityEvaluator: TFX's Evaluator, decided by `modules.evaluation.gates` and with its figures in ML Metadata."""
+"""PerplexityEvaluator: TFX's Evaluator with the checks of `modules.evaluation` and its figures in ML Metadata."""
 
 from typing import Any
 
@@ -33,11 +33,11 @@ class PerplexityEvaluatorSpec(component_spec.ComponentSpec):
 
 
 class PerplexityEvaluator(base_beam_component.BaseBeamComponent):
-    """Measures as TFX's Evaluator does, with TFMA, and blesses a model that passed every check.
+    """Evaluator that measures with TFMA, as TFX's Evaluator does, and blesses a model that passed every check.
 
     `evaluation` holds TFMA's results, `metrics.json` (`modules.evaluation.results`) and `checks.json`
-    (`modules.evaluation.gates`); the principal figures are its custom properties. `blessing` is as TFX's Evaluator
-    writes it.
+    (`modules.evaluation.gates`); its custom properties hold the main figures. `blessing` has the form that TFX's
+    Evaluator writes.
     """
 
     SPEC_CLASS = PerplexityEvaluatorSpec
@@ -49,12 +49,12 @@ class PerplexityEvaluator(base_beam_component.BaseBeamComponent):
         """Wires the component.
 
         Args:
-            eval_config: `evaluation.eval_config`, what to compute.
+            eval_config: Metrics and slices to compute, from `model_analysis.eval_config`.
             gate: JSON of the PerplexityGateSettings.
-            window: The model's context length, for the record.
+            window: Context length of the model in tokens; it is recorded with the figures.
             strided: Whether windows overlap by half.
-            **inputs: `examples`, `model`, `model_run`, `task_evaluation`, and what the candidate is compared with:
-                `baseline_model` and `baseline_blessing`.
+            **inputs: `examples`, `model`, `model_run`, `task_evaluation`, and the baseline: `baseline_model` and
+                `baseline_blessing`.
         """
         super().__init__(
             PerplexityEvaluatorSpec(

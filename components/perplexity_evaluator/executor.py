@@ -24,13 +24,13 @@ PROMPT_TEMPLATE = "prompt_template"
 
 
 class Executor(evaluator_executor.Executor):
-    """Runs TFX's Evaluator for the figures, then holds them against the limits."""
+    """Executor that runs TFX's Evaluator for the figures and compares them with the limits."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
-        """Measures, writes `metrics.json` and `checks.json`, and blesses where all checks passed.
+        """Measures the model, writes `metrics.json` and `checks.json`, and blesses the model if all checks passed.
 
         Raises:
-            InputError: The baseline cannot be measured on this data.
+            InputError: The baseline model cannot be measured on this data.
         """
         files = split_files(artifact_utils.get_split_uri(input_dict["examples"], "eval"))
         strided = bool(exec_properties["strided"])
@@ -55,13 +55,13 @@ class Executor(evaluator_executor.Executor):
 
 
 def _check_template(template: str, earlier: list[artifact.Artifact] | None) -> None:
-    """Refuses to score the latest blessed model on prompts of a form that it has never seen."""
+    """Checks that the latest blessed model was trained with the prompt template of the eval data."""
     before = earlier[0].get_string_custom_property(PROMPT_TEMPLATE) if earlier else ""
     if before and template != before:
         raise InputError(
-            f"the latest blessed model was trained with `data.template: {before}`, and the eval data is in another, so "
-            f"there is no comparing with it. Received: {template or 'plain text'}. Give the pipeline a new `name`: it "
-            "starts without a baseline then."
+            f"the latest blessed model was trained with `data.template: {before}`, and the eval data has another form, "
+            f"so the new model cannot be compared with it. Received: {template or 'plain text'}. Give the pipeline a "
+            "new `name`: it then starts without a baseline."
         )
 
 
@@ -127,7 +127,7 @@ def _set_properties(evaluated: artifact.Artifact, measured: Evaluation) -> None:
 
 
 def _bless(blessing: artifact.Artifact, input_dict: Artifacts, *, passed: bool) -> None:
-    """Writes what TFX's Evaluator writes where thresholds are set, so that its resolvers and its Pusher understand."""
+    """Writes the file and properties of TFX's Evaluator with thresholds, which TFX's resolvers and Pusher read."""
     model = artifact_utils.get_single_instance(input_dict["model"])
     blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)

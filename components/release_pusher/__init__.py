@@ -1,1 +1,1 @@
-"""Publishes a blessed model as one release folder."""
+"""ReleasePusher: publishes a blessed model as one release folder."""

@@ -1,4 +1,4 @@
-"""ReleasePusher: a blessed model, its TFLite files and its tokenizer become one release folder."""
+"""ReleasePusher: publishes a blessed model, its TFLite files and its tokenizer as one release folder."""
 
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
@@ -30,10 +30,10 @@ class ReleasePusherSpec(component_spec.ComponentSpec):
 
 
 class ReleasePusher(base_component.BaseComponent):
-    """Pushes what was blessed, and only that; see `modules.release.publishing` for the folder.
+    """Pusher of blessed models; `modules.release.publishing` describes the folder.
 
-    The Evaluator blesses the model. TFLiteEvaluator tells by its `files.json` which TFLite files come along, and by its
-    `blessed` whether anything may ship.
+    The Evaluator blesses the model. TFLiteEvaluator's `files.json` states which TFLite files are released, and its
+    property `blessed` states whether anything may be released.
     """
 
     SPEC_CLASS = ReleasePusherSpec
@@ -43,10 +43,10 @@ class ReleasePusher(base_component.BaseComponent):
         """Wires the component.
 
         Args:
-            push_directory: Where `<version>/` appears; TF Serving's model base path.
-            push_directory_id: `manifest.directory_id`, part of the cache key: after the directory was deleted, what is
-                blessed is pushed again.
-            gate: JSON of `evaluation`'s settings, the limits among them, for the manifest.
+            push_directory: Folder in which `<version>/` appears; TF Serving's model base path.
+            push_directory_id: `manifest.directory_id`, part of the cache key: a blessed model is pushed again after
+                the directory was deleted.
+            gate: JSON of the settings of `evaluation`, with the limits, for the manifest.
             **inputs: `model`, `model_blessing`, `model_fp16`, `model_int8`, `evaluation`, `tflite_evaluation`,
                 `report`, `examples` and `transform_graph`.
         """

@@ -23,10 +23,10 @@ REPORT_FILES = {"report.html": "report.html", "MODEL_CARD.md": "model_card.md"}
 
 
 class Executor(pusher_executor.Executor):
-    """Publishes a release if the Evaluator blessed the model and TFLiteEvaluator lets it pass."""
+    """Executor that publishes a release if the Evaluator blessed the model and TFLiteEvaluator lets it pass."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
-        """Publishes, or marks the output as not pushed."""
+        """Publishes the release, or marks the output as not pushed."""
         pushed_model = artifact_utils.get_single_instance(output_dict["pushed_model"])
         tflite_evaluation = artifact_utils.get_single_instance(input_dict["tflite_evaluation"])
         files = _read_files(tflite_evaluation)
@@ -71,7 +71,7 @@ class Executor(pusher_executor.Executor):
 
 
 def _passed(evaluation: artifact.Artifact) -> bool:
-    """Returns whether the Evaluator's checks are there and all passed: its blessing is not enough."""
+    """Returns whether the Evaluator's checks exist and all passed; its blessing is not enough."""
     try:
         checks = gates.read_checks(evaluation.uri)
     except OSError as error:
@@ -84,7 +84,7 @@ def _as_measured(models: list[artifact.Artifact], sha256: str) -> epath.Path:
     """Returns the path of a TFLite file.
 
     Raises:
-        RuntimeError: It is not the file that was measured.
+        RuntimeError: The file has changed since it was measured.
     """
     path = model_file(artifact_utils.get_single_uri(models))
     if file_facts(path)["sha256"] != sha256:
@@ -93,7 +93,7 @@ def _as_measured(models: list[artifact.Artifact], sha256: str) -> epath.Path:
 
 
 def _read_files(tflite_evaluation: artifact.Artifact) -> dict[Precision, FileResult] | None:
-    """Reads what TFLiteEvaluator measured; None where that is missing: then nothing ships."""
+    """Reads the results of TFLiteEvaluator; None if they are missing, and then nothing is released."""
     try:
         gates.read_checks(tflite_evaluation.uri)
         return read_results(tflite_evaluation.uri)

@@ -1,1 +1,1 @@
-"""Reports a run in one page and one model card."""
+"""RunReport: reports a run as an HTML page and a model card."""

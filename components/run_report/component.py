@@ -1,4 +1,4 @@
-"""RunReport: what a run used, measured and decided, as an HTML page and a model card."""
+"""RunReport: reports the inputs, figures and verdict of a run as an HTML page and a model card."""
 
 import json
 from typing import Any
@@ -31,9 +31,9 @@ class RunReportSpec(component_spec.ComponentSpec):
 
 
 class RunReport(base_component.BaseComponent):
-    """Writes `report.html` and `model_card.md`, of a blessed model and of a refused one alike.
+    """Writer of `report.html` and `model_card.md`, for blessed and for refused models.
 
-    The output's custom properties tell `verdict`, one sentence, and `blessed` (1 or 0).
+    The output's custom properties are `verdict`, one sentence, and `blessed` (1 or 0).
     """
 
     SPEC_CLASS = RunReportSpec
@@ -45,10 +45,10 @@ class RunReport(base_component.BaseComponent):
         Args:
             configuration: All settings of the run as JSON, with `data` and `model`.
             **inputs: `examples`, `transformed_examples`, `model`, `model_run`, `task_evaluation`, `evaluation`,
-                `blessing`, `model_fp16`, `model_int8`, `tflite_evaluation`, and `baseline_model` where there is one.
+                `blessing`, `model_fp16`, `model_int8`, `tflite_evaluation`, and `baseline_model` if there is one.
 
         Raises:
-            ValueError: `configuration` is not JSON, or lacks a part.
+            ValueError: `configuration` is not JSON, or lacks `data` or `model`.
         """
         settings: dict[str, Any] = json.loads(configuration)
         missing = {"data", "model"} - set(settings)

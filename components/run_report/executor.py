@@ -17,17 +17,17 @@ CARD = "model_card.md"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Gathers what the nodes wrote and renders it."""
+    """Executor that gathers the outputs of the nodes and renders them."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Writes the page and the model card.
 
         Raises:
-            OSError: A node did not write what the report shows.
+            OSError: A file that the report shows is missing.
         """
         output = artifact_utils.get_single_instance(output_dict["report"])
         report = gathering.gather(
-            # The resolver of the baseline gives an empty list where nothing was blessed yet.
+            # The resolver of the baseline returns an empty list if no model was blessed yet.
             {name: _source(artifacts[0]) for name, artifacts in input_dict.items() if artifacts},
             pipeline=self._context.pipeline_info.id,
             run=self._context.pipeline_run_id,
@@ -41,6 +41,6 @@ class Executor(base_executor.BaseExecutor):
         output.set_int_custom_property("blessed", int(report.verdict.blessed))
 
 
-def _source(one: artifact.Artifact) -> SourceArtifact:
-    properties = plain_values(one.mlmd_artifact.custom_properties)
-    return SourceArtifact(id=one.id, type=one.type_name, folder=epath.Path(one.uri), properties=properties)
+def _source(found: artifact.Artifact) -> SourceArtifact:
+    properties = plain_values(found.mlmd_artifact.custom_properties)
+    return SourceArtifact(id=found.id, type=found.type_name, folder=epath.Path(found.uri), properties=properties)

@@ -1,1 +1,1 @@
-"""Measures what a trained model does: recitation of its training text, multiple choice, answers."""
+"""TaskEvaluator: measures memorisation of training text, multiple choice and answers of a trained model."""

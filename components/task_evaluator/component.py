@@ -1,4 +1,4 @@
-"""TaskEvaluator: what a model does, beside its perplexity, held against its limits."""
+"""TaskEvaluator: measures memorisation, multiple choice and answers of a model and compares them with limits."""
 
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
@@ -21,10 +21,10 @@ class TaskEvaluatorSpec(component_spec.ComponentSpec):
 
 
 class TaskEvaluator(base_component.BaseComponent):
-    """Writes `checks.json` and `tasks.json` of `modules.evaluation.tasks` into its output.
+    """Evaluator that writes `checks.json` and `tasks.json` of `modules.evaluation.tasks`.
 
-    The output's custom properties tell `memorised_share`, `accuracy_<name>`, `rouge_l` and `bleu`, those that were
-    asked for and could be measured.
+    The output's custom properties are `memorised_share`, `accuracy_<name>`, `rouge_l` and `bleu`, as far as they were
+    requested and could be measured.
     """
 
     SPEC_CLASS = TaskEvaluatorSpec
@@ -36,10 +36,10 @@ class TaskEvaluator(base_component.BaseComponent):
         """Wires the component.
 
         Args:
-            examples: TextExampleGen's, before Transform.
-            model: The Trainer's model, with the SavedModel in `Format-Serving/`.
-            settings: A `task_evaluation.TaskSettings` as JSON.
-            task_fingerprint: `task_evaluation.fingerprint` of the tasks' files, part of the cache key.
+            examples: Output of TextExampleGen.
+            model: Output of the Trainer, with the SavedModel in `Format-Serving/`.
+            settings: JSON of `tasks.TaskSettings`.
+            task_fingerprint: `tasks.fingerprint` of the tasks' files, part of the cache key.
         """
         super().__init__(
             TaskEvaluatorSpec(

@@ -17,13 +17,13 @@ NODE = "TaskEvaluator"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Evaluates the model by its SavedModel, as a server would run it."""
+    """Executor that evaluates the SavedModel, as a server would run it."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
-        """Writes what was measured, also where a gate fails: the Evaluator blesses or does not.
+        """Measures the model and writes the results, also if a check fails; the Evaluator decides on the blessing.
 
         Raises:
-            InputError: A task's file is bad, or the corpus is not of the kind that a task needs.
+            InputError: The file of a task is bad, or a task needs another kind of corpus.
         """
         model = artifact_utils.get_single_instance(input_dict["model"])
         output = artifact_utils.get_single_instance(output_dict["task_evaluation"])

@@ -27,7 +27,7 @@ class TextExampleGenSpec(component_spec.ComponentSpec):
 
 
 class TextExampleGen(base_beam_component.BaseBeamComponent):
-    """Reads documents, drops what `cleaning` says and writes splits that follow from the content alone.
+    """Generator that reads and cleans documents and splits them by the hash of their text.
 
     Example:
         >>> source = DataSource.from_string("poems/*.txt", document_separator="blank_line")
@@ -55,15 +55,15 @@ class TextExampleGen(base_beam_component.BaseBeamComponent):
         """Checks the wiring; nothing is read yet.
 
         Args:
-            source: A `source.DataSource` as JSON.
-            cleaning: A `cleaning.CleaningSettings` as JSON.
-            splits: Each split's share as JSON, `{"train": 18, "eval": 1, "test": 1}`.
-            input_fingerprint: `corpus.fingerprint` of the source: part of TFX's cache key, and
-                written to the artifact.
-            data_directory: Where TFDS prepares datasets.
+            source: JSON of a `source.DataSource`.
+            cleaning: JSON of a `filters.CleaningSettings`.
+            splits: JSON of each split's weight, `{"train": 18, "eval": 1, "test": 1}`.
+            input_fingerprint: `corpus.fingerprint` of the source; part of TFX's cache key, and a property of the
+                output.
+            data_directory: Folder in which TFDS prepares data sets.
 
         Raises:
-            ValueError: `source`, `cleaning` or `splits` is not what it must be.
+            ValueError: `source`, `cleaning` or `splits` is not valid.
         """
         DataSource.model_validate_json(source)
         CleaningSettings.model_validate_json(cleaning)

@@ -1,4 +1,4 @@
-"""Executor of TextExampleGen: small Beam jobs around the functions of `bucketed_documents` and `corpus_cleaning`."""
+"""Executor of TextExampleGen: small Beam jobs around the functions of `modules.data` and `modules.cleaning`."""
 
 import dataclasses
 import json
@@ -34,13 +34,13 @@ _REPORT_INTERVAL_S = 0.5
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Writes `<uri>/Split-<name>/data_tfrecord-*.gz` and `<uri>/counts.json`."""
+    """Executor that writes `<uri>/Split-<name>/data_tfrecord-*.gz` and `<uri>/counts.json`."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Reads the source and writes the Examples artifact.
 
         Raises:
-            InputError: The source is bad, or leaves a split empty; in words that name the place and the cure.
+            InputError: The source is bad, or a split would be empty; the message names the place and the cure.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
@@ -73,7 +73,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         _record_counts(examples, reading, kept)
 
     def _scatter(self, pieces: list[WorkPiece], job: "_Job") -> ReadCounts:
-        """Reads every piece of work and throws the documents that pass the filters into buckets."""
+        """Reads every piece of work and writes the documents that pass the filters to buckets."""
         total = ReadCounts()
         for row in self._results("read", job, pieces, ScatterPiece(job)):
             if "input_error" in row:
@@ -82,7 +82,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         return total
 
     def _gather(self, job: "_Job") -> BucketCounts:
-        """Drops duplicates and leaks, and turns every bucket into one file a split."""
+        """Drops duplicates and leaked documents and writes one file per bucket and split."""
         for folder in job.folders.values():
             tf.io.gfile.makedirs(folder)
         settings = job.settings
@@ -93,7 +93,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if settings.leakage is None:
             return self._write(job, tuple(job.weights))
         corpus_cleaning.collect_held_out(job.directory, job.buckets)
-        # Only when all of train is marked is it known which held-out documents leaked.
+        # The leaked held-out documents are known only after all n-grams of train are marked.
         counts = self._write(job, (TRAIN,))
         counts.add(self._write(job, tuple(split for split in job.weights if split != TRAIN)))
         return counts
@@ -105,7 +105,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         return counts
 
     def _results(self, name: str, job: "_Job", work: Iterable[Any], function: beam.DoFn) -> Iterator[dict[str, Any]]:
-        """Runs a function over pieces of work in a Beam job; yields the JSON objects that it returned."""
+        """Runs a function on pieces of work in a Beam job; yields the JSON objects that the function returned."""
         prefix = os.path.join(job.directory, "results", name.replace(" ", "-"))
         with self._make_beam_pipeline() as pipeline:
             _ = (
@@ -123,14 +123,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Job:
-    """Settings of a job that all its workers need.
+    """Settings of a job, shared by all its workers.
 
     Attributes:
-        directory: Where the buckets lie.
-        buckets: How many there are.
-        weights: Each split's share.
-        settings: What is dropped.
-        folders: Where each split's files go.
+        directory: Folder of the buckets.
+        buckets: Number of buckets.
+        weights: Weight of each split.
+        settings: Settings of the cleaning.
+        folders: Folder of each split's files.
     """
 
     directory: str
@@ -141,7 +141,7 @@ class _Job:
 
 
 class ScatterPiece(beam.DoFn):
-    """Reads one piece of work into the buckets; yields its counts, or what is wrong with the input."""
+    """Beam function that reads a piece of work into the buckets; yields its counts, or the error of the input."""
 
     def __init__(self, job: _Job):
         self._job = job
@@ -153,7 +153,7 @@ class ScatterPiece(beam.DoFn):
         try:
             buckets.scatter(self._metered(documents), self._job.directory, writer=piece.name, buckets=self._job.buckets)
         except InputError as error:
-            # Beam would wrap it in a traceback; as a result it reaches the user in its own words.
+            # Beam would wrap the error in a traceback. Returned as a result, its message reaches the user unchanged.
             yield json.dumps({"input_error": str(error)})
             return
         yield json.dumps(counts.as_dict())
@@ -165,7 +165,7 @@ class ScatterPiece(beam.DoFn):
 
 
 class StudyBucket(beam.DoFn):
-    """Takes down one bucket's signatures and held-out n-grams."""
+    """Beam function that stores the signatures and the held-out n-grams of one bucket."""
 
     def __init__(self, job: _Job):
         self._job = job
@@ -183,7 +183,7 @@ class StudyBucket(beam.DoFn):
 
 
 class WriteBucket(beam.DoFn):
-    """Writes one bucket's files of some splits; yields its counts as JSON."""
+    """Beam function that writes one bucket's files of some splits; yields its counts as JSON."""
 
     def __init__(self, job: _Job, splits: tuple[str, ...]):
         self._job = job
@@ -214,7 +214,7 @@ class WriteBucket(beam.DoFn):
         name = f"data_tfrecord-{bucket:05d}-of-{self._job.buckets:05d}.gz"
         counts = BucketCounts.zero()
         written = buckets.write_bucket(
-            # Copies are counted once, with the train split.
+            # Exact duplicates are counted once, when the train split is written.
             buckets.unique_documents(self._job.directory, bucket, counts if TRAIN in self._splits else None),
             weights=self._job.weights,
             splits=self._splits,
@@ -229,7 +229,7 @@ class WriteBucket(beam.DoFn):
 
 
 class _Meter:
-    """Counts documents and reports them now and then; every worker tells what it did itself."""
+    """Counter of documents that reports its progress at intervals; each worker reports its own documents."""
 
     def __init__(self, phase: str):
         self._phase = phase
@@ -245,7 +245,7 @@ class _Meter:
 
 
 def _describe(examples: standard_artifacts.Examples, splits: list[str], input_fingerprint: str) -> None:
-    """Sets what TFX's own ExampleGens set, so that every stock component reads the artifact."""
+    """Sets the same properties as TFX's own ExampleGens, so that stock components can read the artifact."""
     examples.split_names = artifact_utils.encode_split_names(splits)
     examples.set_int_custom_property(utils.SPAN_PROPERTY_NAME, 0)
     examples.set_string_custom_property(utils.FINGERPRINT_PROPERTY_NAME, input_fingerprint)

@@ -1,1 +1,1 @@
-"""TFX's Transform, with the tokens of each split counted into ML Metadata."""
+"""TextTransform: TFX's Transform with the token counts of each split in ML Metadata."""

@@ -1,4 +1,4 @@
-"""TextTransform: TFX's Transform whose examples carry their token counts."""
+"""TextTransform: TFX's Transform, with token counts as properties of its examples."""
 
 from tfx.components import Transform
 from tfx.dsl.components.base import executor_spec
@@ -7,6 +7,6 @@ from components.text_transform import executor
 
 
 class TextTransform(Transform):
-    """The stock Transform; only its executor also counts tokens."""
+    """Stock Transform with an executor that also counts tokens."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)

@@ -13,14 +13,15 @@ from modules.tokenization import packing_efficiency, token_counts
 
 
 class Executor(transform_executor.Executor):
-    """Runs TFX's Transform, then counts the tokens of every split."""
+    """Executor that runs TFX's Transform and then counts the tokens of every split."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
-        """Transforms, and writes counts as properties of the transformed examples.
+        """Transforms the examples and writes counts as properties of the transformed examples.
 
-        They are `tokens_<split>`, unless it is text `loss_tokens_<split>`, and of the train split
-        `packed_useful_share`, whose lengths go to `token_lengths.json`; see `token_counts` and `packing`. Of
-        preferences, which are not packed, the tokens with the chosen answers are counted, and nothing else.
+        The properties are `tokens_<split>`, `loss_tokens_<split>` (not for plain text), and `packed_useful_share` of
+        the train split, whose document lengths go to `token_lengths.json`; see `token_counts` and `packing_efficiency`.
+        Preferences are not packed: they have no `packed_useful_share`, and only the tokens of prompts with their chosen
+        answers are counted.
         """
         super().Do(input_dict, output_dict, exec_properties)
         custom_config = json_utils.loads(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])

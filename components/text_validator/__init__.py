@@ -1,1 +1,1 @@
-"""TFX's ExampleValidator, which also checks drift and skew."""
+"""TextValidator: TFX's ExampleValidator, which also checks drift and skew."""

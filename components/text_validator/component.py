@@ -1,4 +1,4 @@
-"""TextValidator: TFX's ExampleValidator with the last run's statistics beside the present ones."""
+"""TextValidator: TFX's ExampleValidator, which also compares with the statistics of the last run."""
 
 from tfx.components import ExampleValidator
 from tfx.dsl.components.base import base_component, executor_spec
@@ -20,11 +20,11 @@ class TextValidatorSpec(ExampleValidatorSpec):
 
 
 class TextValidator(ExampleValidator):
-    """Checks statistics against a contract, and by the contract's comparators for drift and skew.
+    """Validator of statistics by a contract, including the contract's comparators for drift and skew.
 
-    A feature's `drift_comparator` compares each split with the same split of the last run, its `skew_comparator` the
-    train split with the eval split. The first run has nothing to drift from, and splits of fewer than 100 examples
-    are not compared with.
+    A feature's `drift_comparator` compares each split with the same split of the last run; its `skew_comparator`
+    compares the train split with the eval split. The first run has no drift, because there is no earlier run. Splits of
+    fewer than 100 examples are not used for comparisons.
     """
 
     SPEC_CLASS = TextValidatorSpec
@@ -37,7 +37,7 @@ class TextValidator(ExampleValidator):
         schema: channel.BaseChannel,
         previous_statistics: channel.BaseChannel | None = None,
     ):
-        """Takes StatisticsGen's statistics, the contract, and the statistics to compare with."""
+        """Wires the component with StatisticsGen's statistics, the contract, and the statistics to compare with."""
         spec = TextValidatorSpec(
             statistics=statistics,
             schema=schema,

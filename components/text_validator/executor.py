@@ -13,23 +13,23 @@ from tfx.utils import writer_utils
 
 from components.artifact_types import Artifacts
 
-# With fewer, shares differ by chance alone by more than the contracts allow.
+# With fewer examples, shares differ by more than the contracts allow just by chance.
 MIN_EXAMPLES = 100
 _TRAIN, _EVAL = "train", "eval"
 
 
 class Executor(example_validator.Executor):
-    """Validates every split as TFX does, with statistics to compare with."""
+    """Executor that validates every split as TFX does, and compares it with other statistics."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> Any:
-        """Writes the anomalies of every split, those of comparators among them."""
+        """Writes the anomalies of every split, including drift and skew."""
         self._statistics = artifact_utils.get_single_instance(input_dict[standard_component_specs.STATISTICS_KEY])
         previous = input_dict.get("previous_statistics")
         self._previous = previous[0] if previous else None
         return super().Do(input_dict, output_dict, exec_properties)
 
     def _Validate(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> anomalies_pb2.Anomalies:
-        """TFX's own, with drift from the last run and, in the train split, skew from the eval split."""
+        """Validates a split as TFX does, with drift from the last run and, for the train split, skew from eval."""
         folder = outputs[labels.SCHEMA_DIFF_PATH]
         split = os.path.basename(folder.rstrip("/")).removeprefix("Split-")
         anomalies = tfdv.validate_statistics(
@@ -43,7 +43,7 @@ class Executor(example_validator.Executor):
 
 
 def _load(statistics: artifact.Artifact | None, split: str) -> Any:
-    """Loads the statistics of a split to compare with; None where there are none, or of too few examples."""
+    """Loads the statistics of a split to compare with; None if there are none, or too few examples."""
     if statistics is None or split not in artifact_utils.decode_split_names(statistics.split_names):
         return None
     loaded = stats_artifact_utils.load_statistics(statistics, split).proto()

@@ -1,1 +1,1 @@
-"""Converts a trained model to TFLite files."""
+"""TFLiteConverter: converts a trained model to TFLite files."""

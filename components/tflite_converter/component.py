@@ -1,4 +1,4 @@
-"""TFLiteConverter: a trained GPT-2 as two TFLite files, float16 and int8."""
+"""TFLiteConverter: converts a trained GPT-2 to two TFLite files, float16 and int8."""
 
 import json
 from collections.abc import Sequence
@@ -25,9 +25,9 @@ class TFLiteConverterSpec(component_spec.ComponentSpec):
 
 
 class TFLiteConverter(base_component.BaseComponent):
-    """Writes `Format-TFLite/model.tflite` in each output, with signatures `decode` and `prefill_<N>`.
+    """Converter that writes `Format-TFLite/model.tflite` to each output, with signatures `decode` and `prefill_<N>`.
 
-    The outputs' custom properties tell `precision`, `size_bytes`, `sha256` and `metadata_embedded` (1 or 0).
+    The outputs' custom properties are `precision`, `size_bytes`, `sha256` and `metadata_embedded` (1 or 0).
     """
 
     SPEC_CLASS = TFLiteConverterSpec
@@ -42,9 +42,9 @@ class TFLiteConverter(base_component.BaseComponent):
         """Wires the component.
 
         Args:
-            model: The Trainer's model, with the preset in `preset/` and the SavedModel in `Format-Serving/`.
-            context_length: Most tokens of prompt and continuation.
-            prefill_lengths: Numbers of prompt tokens that are processed at once.
+            model: Output of the Trainer, with the preset in `preset/` and the SavedModel in `Format-Serving/`.
+            context_length: Maximum number of tokens of prompt and continuation together.
+            prefill_lengths: Numbers of prompt tokens that one call of a `prefill` signature processes.
         """
         super().__init__(
             TFLiteConverterSpec(

@@ -19,13 +19,13 @@ from modules.tokenization.vocabulary_files import TABLE_NAME, read_table, write_
 
 
 class Executor(base_executor.BaseExecutor):
-    """Converts in a process of its own and records what came out."""
+    """Executor that converts the model in a separate process and records facts about the files."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Converts `model` to `model_fp16` and `model_int8`.
 
         Raises:
-            ConversionError: The converting process failed.
+            ConversionError: The conversion process failed.
         """
         model = artifact_utils.get_single_instance(input_dict["model"])
         outputs = {file.precision: artifact_utils.get_single_instance(output_dict[file.key]) for file in TFLITE_FILES}
@@ -64,7 +64,7 @@ def _card(model: artifact.Artifact, tokenizer_json: str) -> ModelCard:
             "Continues text: a GPT-2 with a key/value cache, byte-level BPE. Signatures decode and prefill_<N>; "
             "the vocabulary, tokenizer.json, is appended as a ZIP archive."
         ),
-        # The artifact's number in ML Metadata: it leads from a file back to its training run.
+        # The id of the model in ML Metadata leads from a file back to its training run.
         version=f"model artifact {model.id}",
         associated_files=(tokenizer_json,),
     )

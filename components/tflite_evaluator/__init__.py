@@ -1,1 +1,1 @@
-"""Measures each TFLite file and holds it against its limit."""
+"""TFLiteEvaluator: measures each TFLite file and compares it with its limit."""

@@ -1,4 +1,4 @@
-"""TFLiteEvaluator: each TFLite file's own perplexity, beside the SavedModel's on the same documents."""
+"""TFLiteEvaluator: compares the perplexity of each TFLite file with the SavedModel's on the same documents."""
 
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
@@ -24,11 +24,11 @@ class TFLiteEvaluatorSpec(component_spec.ComponentSpec):
 
 
 class TFLiteEvaluator(base_component.BaseComponent):
-    """Writes `checks.json` and `files.json`, see `modules.evaluation.gates` and `modules.evaluation.tflite_gate`.
+    """Evaluator that writes `checks.json` and `files.json`; see `modules.evaluation.gates` and `tflite_gate`.
 
-    The output's custom properties tell `blessed` (1 or 0: whether anything may ship), the number of `tokens`, the
-    `perplexity_float`, and `perplexity_<precision>`, `rise_<precision>`, `passed_<precision>` (1 or 0); a figure that
-    is not finite is left out.
+    The output's custom properties are `blessed` (1 or 0: whether anything may be released), the number of `tokens`,
+    `perplexity_float`, and `perplexity_<precision>`, `rise_<precision>`, `passed_<precision>` (1 or 0). Figures that
+    are not finite are left out.
     """
 
     SPEC_CLASS = TFLiteEvaluatorSpec
@@ -48,13 +48,13 @@ class TFLiteEvaluator(base_component.BaseComponent):
         """Wires the component.
 
         Args:
-            examples: Whose split `eval` is scored.
-            model: The Trainer's, with the SavedModel in `Format-Serving/`.
-            model_fp16: Of TFLiteConverter.
-            model_int8: Of TFLiteConverter.
+            examples: Output of TextExampleGen; its split `eval` is scored.
+            model: Output of the Trainer, with the SavedModel in `Format-Serving/`.
+            model_fp16: Output of TFLiteConverter.
+            model_int8: Output of TFLiteConverter.
             settings: JSON of `modules.evaluation.tflite_gate.TFLiteGateSettings`.
-            data_kind: What the examples are, one of `modules.tokenization.example_tokens.DATA_KINDS`.
-            sequence_length: Tokens in a window, that of the SavedModel's `evaluate`.
+            data_kind: Kind of the examples, one of `modules.tokenization.example_tokens.DATA_KINDS`.
+            sequence_length: Tokens per window, as in the SavedModel's `evaluate`.
         """
         super().__init__(
             TFLiteEvaluatorSpec(

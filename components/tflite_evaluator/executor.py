@@ -23,10 +23,10 @@ _REPORT_EVERY = 16
 
 
 class Executor(base_executor.BaseExecutor):
-    """Measures the files one after another and writes what came out; a file that fails stops nothing here."""
+    """Executor that measures the files one after the other and writes the results; a file that fails stops nothing."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
-        """Measures `model_fp16` and `model_int8` against `model`."""
+        """Compares `model_fp16` and `model_int8` with `model`."""
         settings = tflite_gate.TFLiteGateSettings.model_validate_json(exec_properties["settings"])
         model = artifact_utils.get_single_instance(input_dict["model"])
         progress.report("TFLiteEvaluator", done=0, total=None, unit="documents")
@@ -42,7 +42,7 @@ class Executor(base_executor.BaseExecutor):
             file.precision: _measure(measurer, model_file(artifact_utils.get_single_uri(input_dict[file.key])))
             for file in TFLITE_FILES
         }
-        checks = {precision: tflite_gate.rise_check(precision, one, settings) for precision, one in figures.items()}
+        checks = {precision: tflite_gate.rise_check(precision, found, settings) for precision, found in figures.items()}
         evaluation = artifact_utils.get_single_instance(output_dict["tflite_evaluation"])
         gates.write_checks(evaluation.uri, checks.values())
         write_results(evaluation.uri, tflite_gate.file_results(figures, checks, settings=settings))
@@ -51,7 +51,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 def _measure(measurer: TFLiteMeasurer, path: str) -> FileFigures:
-    """Measures a file; one that cannot be loaded or run has failed, and the other is measured all the same."""
+    """Measures a file; a file that cannot be loaded or run gets NaN figures, so that the other is still measured."""
     try:
         return measurer.measure(path)
     except Exception as error:
@@ -71,7 +71,7 @@ def _measure(measurer: TFLiteMeasurer, path: str) -> FileFigures:
 
 
 def _report(scored: int, documents: int) -> None:
-    # The SavedModel scores them first, then each file does.
+    # The SavedModel scores the documents first, then each file.
     models = 1 + len(TFLITE_FILES)
     if scored % _REPORT_EVERY == 0 or scored == models * documents:
         progress.report("TFLiteEvaluator", done=scored, total=models * documents, unit="documents")
@@ -83,11 +83,11 @@ def _set_figures(
     checks: Mapping[Precision, gates.Check],
 ) -> None:
     numbers: dict[str, float] = {}
-    for precision, one in figures.items():
+    for precision, found in figures.items():
         evaluation.set_int_custom_property(f"passed_{precision}", int(checks[precision].passed))
-        if one.tokens:
-            evaluation.set_int_custom_property("tokens", one.tokens)
-            numbers["perplexity_float"] = one.float_perplexity
-        numbers[f"perplexity_{precision}"] = one.perplexity
-        numbers[f"rise_{precision}"] = one.rise
+        if found.tokens:
+            evaluation.set_int_custom_property("tokens", found.tokens)
+            numbers["perplexity_float"] = found.float_perplexity
+        numbers[f"perplexity_{precision}"] = found.perplexity
+        numbers[f"rise_{precision}"] = found.rise
     set_finite(evaluation, numbers)

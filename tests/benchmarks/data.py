@@ -1,9 +1,9 @@
-"""How fast text goes from files to token ids, and in how much memory: `make bench-data`.
+"""Speed and memory of the pipeline from text files to token ids: `make bench-data`.
 
 Corpora of 10, 100 and 1,000 MB are made from Python's help texts, repeated with every fifth word replaced, so that no
-document is a near duplicate of another. Each goes through the pipeline from TextExampleGen to TokenGate with the
-default cleaning and a vocabulary trained on it, in a process of its own. The kernel tells the largest resident memory
-while each node ran; the largest of them is that of the whole.
+document is a near duplicate of another. Each corpus goes through the pipeline from TextExampleGen to TokenGate in a
+separate process, with the default cleaning and a vocabulary trained on the corpus. The kernel reports the peak resident
+memory of each node; the largest of these is the peak of the whole run.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from rich.table import Table
 
 from pipeline.runners.node_events import NODE_FINISHED, NODE_STARTED
 
-WORDS_A_DOCUMENT = 150
+WORDS_PER_DOCUMENT = 150
 REPLACED = 0.2
 FILE_BYTES = 50_000_000
 NODES = ("TextExampleGen", "StatisticsGen", "Transform", "TokenStatistics")
@@ -41,7 +41,7 @@ evaluation: {{max_perplexity: 100000}}
 
 
 def write_corpus(folder: Path, megabytes: int) -> None:
-    """Writes files of blank-line-separated documents, `megabytes` MB in all; the same in every call."""
+    """Writes files of documents separated by blank lines, `megabytes` MB in total; every call writes the same text."""
     numbers = np.random.default_rng(7)
     words = np.array(" ".join(topics.values()).split(), dtype=object)
     different = np.array(sorted(set(words)), dtype=object)
@@ -53,16 +53,16 @@ def write_corpus(folder: Path, megabytes: int) -> None:
         with (folder / f"part-{number:03d}.txt").open("w", encoding="utf-8") as file:
             written = 0
             while written < min(FILE_BYTES, left):
-                start = numbers.integers(len(words) - WORDS_A_DOCUMENT)
-                document = words[start : start + WORDS_A_DOCUMENT].copy()
-                noisy = numbers.random(WORDS_A_DOCUMENT) < REPLACED
+                start = numbers.integers(len(words) - WORDS_PER_DOCUMENT)
+                document = words[start : start + WORDS_PER_DOCUMENT].copy()
+                noisy = numbers.random(WORDS_PER_DOCUMENT) < REPLACED
                 document[noisy] = different[numbers.integers(len(different), size=noisy.sum())]
                 written += file.write(" ".join(document) + "\n\n")
         left -= written
 
 
 def run_once(folder: Path) -> None:
-    """Runs the pipeline until the tokens are there, in this process."""
+    """Runs the pipeline up to the token gate in this process; prints the peak memory of each node as JSON."""
     import absl.logging
     from tfx.orchestration import metadata
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
@@ -87,20 +87,20 @@ def run_once(folder: Path) -> None:
     config.metadata_path.parent.mkdir(parents=True, exist_ok=True)
     peaks = NodePeaks()
     logging.getLogger("absl").addHandler(peaks)
-    absl.logging.set_verbosity(absl.logging.INFO)  # not setLevel: TFT restores absl's own
+    absl.logging.set_verbosity(absl.logging.INFO)  # not setLevel, because TFT restores absl's own level
     LocalDagRunner().run(create_pipeline(config, placement, until="tokens"))
     print(json.dumps(peaks.megabytes))
 
 
 class NodePeaks(logging.Handler):
-    """Reads the largest resident memory of the process while each node ran, from Linux's /proc."""
+    """Log handler that reads the peak resident memory of the process during each node from Linux's /proc."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.megabytes: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Starts anew where a node starts, and looks where it ends."""
+        """Resets the peak when a node starts and reads it when the node ends."""
         if record.msg == NODE_STARTED:
             Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
         elif record.msg == NODE_FINISHED:
@@ -109,7 +109,7 @@ class NodePeaks(logging.Handler):
 
 
 def measure(megabytes: int) -> dict[str, Any]:
-    """Seconds and peak memory of each node and of the whole process, for one size."""
+    """Returns seconds and peak memory of each node and of the whole run for one corpus size."""
     from pipeline.metadata.reader import MetadataReader
 
     folder = Path(tempfile.mkdtemp(prefix="bench_data_"))
@@ -142,7 +142,7 @@ def measure(megabytes: int) -> dict[str, Any]:
 def main() -> None:
     """Measures each size and prints a table and one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000], help="megabytes")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000], help="corpus sizes in MB")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -150,7 +150,7 @@ def main() -> None:
         return
     console = Console()
     table = Table(
-        "", "documents", "tokens", *NODES, "all", title="MB/s (peak resident MB)", title_justify="left", box=None
+        "", "documents", "tokens", *NODES, "total", title="MB/s (peak resident MB)", title_justify="left", box=None
     )
     figures: dict[str, dict[str, float]] = {"peak_rss_mb": {}, "mb_per_s": {}}
     for megabytes in arguments.sizes:

@@ -1,9 +1,9 @@
-"""What evaluating costs beside a bare forward pass over the same tokens: `make bench-evaluation`.
+"""Time of the Evaluator compared with a bare forward pass over the same tokens: `make bench-evaluation`.
 
 1,000 documents of about 256 tokens go through the Evaluator as the pipeline runs it: examples from a file, the
-SavedModel's `evaluate` with its tokenizer, TFMA on Beam, slices and intervals. Beside it the same tokens go through the
-same model with nothing around: windows of the context's length to logits, in compiled TensorFlow, once as keras-hub
-computes them and once as this project does. The Evaluator's start-up, what it takes for one document, is not counted.
+SavedModel's `evaluate` with its tokenizer, TFMA on Beam, slices and intervals. The bare forward pass computes only the
+logits of the same tokens in windows of the context length, in compiled TensorFlow, once with keras-hub and once with
+this project's graph. The Evaluator's start-up, which is its time for one document, is not counted.
 """
 
 import itertools
@@ -31,21 +31,21 @@ from tests.toys.evaluator import Evaluated, write_examples
 from tests.toys.tokenizer_reference import corpus, corpus_word_counts, reference_tokenizer
 
 DOCUMENTS = 1000
-TOKENS_A_DOCUMENT = 256
-WINDOWS_A_BATCH = 16
+TOKENS_PER_DOCUMENT = 256
+WINDOWS_PER_BATCH = 16
 TURNS = 3
 
 
 def make_documents(vocabulary: Vocabulary, count: int) -> list[str]:
-    """Python's help texts, again and again, cut into pieces of `TOKENS_A_DOCUMENT` tokens."""
+    """Returns documents of `TOKENS_PER_DOCUMENT` tokens from Python's help texts, repeated as often as necessary."""
     tokenizer = reference_tokenizer(vocabulary)
     endless = itertools.cycle(token for text in corpus() for token in tokenizer.encode(text).ids)
-    pieces = (list(itertools.islice(endless, TOKENS_A_DOCUMENT)) for _ in range(count))
+    pieces = (list(itertools.islice(endless, TOKENS_PER_DOCUMENT)) for _ in range(count))
     return [tokenizer.decode(piece) for piece in pieces]
 
 
 class Subject:
-    """The default recipe's model with random weights, and the documents."""
+    """Model of the default recipe with random weights, and the documents."""
 
     def __init__(self, folder: Path):
         config = load_config()
@@ -74,18 +74,18 @@ class Subject:
         self.windows = tf.data.Dataset.from_tensor_slices(stream[:whole].reshape(-1, self.context_length))
 
     def evaluate(self, examples: standard_artifacts.Examples) -> Evaluated:
-        """The Evaluator, slices by source included."""
+        """Runs the Evaluator with slices by source."""
         with tempfile.TemporaryDirectory() as folder:
             return Evaluated(Path(folder), examples, self.model, slices=("source",))
 
     def forward(self, logits: Callable[[tf.Tensor], tf.Tensor]) -> None:
-        """All windows to logits; of each batch one number comes back, so that nothing is left out."""
-        for batch in self.windows.batch(WINDOWS_A_BATCH):
+        """Computes the logits of all windows; fetches one number per batch, so that no computation is skipped."""
+        for batch in self.windows.batch(WINDOWS_PER_BATCH):
             logits(batch).numpy()
 
 
 def forward_passes(subject: Subject) -> dict[str, Callable[[tf.Tensor], tf.Tensor]]:
-    """keras-hub's and this project's, compiled."""
+    """Returns the compiled forward passes of keras-hub and of this project."""
     keras_model = gpt2.language_model(subject.backbone)
     cached = CachedGPT2(subject.backbone, context_length=subject.context_length)
     positions = tf.range(subject.context_length)
@@ -104,12 +104,12 @@ def forward_passes(subject: Subject) -> dict[str, Callable[[tf.Tensor], tf.Tenso
 
 
 def main() -> None:
-    """Measures, prints the table and the JSON line."""
+    """Measures and prints the table and the JSON line."""
     with tempfile.TemporaryDirectory() as temporary:
         subject = Subject(Path(temporary))
         work: dict[str, Callable[[], object]] = {
             "Evaluator": lambda: subject.evaluate(subject.all),
-            "Evaluator's start-up (one document)": lambda: subject.evaluate(subject.one),
+            "Evaluator start-up (one document)": lambda: subject.evaluate(subject.one),
         }
         for name, logits in forward_passes(subject).items():
             work[name] = lambda logits=logits: subject.forward(logits)
@@ -126,8 +126,8 @@ def main() -> None:
     rich.print(
         f"{DOCUMENTS:,} documents, {subject.num_tokens:,} tokens; {os.cpu_count()} cores; best of {TURNS} turns each."
     )
-    table = Table("what", "seconds", "× the faster forward pass")
-    rows = {**best, "Evaluator without its start-up": whole - start_up}
+    table = Table("measured", "seconds", "× the faster forward pass")
+    rows = {**best, "Evaluator without start-up": whole - start_up}
     for name, taken in rows.items():
         table.add_row(name, f"{taken:.2f}", f"{taken / forward:.2f}")
     rich.print(table)

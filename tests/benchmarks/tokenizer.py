@@ -1,11 +1,11 @@
-"""Tokens a second of the graph tokenizer and of its peers, on one text in one run: `make bench-tokenizer`.
+"""Tokens per second of the graph tokenizer and of its peers on the same text in one run: `make bench-tokenizer`.
 
-The text is WikiText-2's valid part and tinyshakespeare as documents of 1 kB, with GPT-2's vocabulary, where the
-shared data is there; else Python's help texts and a vocabulary learned from them. Every runtime starts with the
-documents as strings in memory and ends with token ids in its own container. The runtimes take turns, so that a
-busy machine slows all of them, and the best turn counts. Loading a vocabulary counts for none of them.
+The text is WikiText-2's valid part and tinyshakespeare as documents of 1 kB, with GPT-2's vocabulary. If the shared
+data does not exist, it is Python's help texts with a vocabulary learned from them. Every runtime starts with the
+documents as strings in memory and ends with token ids in its own container. The runtimes take turns, so that a busy
+machine slows all of them, and the best turn counts. The time to load a vocabulary is not counted.
 
-The last line of the output is the figures as JSON.
+The last line of the output contains the figures as JSON.
 """
 
 import functools
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Read by `tokenizers` at each call; the one row that may use all cores switches it on for itself.
+# `tokenizers` reads this at each call; only the runtime that uses all cores switches it on.
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -53,10 +53,10 @@ from tests.toys.tokenizer_reference import (
 TURNS = 5
 DOCUMENT_CHARACTERS = 1000
 BATCH_SIZE = 256
-# keras-hub's tokenizer would take minutes for all of the text: it gets each 20th document, in one turn.
+# keras-hub's tokenizer would take minutes for the whole text, so it gets every 20th document, in one turn.
 SLOW_SHARE = 20
-# A turn of tf.data and of Transform goes through the text as often as makes this much, as an epoch of training
-# would: what starting a dataset takes (0.1 s) counts, but is not what is measured.
+# A turn of tf.data and of Transform repeats the text up to this size, like an epoch of training. The start of a dataset
+# (0.1 s) is counted, but does not dominate.
 TURN_MB = 9
 SCHEMA = """
 feature { name: "text" type: BYTES presence { min_fraction: 1 } shape { dim { size: 1 } } }
@@ -66,13 +66,15 @@ feature { name: "source" type: BYTES presence { min_fraction: 1 } shape { dim { 
 
 @dataclass
 class Runtime:
-    """Something that tokenizes the text.
+    """One way to tokenize the text, with its measured turns.
 
     Attributes:
-        run: Tokenizes everything once.
-        share: How many times the text `run` goes through, or which part of it.
-        start_up: Takes what a turn needs before any text, and is not counted; its turns come with the others.
-        seconds: What each turn took.
+        name: Name in the table.
+        run: Tokenizes the text once.
+        share: Number of times that `run` processes the text, or the part that it processes.
+        turns: Number of turns.
+        start_up: Work of a turn before any text; it takes turns too, and its time is subtracted.
+        seconds: Duration of each turn.
     """
 
     name: str
@@ -83,26 +85,26 @@ class Runtime:
     seconds: list[float] = field(default_factory=list)
 
     def take_turn(self) -> None:
-        """Runs once, unless all turns were taken."""
+        """Runs and measures one turn, unless all turns were taken."""
         if len(self.seconds) < self.turns:
             self.seconds.append(elapsed_seconds(self.run))
             if self.start_up:
                 self.start_up.take_turn()
 
     def texts_per_second(self, summary: Callable[[list[float]], float] = min) -> float:
-        """How many times the text would be tokenized in a second."""
+        """Returns how many times per second the text would be tokenized."""
         return self.share / (summary(self.seconds) - (summary(self.start_up.seconds) if self.start_up else 0.0))
 
 
 def elapsed_seconds(run: Callable[[], object]) -> float:
-    """Wall-clock time of one call."""
+    """Returns the wall-clock time of one call."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def read_documents() -> tuple[list[str], Vocabulary]:
-    """The text in documents of about 1 kB, and the vocabulary."""
+    """Returns the text in documents of about 1 kB, and the vocabulary."""
     vocabulary = gpt2_vocabulary()
     if vocabulary is None:
         texts, vocabulary = corpus(), corpus_vocabulary()
@@ -122,7 +124,7 @@ def read_documents() -> tuple[list[str], Vocabulary]:
 
 
 def peers(documents: list[str], vocabulary: Vocabulary, folder: Path) -> list[Runtime]:
-    """HF tokenizers, tiktoken and keras-hub; the first three are ways to use HF tokenizers on one thread."""
+    """Returns HF tokenizers, tiktoken and keras-hub; the first three use HF tokenizers on one thread."""
     hf = reference_tokenizer(vocabulary)
     encoding = tiktoken_encoding(vocabulary)
     keras = keras_hub.tokenizers.GPT2Tokenizer(str(folder / "vocabulary.json"), str(folder / "merges.txt"))
@@ -150,22 +152,22 @@ def peers(documents: list[str], vocabulary: Vocabulary, folder: Path) -> list[Ru
 
 
 def drain(dataset: tf.data.Dataset) -> None:
-    """Takes all there is."""
+    """Reads the whole dataset."""
     for _ in dataset:
         pass
 
 
 def in_tf_data(documents: list[str], table: Path, num_parallel_calls: int | None) -> tf.data.Dataset:
-    """Token ids of the documents."""
+    """Returns a dataset of the documents' token ids."""
     tokenizer = BytePairTokenizer(str(table))
     dataset = tf.data.Dataset.from_tensor_slices(documents).batch(BATCH_SIZE)
     return dataset.map(tokenizer.tokenize, num_parallel_calls=num_parallel_calls)
 
 
 class InTransform:
-    """Transform's second half as TFX runs it: tf.Examples from a file, through the transform graph, in Beam.
+    """Second half of Transform as TFX runs it: tf.Examples from a file through the transform graph in Beam.
 
-    The transform graph is made here, and is not counted.
+    The transform graph is built in the constructor, and its time is not counted.
     """
 
     def __init__(self, documents: list[str], folder: Path, epochs: int):
@@ -207,7 +209,7 @@ class InTransform:
 
 
 def serialized_example(text: str) -> bytes:
-    """A document as `TextExampleGen` writes it."""
+    """Serializes a document as `TextExampleGen` writes it."""
     return example({"text": [text], "source": ["benchmark"]})
 
 
@@ -218,14 +220,14 @@ def count_batch_tokens(batch: tuple[pa.RecordBatch, object]) -> None:
 
 
 def count_mismatches(documents: list[str], vocabulary: Vocabulary, dataset: tf.data.Dataset) -> tuple[int, int]:
-    """The number of HF's tokens, and of the documents whose token ids differ from HF's."""
+    """Returns the number of HF's tokens, and the number of documents with token ids that differ from HF's."""
     expected = [encoding.ids for encoding in reference_tokenizer(vocabulary).encode_batch(documents)]
     found = [row for batch in dataset for row in batch.to_list()]
     return sum(map(len, expected)), sum(a != b for a, b in zip(expected, found, strict=True))
 
 
 def print_table(runtimes: list[Runtime], one_thread: Runtime, num_tokens: int, size_mb: float) -> None:
-    """Prints what each runtime reached."""
+    """Prints the speed of each runtime."""
     table = Table("runtime", "tokens/s", "median", "MB/s", "× HF")
     for column in table.columns[1:]:
         column.justify = "right"
@@ -243,7 +245,7 @@ def print_table(runtimes: list[Runtime], one_thread: Runtime, num_tokens: int, s
 def our_runtimes(
     dataset: tf.data.Dataset, sequential: tf.data.Dataset, transform: InTransform, epochs: int
 ) -> dict[str, Runtime]:
-    """This project's, by their names in the JSON line."""
+    """Returns this project's runtimes by their names in the JSON line."""
 
     def whole() -> int:
         return transform.count_tokens(transform.all)
@@ -258,7 +260,7 @@ def our_runtimes(
 
 
 def main() -> None:
-    """Measures, prints the table and the JSON line."""
+    """Measures and prints the table and the JSON line."""
     documents, vocabulary = read_documents()
     size_mb = sum(len(document.encode()) for document in documents) / 1e6
     with tempfile.TemporaryDirectory() as temporary:
@@ -281,7 +283,7 @@ def main() -> None:
     rich.print(
         f"{size_mb:.2f} MB in {len(documents):,} documents, {num_tokens:,} tokens of a vocabulary of "
         f"{vocabulary.size:,}; {os.cpu_count()} cores; best and median of {TURNS} turns. In Transform: reading "
-        "tf.Examples, the transform graph, counting; its start-up is what a single document takes."
+        "tf.Examples, the transform graph, counting; its start-up is the time for a single document."
     )
     print_table(runtimes, one_thread, num_tokens, size_mb)
     figures: dict[str, float] = {

@@ -1,15 +1,16 @@
-"""Tokens a second of training GPT-2 beside Hugging Face's Trainer, on the same cores in one run: `make bench-training`.
+"""Tokens per second of training GPT-2, compared with Hugging Face's Trainer on the same cores: `make bench-training`.
 
-Two shapes in float32 and bfloat16, without dropout, evaluation and saving; both sides with AdamW, warm-up and cosine,
-clipping and the loss read after each step. The trainers are processes that take turns of a few steps, so that a busy
-machine slows all of them; the first turn of each, with its tracing and warm-up, does not count. A third one trains on
-one batch in memory: what it is faster is what the input pipeline costs. Products of matrices of the feed-forward
-layer's shape, timed in the same turns, are the ceiling; a step's floating-point operations are those of its matrix
-products, 6 × parameters + 12 × layers × width × length a token ("PaLM", 2022, appendix B).
+Both sides train two shapes in float32 and bfloat16, without dropout, evaluation and saving, with AdamW, warm-up and
+cosine decay, clipping, and the loss read after each step. The trainers are processes that take turns of a few steps,
+so that a busy machine slows all of them. The first turn of each trainer, with its tracing and warm-up, does not count.
+A third trainer repeats one batch from memory: its advantage is the cost of the input pipeline. The ceiling is the speed
+of matrix products of the feed-forward layer's shape, measured in the same turns. The floating-point operations of a
+step are those of its matrix products, 6 × parameters + 12 × layers × width × length per token ("PaLM", 2022, appendix
+B).
 
-Beside the clock stand the seconds of all cores together, which other programs on the machine disturb less: with
-`--threads 1` hardly at all. The last line of
-the output is the figures as JSON, by the best turns; `gemm_share_large` is that of the worse precision.
+The table shows speeds by wall-clock time and by the CPU time of all cores. Other programs on the machine disturb the
+CPU time less, and with `--threads 1` hardly at all. The last line of the output contains the figures of the best turns
+as JSON; `gemm_share_large` is the figure of the worse precision.
 """
 
 import argparse
@@ -35,11 +36,11 @@ from tests.benchmarks.peers.turns import SHAPES, Shape, Turn
 ROOT = Path(__file__).parents[2]
 PEERS_PYTHON = ROOT / ".peers" / "bin" / "python"
 TURNS = 5
-# Of a shape in one precision; then two turns do.
+# Time limit of one shape in one precision, after which `LEAST_TURNS` turns are enough.
 LONGEST_SECONDS = 300
 LEAST_TURNS = 2
 PRODUCTS = 20
-STEPS_A_TURN = {"small": 6, "large": 2}
+STEPS_PER_TURN = {"small": 6, "large": 2}
 PRECISIONS = ("float32", "bfloat16")
 OURS, CACHED, HF = "ours", "ours, one cached batch", "HF Trainer"
 QUIET_LOAD = 0.5
@@ -47,7 +48,7 @@ CONSOLE = Console(width=120)
 
 
 class Trainer:
-    """A process that trains when told."""
+    """Process that trains in turns, on request."""
 
     def __init__(self, python: Path | str, module: str, *arguments: str):
         command = [str(python), "-m", f"tests.benchmarks.peers.{module}", *arguments]
@@ -56,10 +57,10 @@ class Trainer:
         )
 
     def turn(self, steps: int) -> Turn:
-        """Trains so many steps, or fewer if they take long.
+        """Trains this number of steps, or fewer if they take long.
 
         Raises:
-            RuntimeError: If the process ended; the message is what it said last.
+            RuntimeError: The process ended; the message is the end of its error output.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -73,25 +74,25 @@ class Trainer:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._process.communicate()  # closes its input, which ends it
+        self._process.communicate()  # closes its standard input, which ends it
 
 
 def step_flops(shape: Shape) -> float:
-    """Floating-point operations of a step's matrix products, forward and backward."""
+    """Returns the floating-point operations of a step's matrix products, forward and backward."""
     parameters = 12 * shape.num_layers * shape.hidden_dim**2 + shape.vocabulary_size * shape.hidden_dim
     return shape.tokens * (6 * parameters + 12 * shape.num_layers * shape.hidden_dim * shape.length)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """Something's rate by the clock and by the seconds of all cores together."""
+    """Rate per second of wall-clock time, and per second of the CPU time of all cores."""
 
     by_clock: float
     by_cores: float
 
 
 def matrix_product(shape: Shape, precision: str) -> Callable[[], Speed]:
-    """What times products of the feed-forward layer's shape, of factors in memory; operations a second."""
+    """Returns a function that measures products of the feed-forward layer's shape, in operations per second."""
     dtype = tf.as_dtype(precision)
     x = tf.cast(tf.random.normal([shape.tokens, shape.hidden_dim]), dtype)
     kernel = tf.cast(tf.random.normal([shape.hidden_dim, 4 * shape.hidden_dim]), dtype)
@@ -107,8 +108,8 @@ def matrix_product(shape: Shape, precision: str) -> Callable[[], Speed]:
 
 
 def measure(shape_name: str, precision: str) -> tuple[dict[str, list[Turn]], Speed]:
-    """Each trainer's turns, and the operations a second of the best matrix products."""
-    steps = STEPS_A_TURN[shape_name]
+    """Returns each trainer's turns, and the operations per second of the best matrix products."""
+    steps = STEPS_PER_TURN[shape_name]
     multiply = matrix_product(SHAPES[shape_name], precision)
     with (
         Trainer(sys.executable, "ours", shape_name, precision, "documents") as ours,
@@ -132,14 +133,14 @@ def measure(shape_name: str, precision: str) -> tuple[dict[str, list[Turn]], Spe
 
 
 def profile(shape_name: str, precision: str) -> dict[str, float]:
-    """Milliseconds of operations a step by where they belong: see `ours.profile`."""
+    """Returns milliseconds per step by group of operations, see `ours.profile`."""
     command = [sys.executable, "-m", "tests.benchmarks.peers.ours", shape_name, precision, "profile"]
     output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return json.loads(output.splitlines()[-1])
 
 
 def best_speeds(shape_name: str, measured: dict[str, list[Turn]]) -> dict[str, Speed]:
-    """The best turn's tokens a second of each trainer."""
+    """Returns the tokens per second of each trainer's best turn."""
     tokens = SHAPES[shape_name].tokens
     return {
         name: Speed(
@@ -151,20 +152,20 @@ def best_speeds(shape_name: str, measured: dict[str, list[Turn]]) -> dict[str, S
 
 
 def ceiling_share(shape: Shape, speed: Speed, ceiling: Speed) -> Speed:
-    """Operations of training over those of matrix products."""
+    """Returns training's operations per second as a share of those of the matrix products."""
     flops = step_flops(shape) / shape.tokens
     return Speed(by_clock=speed.by_clock * flops / ceiling.by_clock, by_cores=speed.by_cores * flops / ceiling.by_cores)
 
 
 def print_turns(shape_name: str, precision: str, measured: dict[str, list[Turn]], ceiling: Speed) -> None:
-    """Prints a row a trainer: best and median turn by the clock, and the best by core seconds."""
+    """Prints a row per trainer: best and median turn by wall-clock time, and the best turn by CPU time."""
     best = best_speeds(shape_name, measured)
     tokens = SHAPES[shape_name].tokens
     speeds = {name: [turn.steps * tokens / turn.seconds for turn in turns] for name, turns in measured.items()}
     median = {name: statistics.median(by_turn) for name, by_turn in speeds.items()}
     title = f"{shape_name}, {precision}; ceiling {ceiling.by_clock / 1e9:,.0f} GFLOP/s"
     table = Table("trainer", "tokens/s", "× HF", "ceiling", "median", "× HF", title=title)
-    for column in ("tokens/core s", "× HF", "ceiling", "peak MB"):
+    for column in ("tokens/CPU s", "× HF", "ceiling", "peak MB"):
         table.add_column(column)
     for name, turns in measured.items():
         share = ceiling_share(SHAPES[shape_name], best[name], ceiling)
@@ -184,29 +185,29 @@ def print_turns(shape_name: str, precision: str, measured: dict[str, list[Turn]]
 
 
 def print_profile(shape_name: str, precision: str, milliseconds: dict[str, float]) -> None:
-    """Prints where the time of a step goes."""
-    table = Table("where the time goes", "ms a step, all threads", "share", title=f"{shape_name}, {precision}")
+    """Prints the time of a step by group of operations."""
+    table = Table("operations", "ms per step, all threads", "share", title=f"{shape_name}, {precision}")
     for group, taken in milliseconds.items():
         table.add_row(group, f"{taken:,.1f}", f"{taken / sum(milliseconds.values()):.0%}")
     CONSOLE.print(table)
 
 
 def processor_features() -> list[str]:
-    """What decides how fast matrices are multiplied, of the processors of x86, as Linux names it."""
+    """Returns the features of an x86 processor that decide the speed of matrix products, by their Linux names."""
     flags = Path("/proc/cpuinfo").read_text().split()
     return [name for name in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if name in flags]
 
 
 def use_threads(threads: int) -> None:
-    """Limits the threads of this process, before its first operation, and of those it starts."""
+    """Limits the threads of this process and of its children; call it before the first operation."""
     for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ[variable] = str(threads)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measures, prints the tables and the JSON line."""
-    parser = argparse.ArgumentParser(description="Training beside Hugging Face's Trainer.")
-    parser.add_argument("--threads", type=int, help="of each trainer; as many as each takes by itself if not given")
+    """Measures and prints the tables and the JSON line."""
+    parser = argparse.ArgumentParser(description="Compares training with Hugging Face's Trainer.")
+    parser.add_argument("--threads", type=int, help="threads of each trainer; default: the trainer's own choice")
     threads = parser.parse_args(arguments).threads
     if not PEERS_PYTHON.is_file():
         raise SystemExit("HF Trainer is not installed. Cure: make bench-peers")
@@ -217,12 +218,12 @@ def main(arguments: list[str] | None = None) -> None:
     CONSOLE.print(f"{cores}; load average {load:.1f}; {TURNS} turns each.")
     if load > QUIET_LOAD:
         CONSOLE.print(
-            "Other programs are running. That slows PyTorch's OpenMP threads, which wait for one another, more than "
-            "TensorFlow's: the ratios flatter. With --threads 1 they do not, by core seconds."
+            "Other programs are running. They slow PyTorch's OpenMP threads, which wait for one another, more than "
+            "TensorFlow's threads, so the ratios to HF are too high. With --threads 1 and CPU time they are correct."
         )
     figures: dict[str, float] = {}
     shares = []
-    for shape_name in STEPS_A_TURN:
+    for shape_name in STEPS_PER_TURN:
         for precision in PRECISIONS:
             measured, ceiling = measure(shape_name, precision)
             print_turns(shape_name, precision, measured, ceiling)

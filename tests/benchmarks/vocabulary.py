@@ -1,10 +1,11 @@
-"""How long training a vocabulary takes in Transform and with HF tokenizers, on one text: `make bench-vocabulary`.
+"""Time to train a vocabulary in Transform and with HF tokenizers on the same text: `make bench-vocabulary`.
 
-The text is the Python source in this environment, 50 MB as documents of at most 10 kB: many different words, on every
-machine. Ours is a whole analysis by tft in Beam, from a file of tf.Examples to `vocabulary.tsv`; HF's trainer reads
-the documents from memory and uses all cores. Both count the same words, so they should find the same merges.
+The text is 50 MB of the Python source in this environment, in documents of at most 10 kB: it has many different words
+and exists on every machine. This project's time is a whole analysis by tft in Beam, from a file of tf.Examples to
+`vocabulary.tsv`. HF's trainer reads the documents from memory and uses all cores. Both count the same words, so they
+should find the same merges.
 
-The last line of the output is the figures as JSON.
+The last line of the output contains the figures as JSON.
 """
 
 import argparse
@@ -27,7 +28,7 @@ VOCABULARY_SIZE = 8000
 
 
 def read_documents() -> list[str]:
-    """`MEGABYTES` MB of Python source."""
+    """Returns `MEGABYTES` MB of Python source as documents."""
     documents: list[str] = []
     left = MEGABYTES * 1_000_000
     for path in sorted(Path(sysconfig.get_paths()["purelib"]).rglob("*.py")):
@@ -92,14 +93,14 @@ def train_in_transform(folder: Path) -> None:
 
 
 def report(folder: Path, name: str, seconds: float, merges: list[str]) -> None:
-    """Writes what was measured for the parent process."""
+    """Writes the measured figures to a file for the parent process."""
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     measured = {"seconds": seconds, "peak_mb": peak_mb, "merges": merges}
     (folder / f"{name}.result").write_text(json.dumps(measured), encoding="utf-8")
 
 
 def main() -> None:
-    """Trains with both, each in a process of its own, and prints a table and one JSON line."""
+    """Trains with both, each in a separate process, and prints a table and one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -3,7 +3,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from components.mlmd_properties import plain_values
 
 
-def test_numbers_and_strings_without_bookkeeping() -> None:
+def test_plain_values_are_numbers_and_strings_without_bookkeeping() -> None:
     properties = {
         "tokens": mlmd.Value(int_value=3),
         "perplexity": mlmd.Value(double_value=1.5),

@@ -1,4 +1,4 @@
-"""The Evaluator on a tiny model and real files: TFMA, Beam, and what becomes of the results."""
+"""The Evaluator on a tiny model and real files, with TFMA and Beam."""
 
 import math
 import re
@@ -34,7 +34,7 @@ def tiny_model() -> standard_artifacts.Model:
 
 
 def token_ids(text: str) -> list[int]:
-    """By the tiny vocabulary: the letters "the" are one token, others a token a byte."""
+    """Returns ids of the tiny vocabulary: the letters "the" are one token, every other byte is a token."""
     ids = {token: number for number, token in enumerate(tiny_vocabulary().token_bytes())}
     return [ids[piece.encode()] for piece in re.findall("the|.", text)]
 
@@ -45,17 +45,17 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Evaluated:
     return Evaluated(folder, write_examples(folder / "x", texts()), tiny_model(), slices=("source",))
 
 
-def test_figures_are_the_oracles_for_the_split_and_every_slice(evaluated: Evaluated) -> None:
-    assert [one.name for one in evaluated.results.slices] == ["", "source=a", "source=b", "source=c"]
-    for one in evaluated.results.slices:
-        documents = [token_ids(text) for text, source in DOCUMENTS if one.value in ("", source)]
+def test_figures_equal_the_oracles_for_the_split_and_every_slice(evaluated: Evaluated) -> None:
+    assert [found.name for found in evaluated.results.slices] == ["", "source=a", "source=b", "source=c"]
+    for found in evaluated.results.slices:
+        documents = [token_ids(text) for text, source in DOCUMENTS if found.value in ("", source)]
         nats = sum(oracle(document, 16) for document in documents)
         tokens = sum(len(document) + 1 for document in documents)
-        size_bytes = sum(len(text) for text, source in DOCUMENTS if one.value in ("", source))
-        assert (one.documents, one.candidate.tokens, one.candidate.bytes) == (len(documents), tokens, size_bytes)
-        assert one.candidate.perplexity == pytest.approx(math.exp(nats / tokens), rel=1e-6)
+        size_bytes = sum(len(text) for text, source in DOCUMENTS if found.value in ("", source))
+        assert (found.documents, found.candidate.tokens, found.candidate.bytes) == (len(documents), tokens, size_bytes)
+        assert found.candidate.perplexity == pytest.approx(math.exp(nats / tokens), rel=1e-6)
         if size_bytes:
-            assert one.candidate.bits_per_byte == pytest.approx(nats / math.log(2) / size_bytes, rel=1e-6)
+            assert found.candidate.bits_per_byte == pytest.approx(nats / math.log(2) / size_bytes, rel=1e-6)
     assert (
         evaluated.evaluation.get_float_custom_property("perplexity") == evaluated.results.overall.candidate.perplexity
     )
@@ -65,19 +65,19 @@ def test_figures_are_the_oracles_for_the_split_and_every_slice(evaluated: Evalua
 
 def test_order_shards_and_workers_do_not_matter(evaluated: Evaluated, tmp_path: Path) -> None:
     rows = texts()
-    other = Evaluated(
+    again = Evaluated(
         tmp_path,
         write_examples(tmp_path / "x", rows[3:], [rows[1]], [rows[2], rows[0]]),
         tiny_model(),
         beam_args=(*BEAM_ARGS, "--direct_num_workers=2", "--direct_running_mode=multi_threading"),
     )
-    assert other.results.eval_fingerprint == evaluated.results.eval_fingerprint
-    here, there = evaluated.results.overall.candidate, other.results.overall.candidate
+    assert again.results.eval_fingerprint == evaluated.results.eval_fingerprint
+    here, there = evaluated.results.overall.candidate, again.results.overall.candidate
     for name in ("perplexity", "bits_per_byte", "token_accuracy", "perplexity_interval"):
         np.testing.assert_allclose(getattr(there, name), getattr(here, name), rtol=1e-6)
 
 
-def test_overlapping_windows_see_more_and_are_told(tmp_path: Path) -> None:
+def test_overlapping_windows_see_more_text_and_are_recorded(tmp_path: Path) -> None:
     rows = texts([("the the the " * 9, "a")])
     evaluated = Evaluated(tmp_path, write_examples(tmp_path / "x", rows), tiny_model(), strided=True)
     document = token_ids(rows[0]["text"])
@@ -89,7 +89,7 @@ def test_overlapping_windows_see_more_and_are_told(tmp_path: Path) -> None:
     assert abs(nats - oracle(document, 16)) > 0.01
 
 
-def test_a_task_that_failed_keeps_back_a_model_that_is_as_good_as_the_last(tmp_path: Path) -> None:
+def test_a_failed_task_refuses_a_model_that_is_as_good_as_the_last(tmp_path: Path) -> None:
     task = Check(metric="accuracy", measured=math.nan, limit=0.6, bound="at least", limit_from="evaluation.tasks")
     evaluated = Evaluated(
         tmp_path,
@@ -119,7 +119,7 @@ def export(folder: Path, **settings) -> standard_artifacts.Model:
 
 def test_a_baseline_with_another_tokenizer_is_compared_by_bits_per_byte(tmp_path: Path) -> None:
     table = str(tmp_path / "vocabulary.tsv")
-    write_table(Vocabulary.from_merges([]), table)  # bytes alone: "the" is three tokens
+    write_table(Vocabulary.from_merges([]), table)  # only bytes: "the" is three tokens
     baseline = export(tmp_path / "baseline", table=table)
     rows = texts([("the the the", "a"), ("the", "a")])
     gate = {"max_perplexity": 1e6, "max_regression": 0.0}
@@ -129,19 +129,19 @@ def test_a_baseline_with_another_tokenizer_is_compared_by_bits_per_byte(tmp_path
     assert overall.baseline.tokens > overall.candidate.tokens
     assert overall.baseline.bytes == overall.candidate.bytes
     more_bits = overall.candidate.bits_per_byte - overall.baseline.bits_per_byte
-    bytes_a_token = overall.baseline.bytes / overall.baseline.tokens
-    assert overall.change.perplexity == pytest.approx(2 ** (more_bits * bytes_a_token) - 1)
+    bytes_per_token = overall.baseline.bytes / overall.baseline.tokens
+    assert overall.change.perplexity == pytest.approx(2 ** (more_bits * bytes_per_token) - 1)
     assert evaluated.blessed is (more_bits <= 0)
     assert any("from bits per byte" in check.metric for check in gates.read_checks(evaluated.evaluation.uri))
 
 
-def test_a_baseline_of_other_data_is_refused_in_words(tmp_path: Path) -> None:
+def test_a_baseline_of_other_data_is_refused_with_the_cure(tmp_path: Path) -> None:
     baseline = export(tmp_path / "baseline", data_kind="instruction")
     with pytest.raises(InputError, match=r"cannot score the eval data.*another `data.kind`.*new `name`"):
         Evaluated(tmp_path, write_examples(tmp_path / "x", texts()), tiny_model(), baseline=baseline)
 
 
-def test_a_baseline_of_another_prompt_template_is_refused_in_words(tmp_path: Path) -> None:
+def test_a_baseline_of_another_prompt_template_is_refused_with_the_cure(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"trained with `data.template: chat`.*Received: plain text.*new `name`"):
         Evaluated(
             tmp_path,
@@ -152,7 +152,7 @@ def test_a_baseline_of_another_prompt_template_is_refused_in_words(tmp_path: Pat
         )
 
 
-def test_a_baseline_of_an_earlier_version_is_refused_in_words(tmp_path: Path) -> None:
+def test_a_baseline_of_an_earlier_version_is_refused_with_the_cure(tmp_path: Path) -> None:
     class Earlier(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
         def evaluate(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -164,7 +164,7 @@ def test_a_baseline_of_an_earlier_version_is_refused_in_words(tmp_path: Path) ->
         model_analysis.check_baseline(str(tmp_path / "model"), [], strided=False)
 
 
-def test_a_model_of_nan_is_measured_told_and_not_blessed(tmp_path: Path) -> None:
+def test_a_model_of_nan_is_measured_and_recorded_and_not_blessed(tmp_path: Path) -> None:
     backbone = tiny_backbone()
     kernel = backbone.transformer_layers[0]._feedforward_output_dense.kernel
     kept = kernel.numpy()

@@ -18,7 +18,7 @@ from modules.export.tflite_files import model_file, scoring_file
 from tests.toys import cloud_storage
 from tests.toys.release import saved_release
 
-# A file of these tests holds the name of its artifact's key.
+# In these tests the content of a file is the key of its artifact.
 SHA256 = {"float16": hashlib.sha256(b"model_fp16").hexdigest(), "int8": hashlib.sha256(b"model_int8").hexdigest()}
 _FIGURES = {
     "float_perplexity": 9.0, "documents": 3, "tokens": 100, "greedy_agreement": None, "decode_tokens_per_second": 5.0,
@@ -92,7 +92,7 @@ def _context(folder: Path) -> base_executor.BaseExecutor.Context:
 
 
 def _push(folder: Path, **settings) -> list[Path]:
-    """Runs the executor; returns the releases, and checks that the output says the same."""
+    """Runs the executor, checks that the output records as many releases as there are, and returns the releases."""
     pushed = standard_artifacts.PushedModel()
     pushed.uri = str(folder / "pushed")
     properties = {"push_directory": str(folder / "releases"), "push_directory_id": "1", "gate": "{}"}
@@ -102,7 +102,7 @@ def _push(folder: Path, **settings) -> list[Path]:
     return releases
 
 
-def test_only_the_file_that_passed_is_released_and_the_manifest_says_why(tmp_path: Path) -> None:
+def test_only_the_file_that_passed_is_released_and_the_manifest_states_why(tmp_path: Path) -> None:
     (release,) = _push(tmp_path, files=FILES)
     assert [path.name for path in (release / "tflite").iterdir()] == ["model_fp16.tflite"]
     assert (release / "tflite" / "model_fp16.tflite").read_text() == "model_fp16"
@@ -111,20 +111,20 @@ def test_only_the_file_that_passed_is_released_and_the_manifest_says_why(tmp_pat
     assert "tflite/model_int8.tflite" not in manifest["files"]
 
 
-def test_without_a_file_that_passed_the_saved_model_ships_alone(tmp_path: Path) -> None:
-    (release,) = _push(tmp_path, files={name: {**one, "released": False} for name, one in FILES.items()})
+def test_without_a_tflite_file_that_passed_only_the_saved_model_is_released(tmp_path: Path) -> None:
+    (release,) = _push(tmp_path, files={name: {**file, "released": False} for name, file in FILES.items()})
     assert list((release / "tflite").iterdir()) == []
     assert (release / "saved_model.pb").is_file()
 
 
 def test_a_file_that_changed_after_it_was_measured_is_not_released(tmp_path: Path) -> None:
-    other = {**FILES, "float16": {**FILES["float16"], "sha256": SHA256["int8"]}}
+    changed = {**FILES, "float16": {**FILES["float16"], "sha256": SHA256["int8"]}}
     with pytest.raises(RuntimeError, match="is not the file that TFLiteEvaluator measured"):
-        _push(tmp_path, files=other)
+        _push(tmp_path, files=changed)
     assert not (tmp_path / "releases").exists()
 
 
-def test_report_and_model_card_come_along(tmp_path: Path) -> None:
+def test_report_and_model_card_are_part_of_the_release(tmp_path: Path) -> None:
     (release,) = _push(tmp_path, files=FILES)
     assert (release / "report.html").read_text() == "<p>report"
     assert (release / "MODEL_CARD.md").read_text() == "# card"
@@ -132,7 +132,7 @@ def test_report_and_model_card_come_along(tmp_path: Path) -> None:
 
 
 def _in_cloud_storage(inputs: dict[str, list], monkeypatch: pytest.MonkeyPatch, folder: Path) -> dict[str, list]:
-    """The inputs of a folder, by URIs of the bucket that the folder becomes."""
+    """Mounts the folder as a bucket and returns the inputs with URIs of that bucket."""
     for name, [artifact] in inputs.items():
         artifact.uri = f"{cloud_storage.BUCKET}/{name}"
     cloud_storage.mount(folder, monkeypatch)
@@ -147,7 +147,7 @@ def _push_in_cloud_storage(inputs: dict[str, list], folder: Path) -> standard_ar
     return pushed
 
 
-def test_in_cloud_storage_whole_uris_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uris_of_cloud_storage_are_passed_on_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = tmp_path / "bucket"
     inputs = _inputs(bucket, files=FILES)
     shutil.copytree(inputs["model"][0].uri, bucket / "model")
@@ -197,7 +197,7 @@ def test_without_an_evaluation_in_cloud_storage_nothing_is_pushed(
     ],
     ids=[
         "a file failed and stops the release",
-        "the Evaluator said no",
+        "the Evaluator did not bless the model",
         "files.json is missing",
         "the model's checks are missing",
         "the model was not checked",
@@ -205,5 +205,5 @@ def test_without_an_evaluation_in_cloud_storage_nothing_is_pushed(
         "the files' checks are missing",
     ],
 )
-def test_nothing_is_pushed(tmp_path: Path, settings: dict) -> None:
+def test_nothing_is_pushed_without_every_blessing_and_check(tmp_path: Path, settings: dict) -> None:
     assert _push(tmp_path, **settings) == []

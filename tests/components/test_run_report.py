@@ -19,18 +19,18 @@ CLASSES = {kind.TYPE_NAME: kind for kind in (
 
 
 def inputs(folder: Path | str) -> dict[str, list[artifact.Artifact]]:
-    """The folders that `write_artifacts` wrote, as TFX hands them over."""
-    found = {}
+    """Returns the folders of `write_artifacts` as artifacts, as TFX passes them."""
+    artifacts = {}
     for number, (name, kind) in enumerate(TYPES.items(), start=11):
-        one = CLASSES[kind]()
-        one.uri, one.id = f"{folder}/{name}", number
+        found = CLASSES[kind]()
+        found.uri, found.id = f"{folder}/{name}", number
         for key, value in PROPERTIES.get(name, {}).items():
             if isinstance(value, int):
-                one.set_int_custom_property(key, value)
+                found.set_int_custom_property(key, value)
             else:
-                one.set_string_custom_property(key, value)
-        found[name] = [one]
-    return found
+                found.set_string_custom_property(key, value)
+        artifacts[name] = [found]
+    return artifacts
 
 
 def run(folder: Path | str, artifacts: dict[str, list[artifact.Artifact]]) -> Report:
@@ -44,7 +44,7 @@ def run(folder: Path | str, artifacts: dict[str, list[artifact.Artifact]]) -> Re
     return output
 
 
-def test_a_refused_first_model_has_its_report(tmp_path: Path) -> None:
+def test_a_refused_first_model_has_a_report(tmp_path: Path) -> None:
     write_artifacts(tmp_path, checks=[REFUSED], blessed=False)
     output = run(tmp_path, {**inputs(tmp_path), "baseline_model": []})
     sentence = "Refused: perplexity 152 is above 150 (evaluation.max_perplexity)."
@@ -66,7 +66,7 @@ def test_the_baseline_is_in_the_lineage(tmp_path: Path) -> None:
     assert "| baseline\\_model | Model | 5 |" in (tmp_path / "report" / "model_card.md").read_text(encoding="utf-8")
 
 
-def test_a_report_in_cloud_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_is_written_to_cloud_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_artifacts(tmp_path / "bucket", checks=[REFUSED], blessed=False)
     cloud_storage.mount(tmp_path / "bucket", monkeypatch)
     output = run(cloud_storage.BUCKET, {**inputs(cloud_storage.BUCKET), "baseline_model": []})

@@ -1,4 +1,4 @@
-"""The component hands a real SavedModel and real examples to the tasks, and their figures to ML Metadata."""
+"""TaskEvaluator on a real SavedModel and real examples, with its figures in ML Metadata."""
 
 import json
 import os
@@ -21,7 +21,7 @@ TEXT = "once upon a time there was a king who had a daughter and she had a ball 
 
 
 def examples(folder: Path, kind: str, template: str = "") -> standard_artifacts.Examples:
-    """An artifact as TextExampleGen describes it, with one example a split."""
+    """Returns an artifact as TextExampleGen describes it, with one example per split."""
     artifact = standard_artifacts.Examples()
     artifact.uri = str(folder / "examples")
     artifact.split_names = artifact_utils.encode_split_names(["train", "eval"])
@@ -48,7 +48,7 @@ def run(folder: Path, settings: dict, inputs: standard_artifacts.Examples) -> st
     return output
 
 
-def test_a_model_of_text(tmp_path, monkeypatch):
+def test_a_text_model_is_measured_by_memorisation_and_multiple_choice(tmp_path, monkeypatch):
     monkeypatch.setenv(progress.EVENTS_VARIABLE, str(tmp_path / "events.jsonl"))
     (tmp_path / "toy.jsonl").write_text('{"prompt": "a", "choices": ["b", "c", "d", "e"], "answer": 1}\n' * 3)
     settings = {
@@ -56,12 +56,12 @@ def test_a_model_of_text(tmp_path, monkeypatch):
         "tasks": [{"kind": "multiple_choice", "name": "toy", "file": str(tmp_path / "toy.jsonl")}],
     }
     output = run(tmp_path, settings, examples(tmp_path, "text"))
-    told = json.loads(Path(output.uri, "tasks.json").read_text())
-    assert [row["prompt"] for row in told["memorisation"]["continuations"]] == ["once upon a time"]
-    accuracy = told["tasks"][0]["accuracy_bytes"]
+    written = json.loads(Path(output.uri, "tasks.json").read_text())
+    assert [row["prompt"] for row in written["memorisation"]["continuations"]] == ["once upon a time"]
+    accuracy = written["tasks"][0]["accuracy_bytes"]
     assert accuracy in (0.0, 1.0)  # the same question three times
     assert output.get_float_custom_property("accuracy_toy") == accuracy
-    # Eight bytes of a random model are no five words: what cannot be measured has no property, and does not pass.
+    # Eight bytes of a random model are fewer than five words. A figure that was not measured has no property and fails.
     assert "memorised_share" not in output.mlmd_artifact.custom_properties
     assert [check.passed for check in read_checks(output.uri)] == [False]
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
@@ -70,20 +70,20 @@ def test_a_model_of_text(tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
-def test_a_model_of_instructions(tmp_path):
+def test_an_instruction_model_is_measured_by_its_answers(tmp_path):
     settings = {"tasks": [{"kind": "answers", "max_new_tokens": 4, "min_rouge_l": 0.5}]}
     output = run(tmp_path, settings, examples(tmp_path, "instruction", "chat"))
-    told = json.loads(Path(output.uri, "tasks.json").read_text())
-    (answer,) = told["tasks"][0]["answers"]
+    written = json.loads(Path(output.uri, "tasks.json").read_text())
+    (answer,) = written["tasks"][0]["answers"]
     assert (answer["prompt"], answer["reference"]) == ("User:\nSing!\n\nAssistant:\n", "La.")
-    assert output.get_float_custom_property("rouge_l") == told["tasks"][0]["rouge_l"] == 0.0
-    assert output.get_float_custom_property("bleu") == told["tasks"][0]["bleu"]
+    assert output.get_float_custom_property("rouge_l") == written["tasks"][0]["rouge_l"] == 0.0
+    assert output.get_float_custom_property("bleu") == written["tasks"][0]["bleu"]
     assert [check.sentence for check in read_checks(output.uri)] == [
         "ROUGE-L of answers: 0 is below 0.5 (evaluation.tasks, answers: min_rouge_l)"
     ]
 
 
-def test_a_bad_file_is_an_error_of_the_input(tmp_path):
+def test_a_bad_task_file_is_an_input_error(tmp_path):
     settings = {"tasks": [{"kind": "multiple_choice", "name": "toy", "file": "nowhere.jsonl"}]}
     with pytest.raises(InputError, match=r"nowhere\.jsonl cannot be read"):
         run(tmp_path, settings, examples(tmp_path, "text"))

@@ -1,4 +1,4 @@
-"""TextExampleGen in a real TFX pipeline, with StatisticsGen behind it to prove that stock components read it."""
+"""TextExampleGen in a real TFX pipeline, followed by StatisticsGen to prove that stock components read its output."""
 
 import json
 import os
@@ -24,7 +24,7 @@ SPLITS = '{"train": 2, "eval": 1, "test": 1}'
 
 
 class Workspace:
-    """A pipeline's folder, and questions to its metadata."""
+    """Folder of a pipeline, with queries of its metadata."""
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
@@ -86,7 +86,7 @@ def write_lines(path: pathlib.Path, texts: list[str]) -> None:
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
 
 
-def test_a_pipeline_reads_what_it_writes(workspace, tmp_path):
+def test_written_examples_and_counts_match_the_source_and_are_cached(workspace, tmp_path):
     texts = [f"Text number {number}" for number in range(40)]
     write_lines(tmp_path / "a.jsonl", [*texts, texts[0], " \n", "Bell\x07"])
     (tmp_path / "b.txt").write_text(texts[1])
@@ -128,7 +128,7 @@ def test_a_pipeline_reads_what_it_writes(workspace, tmp_path):
     assert not list(tmp_path.rglob("bucket-*"))
     assert statistics_counts(workspace) == counts
 
-    # One byte changed with size and time kept re-runs; nothing changed does not.
+    # An unchanged source is cached. One changed byte runs again, although size and time are the same.
     workspace.run(source)
     changed = tmp_path / "b.txt"
     stat = changed.stat()
@@ -143,7 +143,7 @@ def test_a_pipeline_reads_what_it_writes(workspace, tmp_path):
 
 
 def statistics_counts(workspace) -> dict[str, int]:
-    """Returns the number of examples a split that StatisticsGen saw."""
+    """Returns the number of examples per split that StatisticsGen saw."""
     with metadata.Metadata(workspace.connection) as handle:
         uri = handle.store.get_artifacts_by_type("ExampleStatistics")[0].uri
     counts = {}
@@ -153,7 +153,7 @@ def statistics_counts(workspace) -> dict[str, int]:
     return counts
 
 
-def test_a_fault_in_a_worker_reaches_the_user_in_its_own_words(workspace, tmp_path):
+def test_an_error_in_a_worker_reaches_the_user_with_its_own_message(workspace, tmp_path):
     write_lines(tmp_path / "a.jsonl", ["a", "b"])
     with (tmp_path / "a.jsonl").open("a") as handle:
         handle.write('{"text": \n')
@@ -163,7 +163,7 @@ def test_a_fault_in_a_worker_reaches_the_user_in_its_own_words(workspace, tmp_pa
     assert workspace.states() == ["FAILED"]
 
 
-def test_too_few_documents_for_the_splits(workspace, tmp_path):
+def test_too_few_documents_for_the_splits_are_an_error(workspace, tmp_path):
     (tmp_path / "a.txt").write_text("All in one.\n\nAnd another.\n")
     with pytest.raises(InputError, match=r"got none of the 1 different documents .*`document_separator`"):
         workspace.run(DataSource(files=str(tmp_path / "a.txt")))
@@ -172,8 +172,8 @@ def test_too_few_documents_for_the_splits(workspace, tmp_path):
         workspace.run(DataSource(files=str(tmp_path / "a.txt")))
 
 
-# Sentences of 20 words, each with words of its own: no two share a run of five.
 def sentence(number: int) -> str:
+    """Returns 20 words; sentences with different numbers share no word."""
     return " ".join(f"{word}{number}" for word in "abcdefghijklmnopqrst")
 
 
@@ -206,9 +206,9 @@ def test_every_drop_is_counted_by_its_reason(workspace, tmp_path):
     assert workspace.artifact().custom_properties["dropped_near_duplicate"].int_value == 0
 
 
-def test_held_out_text_that_stands_in_train_is_dropped(workspace, tmp_path):
-    # Each text once alone and once inside a longer one: unlike as wholes, but the short one leaks where the long one
-    # is in train.
+def test_held_out_text_that_is_also_in_train_is_dropped(workspace, tmp_path):
+    # Each short text is also part of a long text. The two are no near duplicates, but the short text leaks if the long
+    # text is in train.
     long = [" ".join(sentence(10 * number + part) for part in range(5)) for number in range(60)]
     write_lines(tmp_path / "a.jsonl", long + [sentence(10 * number) for number in range(60)])
     source = DataSource(files=str(tmp_path / "a.jsonl"))
@@ -218,7 +218,7 @@ def test_held_out_text_that_stands_in_train_is_dropped(workspace, tmp_path):
     assert sum(map(len, before.values())) == 120
     held_out = {split: texts for split, texts in before.items() if split != "train"}
     leaked = {
-        split: {text for text in texts if any(text in other for other in before["train"])}
+        split: {text for text in texts if any(text in document for document in before["train"])}
         for split, texts in held_out.items()
     }
     assert all(leaked.values())
@@ -254,7 +254,7 @@ def test_instructions_become_prompts_and_completions(workspace, tmp_path):
     assert workspace.artifact().custom_properties["prompt_template"].string_value == "headings"
 
 
-def test_what_rows_share_makes_them_no_duplicates(workspace, tmp_path):
+def test_rows_with_the_same_system_message_are_no_duplicates(workspace, tmp_path):
     system = {"role": "system", "content": " ".join(sentence(number) for number in range(10))}
     rows = [
         {
@@ -273,13 +273,13 @@ def test_what_rows_share_makes_them_no_duplicates(workspace, tmp_path):
     assert {name: n for name, n in properties.items() if name.startswith("dropped_") and n} == {}
 
 
-def test_nothing_left_after_cleaning_is_an_error_with_the_reasons(workspace, tmp_path):
+def test_a_corpus_without_documents_after_cleaning_is_an_error_with_the_reasons(workspace, tmp_path):
     write_lines(tmp_path / "a.jsonl", ["Too short.", "This too.", ""])
     with pytest.raises(InputError, match=r"0 documents \(dropped: 1 empty, 2 too_short\)\. .*relax `data.cleaning`"):
         workspace.run(DataSource(files=str(tmp_path / "a.jsonl")), min_characters=100)
 
 
-def test_wrong_wiring_fails_when_built():
+def test_wrong_wiring_fails_when_the_pipeline_is_built():
     settings = {"source": '{"files": "a.txt"}', "splits": SPLITS, "input_fingerprint": "", "data_directory": ""}
     TextExampleGen(**settings)
     with pytest.raises(ValueError, match="Splits must be shares by name"):

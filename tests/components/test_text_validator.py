@@ -1,4 +1,4 @@
-"""Drift and skew, in real runs of `validate`: the same data is calm, other data is a warning or stops."""
+"""Drift and skew in real runs of `validate`: the same data passes, other data is a warning or stops the run."""
 
 import re
 from pathlib import Path
@@ -31,7 +31,7 @@ def write_texts(folder: Path, names: list[str]) -> None:
 
 
 def validate(corpus: Checkout, *arguments: str) -> tuple[int, str, dict[str, str]]:
-    """Exit status, output, and the nodes' states by name."""
+    """Runs `validate`; returns the exit status, the output, and the nodes' states by name."""
     result = corpus.command("validate", "--config", "recipe.yaml", *arguments)
     run = corpus.reader().runs()[0]
     return (
@@ -41,18 +41,18 @@ def validate(corpus: Checkout, *arguments: str) -> tuple[int, str, dict[str, str
     )
 
 
-def test_drift_from_the_last_good_run(corpus: Checkout) -> None:
+def test_drift_from_the_last_good_run_warns_or_stops(corpus: Checkout) -> None:
     status, output, states = validate(corpus)
     assert (status, states["AnomalyGate"]) == (0, "complete"), output
     assert "warning" not in output
     assert "Transform" not in states
 
-    # The same again compares with nothing new: all is cached.
+    # A second run of the same data is all cached.
     status, output, states = validate(corpus)
     assert status == 0, output
     assert {node for node, state in states.items() if state != "cached"} == {"LatestBlessedData"}
 
-    # Half of the words are now one word.
+    # Now half of all words are the same word.
     before = (corpus.folder / "texts" / "topics.txt").read_text()
     (corpus.folder / "texts" / "topics.txt").write_text(before.replace(" the ", " gauze gauze gauze gauze "))
     status, output, _ = validate(corpus, "--set", "data.on_drift=stop")
@@ -64,20 +64,20 @@ def test_drift_from_the_last_good_run(corpus: Checkout) -> None:
     assert "eval: `words` drifted" in output
     assert "--set data.on_drift=warn" in output
 
-    # What was stopped is not what the next run is compared with.
+    # The next run is not compared with data that was stopped.
     status, output, _ = validate(corpus, "--set", "data.on_drift=stop")
     assert status == 2, output
     status, output, _ = validate(corpus)
     assert status == 0, output
     assert "warning train: `words` drifted" in output
 
-    # Let through once, it is the new normal.
+    # After this data has passed once, later runs are compared with it.
     (corpus.folder / "texts" / "more.txt").write_text("One more document.\n")
     status, output, _ = validate(corpus, "--set", "data.on_drift=stop")
     assert status == 0, output
 
 
-def test_splits_that_differ_are_skew(corpus: Checkout) -> None:
+def test_splits_that_differ_are_reported_as_skew(corpus: Checkout) -> None:
     contract = corpus.folder / "schemas" / "text.pbtxt"
     before = contract.read_text()
     try:

@@ -14,7 +14,7 @@ from modules.serving.text_generators import LiteRTGenerator
 from tests.toys.release import reference_greedy, saved_release
 
 
-def test_both_files_come_with_their_facts(tmp_path: Path) -> None:
+def test_both_files_have_recorded_facts_and_continue_text(tmp_path: Path) -> None:
     model = standard_artifacts.Model()
     model.uri, model.id = os.path.dirname(saved_release().preset), 41
     outputs = {key: [standard_artifacts.Model()] for key in ("model_fp16", "model_int8")}

@@ -15,7 +15,7 @@ from tests.toys.release import converted_release, write_nan_files
 
 
 def _inputs(folder: Path) -> dict[str, list]:
-    """A good float16 file, and an int8 one that is NaN."""
+    """Returns inputs with a good float16 file, and an int8 file of NaN weights."""
     release, _ = converted_release()
     examples = standard_artifacts.Examples()
     examples.uri, examples.split_names = str(folder / "examples"), artifact_utils.encode_split_names(["train", "eval"])
@@ -33,7 +33,7 @@ def _inputs(folder: Path) -> dict[str, list]:
 
 
 @pytest.mark.parametrize("on_failure", ["leave_out", "stop"])
-def test_a_file_of_nan_fails_and_its_sibling_passes(tmp_path: Path, on_failure: str) -> None:
+def test_a_file_of_nan_fails_and_the_other_file_is_still_measured(tmp_path: Path, on_failure: str) -> None:
     evaluation = standard_artifacts.ModelEvaluation()
     evaluation.uri = str(tmp_path / "evaluation")
     context = base_executor.BaseExecutor.Context(tmp_dir=str(tmp_path / "tmp"), unique_id="1")
@@ -56,7 +56,7 @@ def test_a_file_of_nan_fails_and_its_sibling_passes(tmp_path: Path, on_failure: 
     assert "perplexity_int8" not in properties
 
 
-def test_a_file_that_cannot_be_loaded_fails_and_its_sibling_passes(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_loaded_fails_and_the_other_file_passes(tmp_path: Path) -> None:
     inputs = _inputs(tmp_path)
     Path(model_file(inputs["model_int8"][0].uri)).write_bytes(b"no model")
     evaluation = standard_artifacts.ModelEvaluation()

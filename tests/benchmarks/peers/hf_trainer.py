@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer as its users run it, in turns; runs in .peers: see requirements.txt."""
+"""Training with Hugging Face's Trainer in turns, as its users run it, in the environment .peers (requirements.txt)."""
 
 import os
 import sys
@@ -24,9 +24,9 @@ class _Turns(TrainerCallback):
 
 
 def main(shape_name: str, precision: str) -> None:
-    """Trains until the input closes; no evaluation, no saving.
+    """Trains until standard input closes, without evaluation and without saving.
 
-    The rows are tensors in memory, which the loader collates in the process: with workers it is slower.
+    The rows are tensors in memory. The loader collates them in this process, because workers make it slower.
     """
     shape = turns.SHAPES[shape_name]
     model = GPT2LMHeadModel(

@@ -1,4 +1,4 @@
-"""This project's training in turns, and a profile of it."""
+"""Training with this project's trainer in turns, and a profile of its steps."""
 
 import collections
 import json
@@ -25,12 +25,11 @@ from tests.benchmarks.peers import turns
 
 WARM_UP_STEPS = 3
 PROFILED_STEPS = 5
-# Where an operation belongs by a part of its name, or of that of the function that XLA compiled; the first that fits
-# counts.
+# Group of an operation by a part of its name, or of the name of the function that XLA compiled. The first match counts.
 ATTENTION, FEEDFORWARD, CROSS_ENTROPY = "attention", "feed-forward", "cross-entropy over the vocabulary"
 CLIPPING, REST = "gradient norm and clipping", "layer norms, residuals and the rest"
 GROUPS = {
-    "IteratorGetNextOp::DoCompute": "input pipeline, waited for",
+    "IteratorGetNextOp::DoCompute": "waiting for the input pipeline",
     "inference__losses": CROSS_ENTROPY,
     "inference__gradient": CROSS_ENTROPY,
     "inference__gelu": FEEDFORWARD,
@@ -40,7 +39,7 @@ GROUPS = {
     "fused_adam_w": "optimizer",
     "StatefulPartitionedCall/global_norm": CLIPPING,
     "StatefulPartitionedCall/mul": CLIPPING,
-    "token_embedding": "embedding, and its product that gives the logits",
+    "token_embedding": "embedding, and its product for the logits",
     "layer_norm": REST,
     "self_attention": ATTENTION,
     "BatchMatMul": ATTENTION,
@@ -63,7 +62,7 @@ class _Turns(keras.callbacks.Callback):
 
 
 def build_model(shape: turns.Shape, settings: TrainingSettings) -> LanguageModelTrainer:
-    """The model of `shape`, compiled by what the Trainer compiles it by."""
+    """Returns the model of `shape`, compiled as the Trainer compiles it."""
     model_settings = gpt2.ModelSettings(
         num_layers=shape.num_layers,
         num_heads=shape.num_heads,
@@ -75,7 +74,7 @@ def build_model(shape: turns.Shape, settings: TrainingSettings) -> LanguageModel
 
 
 def build_settings(shape: turns.Shape, precision: str) -> TrainingSettings:
-    """What both sides train by; the rest is this project's default."""
+    """Returns the settings that both sides share; all others are this project's defaults."""
     return TrainingSettings(
         steps=turns.MAX_STEPS,
         batch_size=shape.batch_size,
@@ -88,7 +87,7 @@ def build_settings(shape: turns.Shape, precision: str) -> TrainingSettings:
 
 
 def build_data(shape: turns.Shape, source: str) -> tf.data.Dataset:
-    """Batches: `"documents"` reads them as training does, `"cached"` repeats one of them from memory."""
+    """Returns batches: `"documents"` reads them as training does, `"cached"` repeats one batch from memory."""
     generator = np.random.default_rng(0)
     documents = [generator.integers(shape.vocabulary_size, size=size) for size in generator.integers(20, 600, 512)]
     windows = packing.packed_windows(
@@ -108,7 +107,7 @@ def build_data(shape: turns.Shape, source: str) -> tf.data.Dataset:
 
 
 class _Profiler(keras.callbacks.Callback):
-    """Profiles steps inside a running `fit`, after its first ones."""
+    """Callback that profiles steps of a running `fit` after some warm-up steps."""
 
     def __init__(self, folder: str) -> None:
         super().__init__()
@@ -124,7 +123,7 @@ class _Profiler(keras.callbacks.Callback):
 
 
 def profile(shape: turns.Shape, precision: str) -> dict[str, float]:
-    """Milliseconds of operations a step by group, of all threads together, most first."""
+    """Returns milliseconds per step by group of operations, summed over all threads, in descending order."""
     model, data = build_model(shape, build_settings(shape, precision)), build_data(shape, "documents")
     with tempfile.TemporaryDirectory() as folder:
         model.fit(data, steps_per_epoch=WARM_UP_STEPS + PROFILED_STEPS, verbose=0, callbacks=[_Profiler(folder)])
@@ -144,7 +143,7 @@ def profile(shape: turns.Shape, precision: str) -> dict[str, float]:
 
 
 def main(shape_name: str, precision: str, source: str) -> None:
-    """Trains until the input closes; with `"profile"` as the source it prints a profile as JSON instead."""
+    """Trains until standard input closes; with `"profile"` as the source it prints a profile as JSON instead."""
     shape = turns.SHAPES[shape_name]
     if source == "profile":
         print(json.dumps(profile(shape, precision)))

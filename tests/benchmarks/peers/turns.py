@@ -1,4 +1,4 @@
-"""How the trainers take turns: each is a process that waits, and runs so many steps when told; plain Python only."""
+"""Turns of the trainers: each is a process that waits and runs as many steps as it is asked for; only plain Python."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """A GPT-2 and its batch; heads of 64."""
+    """Sizes of a GPT-2 and of its batch; every attention head has 64 dimensions."""
 
     num_layers: int
     hidden_dim: int
@@ -24,7 +24,7 @@ class Shape:
 
     @property
     def tokens(self) -> int:
-        """Tokens a step."""
+        """Returns the number of tokens per step."""
         return self.batch_size * self.length
 
 
@@ -33,26 +33,27 @@ SHAPES = {
     "large": Shape(num_layers=12, hidden_dim=768, vocabulary_size=50257, batch_size=2),
     "tiny": Shape(num_layers=1, hidden_dim=64, vocabulary_size=320, batch_size=2),  # for the benchmark's own test
 }
-# Of both sides, so that they do the same work.
+# Settings of both sides, so that they do the same work.
 LEARNING_RATE = 5e-4
 WARMUP_STEPS = 10
 WEIGHT_DECAY = 0.1
 BETA_2 = 0.95
 CLIP_NORM = 1.0
 MAX_STEPS = 100_000
-# After which a turn ends with its step: PyTorch takes minutes for a bfloat16 step where the processor has no such type.
+# A turn that takes longer ends with its current step: PyTorch takes minutes for a bfloat16 step if the processor has no
+# bfloat16.
 TURN_SECONDS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """What a worker measured of some steps.
+    """Figures of the steps of one turn.
 
     Attributes:
-        steps: Taken; fewer than asked for where they took long.
-        seconds: By the clock.
-        cpu_seconds: Of all threads; unlike the clock, hardly longer where other programs share the cores.
-        peak_mb: Largest resident size of the process so far.
+        steps: Number of steps; fewer than requested if they took long.
+        seconds: Wall-clock time.
+        cpu_seconds: CPU time of all threads; other programs on the cores hardly change it.
+        peak_mb: Peak resident memory of the process so far.
     """
 
     steps: int
@@ -62,13 +63,13 @@ class Turn:
 
 
 class Worker:
-    """A training loop's side of the turns: call `begin_step` and `end_step` around each step.
+    """Worker inside a training loop, which must call `begin_step` and `end_step` around each step.
 
-    Before the loop waits for its next turn it tells what the last one took; a closed input ends the process.
+    After a turn the worker prints its figures and waits for the next turn. If standard input closes, the process ends.
     """
 
     def __init__(self) -> None:
-        # The results go where the standard output went, and what libraries print to the standard error.
+        # Results go to the original standard output. The output of libraries goes to standard error.
         self._results = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)
         self._left = self._done = 0
@@ -78,7 +79,7 @@ class Worker:
         if self._left == 0:
             line = sys.stdin.readline()
             if not line:
-                os._exit(0)  # from inside a training loop, whose clean end nobody waits for
+                os._exit(0)  # ends the process from inside the training loop
             self._left, self._done = int(line), 0
             self._start = (time.perf_counter(), time.process_time())
 
