@@ -1,9 +1,9 @@
-"""The work itself: plain functions on text, tensors, models and files, usable without TFX."""
+"""Work of the pipeline: plain functions on text, tensors, models and files, which can be used without TFX."""
 
 import os
 
-# Keras and TensorFlow read these when they are imported, which must come after this.
+# Keras and TensorFlow read these variables when they are imported, so they are set before.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-# oneDNN on every processor: by itself TensorFlow takes it only where there is AVX-512 for neural networks. With AVX2 a
-# training in float32 takes a third longer without it.
+# Uses oneDNN on every processor. By default TensorFlow uses it only if the processor has AVX-512 for neural networks.
+# On a processor with AVX2, training in float32 takes a third longer without oneDNN.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -67,7 +67,8 @@ class DataConfig(Settings):
     splits: SplitWeights = Field(SplitWeights.model_validate({}), description="Relative sizes of the splits.")
     cleaning: CleaningSettings = Field(CleaningSettings.model_validate({}), description="Which documents are dropped.")
     on_drift: Literal["warn", "stop"] = Field(
-        "warn", description="Warn or stop if the text has drifted from the last run's, or eval differs from train."
+        "warn",
+        description="Warn or stop if the text's statistics differ from the last run's, or eval's from train's.",
     )
 
     def to_source(self) -> DataSource:
@@ -131,7 +132,8 @@ class EvaluationConfig(PerplexityGateSettings):
         "window of the text before it.",
     )
     slices: tuple[str, ...] = Field(
-        ("source", "length"), description="Features of the contract; their values divide the eval split into slices."
+        ("source", "length"),
+        description="Features of the data contract whose values divide the eval split into slices.",
     )
     memorisation: MemorisationSettings = Field(
         MemorisationSettings.model_validate({}), description="Measures how much training text the model recites."

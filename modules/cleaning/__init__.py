@@ -1,1 +1,1 @@
-"""Decides which documents are dropped and which split each belongs to: filters, secrets, duplicates, leakage."""
+"""Cleaning of a corpus: drops documents and assigns the rest to splits; filters, secrets, duplicates, leakage."""

@@ -1,11 +1,11 @@
-"""Exact duplicates dropped and splits made by content, for corpora of any size in bounded memory.
+"""Removal of exact duplicates, and splits by content, for corpora of any size in bounded memory.
 
-Plain functions that Beam workers call:
-    `scatter` hashes each document and appends it to one of N bucket files, chosen by the hash;
-    `unique_documents` loads one bucket, where all copies of a document meet, sorted by hash;
-    `write_bucket` writes what remains of it to one file per split.
-Between them `modules.cleaning.corpus_cleaning` looks for near duplicates and leaks. A Beam shuffle would do the same on
-a cluster, but the local runner holds every shuffled element in memory.
+Beam workers call these plain functions:
+    `scatter` hashes each document and appends it to the file of the bucket that its hash selects;
+    `unique_documents` loads one bucket, which holds all copies of a document, and sorts it by hash;
+    `write_bucket` writes the kept documents of a bucket to one file per split.
+Before the last step `modules.cleaning.corpus_cleaning` finds near duplicates and leaks. On a cluster, a Beam shuffle
+would do the same work, but Beam's local runner holds every shuffled element in memory.
 """
 
 import bisect
@@ -32,12 +32,12 @@ FLUSH_BYTES = 16 * 2**20
 _DIGEST_BYTES = 32
 _HEADER = struct.Struct(f">{_DIGEST_BYTES}sHI")  # digest, bytes of the source, bytes of the payload
 _MAX_SOURCE_BYTES = 2**16 - 1
-# The lowest level: writing is three times as fast, and the files are only a little larger.
+# With the lowest level, writing is three times as fast and the files are only a little larger.
 _COMPRESSION = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
 
 
 class BucketCounts(pydantic.BaseModel):
-    """What became of the documents: kept ones and their text's bytes by split, and dropped ones by reason."""
+    """Numbers of kept documents and of their texts' bytes by split, and of dropped documents by reason."""
 
     documents: dict[str, int]
     bytes: dict[str, int]
@@ -45,20 +45,20 @@ class BucketCounts(pydantic.BaseModel):
 
     @classmethod
     def zero(cls, splits: Iterable[str] = ()) -> "BucketCounts":
-        """Nothing counted yet; the splits are named, with 0."""
+        """Returns counts of 0 for the splits."""
         zeros = dict.fromkeys(splits, 0)
         return cls(documents=zeros, bytes=dict(zeros), dropped={})
 
-    def add(self, other: "BucketCounts") -> None:
-        """Adds what another worker counted."""
-        add_up(self.documents, other.documents)
-        add_up(self.bytes, other.bytes)
-        add_up(self.dropped, other.dropped)
+    def add(self, counts: "BucketCounts") -> None:
+        """Adds the counts of another worker."""
+        add_up(self.documents, counts.documents)
+        add_up(self.bytes, counts.bytes)
+        add_up(self.dropped, counts.dropped)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """A document of a bucket: `position` counts the bucket's different documents from 0."""
+    """A document in a bucket; `position` is its number among the bucket's different documents, from 0."""
 
     position: int
     digest: bytes
@@ -68,35 +68,35 @@ class StoredDocument:
 
     @property
     def answer(self) -> str:
-        """What a model is asked for: the text, or the completions; of a preference the content."""
+        """The text that a model learns to write: the completions of a conversation, or else the content."""
         return "\n".join(self.features["completion"]) if "completion" in self.features else self.content
 
 
 def number_of_buckets(corpus_bytes: int) -> int:
-    """Returns how many buckets keep each near `BUCKET_BYTES`, whatever the corpus's size."""
+    """Returns the number of buckets with which each bucket has about `BUCKET_BYTES`, at most `MAX_BUCKETS`."""
     return min(MAX_BUCKETS, max(1, -(-corpus_bytes // BUCKET_BYTES)))
 
 
 def bucket_of(digest: bytes, buckets: int) -> int:
-    """Returns the bucket from the digest's leading bits: bucket 0 holds the smallest digests, and so on."""
+    """Returns the bucket's number, which follows from the digest's first bits; bucket 0 has the smallest digests."""
     return int.from_bytes(digest[:8], "big") * buckets >> 64
 
 
 def split_of(digest: bytes, weights: Mapping[str, int]) -> str:
-    """Returns the split of a document by its content alone, so that new documents never move old ones.
+    """Returns the split of a document, which depends only on its content: new documents never move old ones.
 
-    `weights={"train": 18, "eval": 1, "test": 1}` gives train 90% of the documents. The digest's last bits
-    decide, which are independent of the leading ones that choose the bucket.
+    `weights={"train": 18, "eval": 1, "test": 1}` gives train 90% of the documents. The digest's last bits decide. They
+    are independent of the first bits, which select the bucket.
     """
     bounds = list(itertools.accumulate(weights.values()))
     return list(weights)[bisect.bisect(bounds, int.from_bytes(digest[-8:], "big") % bounds[-1])]
 
 
 def checked_weights(weights: object) -> dict[str, int]:
-    """Returns the splits' shares, in the order given.
+    """Returns the splits' shares in their given order.
 
     Raises:
-        InputError: They are not whole numbers above 0 by name, or `train` and `eval` are not among them.
+        InputError: A share is not a whole number above 0, or `train` or `eval` has no share.
     """
     if not isinstance(weights, dict) or not {"train", "eval"} <= set(weights):
         raise InputError(
@@ -113,7 +113,7 @@ def check_splits(counts: BucketCounts, weights: Mapping[str, int]) -> None:
     """Makes sure that every split holds a document.
 
     Raises:
-        InputError: One is empty.
+        InputError: A split is empty.
     """
     empty = [split for split in weights if not counts.documents.get(split)]
     if not empty:
@@ -130,13 +130,13 @@ def check_splits(counts: BucketCounts, weights: Mapping[str, int]) -> None:
 
 
 def scatter(documents: Iterable[Document], directory: str, *, writer: str, buckets: int) -> None:
-    """Appends every document to its bucket's file.
+    """Appends every document to the file of its bucket.
 
     Args:
-        documents: Is consumed as a stream; at most `FLUSH_BYTES` and one document are held.
-        directory: Where `bucket-00000/<writer>` and so on are written; anything that tf.io.gfile can write.
-        writer: Names this worker's own files, which a repeated attempt overwrites.
-        buckets: From `number_of_buckets`, the same for all writers.
+        documents: Read as a stream; at most `FLUSH_BYTES` and one document are in memory.
+        directory: Folder for the files `bucket-00000/<writer>` and so on; a path or URL that tf.io.gfile can write.
+        writer: Name of this worker's own files, which a repeated attempt overwrites.
+        buckets: Number of buckets from `number_of_buckets`, the same for all writers.
     """
     for stale in tf.io.gfile.glob(os.path.join(directory, "bucket-*", writer)):
         tf.io.gfile.remove(stale)
@@ -167,15 +167,15 @@ def _append(pending: Mapping[int, list[bytes]], directory: str, writer: str) -> 
 
 
 def bucket_directory(directory: str, bucket: int) -> str:
-    """Returns the folder that holds one bucket, a file a writer."""
+    """Returns the folder that holds one bucket, with one file per writer."""
     return os.path.join(directory, f"bucket-{bucket:05d}")
 
 
 def unique_documents(directory: str, bucket: int, counts: BucketCounts | None = None) -> Iterator[StoredDocument]:
-    """Yields one bucket's different documents, sorted by hash; counts the copies that it leaves out.
+    """Yields one bucket's different documents, sorted by hash, and counts the dropped copies.
 
-    Sorting makes the result independent of the order in which the documents came, and as good as shuffled.
-    Of equal documents the one with the alphabetically first source stays.
+    Sorting by hash makes the result independent of the documents' original order, and it works like shuffling. Among
+    equal documents, the document with the alphabetically first source is kept.
     """
     kept: dict[bytes, tuple[bytes, bytes]] = {}
     for digest, source, payload in _read_bucket(directory, bucket):
@@ -193,7 +193,7 @@ def unique_documents(directory: str, bucket: int, counts: BucketCounts | None = 
 
 
 def _read_bucket(directory: str, bucket: int) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Yields (digest, source, payload), of all writers."""
+    """Yields (digest, source, payload) from the files of all writers."""
     for path in sorted(tf.io.gfile.glob(os.path.join(bucket_directory(directory, bucket), "*"))):
         with tf.io.gfile.GFile(path, "rb") as handle:
             content = handle.read()
@@ -214,15 +214,19 @@ def write_bucket(
     drop_reason: Callable[[StoredDocument, str], str | None] = lambda document, split: None,
     on_document: Callable[[], None] = lambda: None,
 ) -> BucketCounts:
-    """Writes one bucket's documents to a file a split.
+    """Writes one bucket's documents to one file per split.
 
     Args:
-        documents: From `unique_documents`.
+        documents: Documents from `unique_documents`.
         weights: Each split's share, see `split_of`.
         splits: Only documents of these splits are written and counted.
-        shard_path: Maps a split to this bucket's gzip TFRecord file of tf.Example; made only if needed.
-        drop_reason: Says of a document and its split why it is not written, or None.
-        on_document: Is called for every document that is written.
+        shard_path: Returns the path of a split's file for this bucket, a gzip TFRecord file of tf.Examples. The file
+            is created only if it gets a document.
+        drop_reason: Returns the reason why a document of a split is dropped, or None to write it.
+        on_document: Called after each written document.
+
+    Returns:
+        Counts of the written documents and of those that `drop_reason` dropped.
     """
     splits = set(splits)
     counts = BucketCounts.zero()

@@ -1,7 +1,7 @@
-"""Drops documents that are unfit by themselves, and counts them by reason; the settings of all cleaning.
+"""Filter of single documents, which counts the dropped ones by reason; and the settings of all cleaning.
 
-`reject_reason` judges one text, `keep_documents` filters a stream of documents. Near duplicates and leaks, which need
-the whole corpus, are found by `modules.cleaning.near_duplicates` and `modules.cleaning.leakage`.
+`reject_reason` judges one text, and `keep_documents` filters a stream of documents. Near duplicates and leaks need the
+whole corpus: `modules.cleaning.near_duplicates` and `modules.cleaning.leakage` find them.
 """
 
 import difflib
@@ -20,19 +20,20 @@ from modules.data.documents import Document, ReadCounts
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
-# In the order of checking, the cheap ones first.
+# In the order of the checks; cheap checks come first.
 REASONS = ("too_short", "too_long", "charset", "secret", "language")
 
 _REPLACEMENT_CHARACTER = "\ufffd"
 _LETTER = re.compile(r"[^\W\d_]")
-# The beginning of a document shows its language in half a millisecond; reading on would only cost time.
+# The language is recognised from the beginning of a document, which takes half a millisecond. More text would only
+# cost time.
 _LANGUAGE_CHARACTERS = 1000
 # ISO 639's code for text without a language: numbers, tables, code.
 _NO_LANGUAGE = "zxx"
 
 
 class CleaningSettings(Settings):
-    """Limits that a document must meet to stay; None switches a check off."""
+    """Limits that a document must meet to be kept; None switches a check off."""
 
     min_characters: int = Field(1, ge=1, description="Documents with fewer characters are dropped.")
     max_characters: int | None = Field(None, ge=1, description="Documents with more characters are dropped.")
@@ -51,14 +52,14 @@ class CleaningSettings(Settings):
         0.01,
         ge=0,
         le=1,
-        description="Largest share of replacement characters (U+FFFD), which are the trace of wrongly decoded text.",
+        description="Largest share of replacement characters (U+FFFD) in a document. They are left by wrong decoding.",
     )
     min_alphabetic_words: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="Smallest share of words that contain a letter. 0.8 is the rule of Gopher (arXiv:2112.11446, "
-        "A.1.1) for web pages; it also drops tables and most code.",
+        description="Smallest share of words that contain a letter. Gopher uses 0.8 for web pages (arXiv:2112.11446, "
+        "A.1.1); this value also drops tables and most code.",
     )
     near_duplicates: float | None = Field(
         0.8,
@@ -75,8 +76,8 @@ class CleaningSettings(Settings):
     )
     secrets: Literal["warn", "drop", "off"] = Field(
         "warn",
-        description="Documents with e-mail addresses, keys or passwords are kept with a warning, dropped, or not "
-        "looked for.",
+        description="`warn` keeps documents with e-mail addresses, keys or passwords and reports them, `drop` drops "
+        "them, `off` does not search for them.",
     )
 
     @pydantic.field_validator("languages")
@@ -107,9 +108,9 @@ class CleaningSettings(Settings):
 
 
 def keep_documents(documents: Iterable[Document], settings: CleaningSettings, counts: ReadCounts) -> Iterator[Document]:
-    """Yields the documents that pass `settings`; adds to `counts` the documents kept, dropped by reason, and secrets.
+    """Yields the documents that pass, and adds to `counts` the kept documents, the dropped ones by reason, and secrets.
 
-    Secrets are counted, with the places of the first few, where `settings.secrets` is "warn".
+    Secrets are counted only if `settings.secrets` is "warn". The places of the first few are kept.
     """
     for document in documents:
         content = document.content
@@ -125,12 +126,12 @@ def keep_documents(documents: Iterable[Document], settings: CleaningSettings, co
 
 
 def reject_reason(text: str, settings: CleaningSettings) -> str | None:
-    """Returns the first of `REASONS` for which the document is dropped, or None if it stays.
+    """Returns the first of `REASONS` for which the document is dropped, or None if it is kept.
 
-    too_short, too_long: by `min_characters` and `max_characters`.
-    charset: too many replacement characters, or too few words with letters.
-    secret: something that `modules.cleaning.secrets` finds, where `secrets` is "drop".
-    language: surely in a language that is not among `languages`.
+    too_short, too_long: The length is outside `min_characters` and `max_characters`.
+    charset: There are too many replacement characters, or too few words with letters.
+    secret: `modules.cleaning.secrets` finds something, and `secrets` is "drop".
+    language: The text is clearly in a language that is not among `languages`.
     """
     if len(text) < settings.min_characters:
         return "too_short"
@@ -159,7 +160,8 @@ def _is_garbled(text: str, settings: CleaningSettings) -> bool:
 def _is_foreign(text: str, settings: CleaningSettings) -> bool:
     """Returns True if an unwanted language is recognised with at least the probability in the settings.
 
-    All languages compete, not only the wanted ones: between two languages, every text is more like one of them.
+    The text is compared with all languages, not only with the wanted ones. Otherwise every text would be assigned to
+    a wanted language.
     """
     language, probability = _identifier().classify(text[:_LANGUAGE_CHARACTERS])
     wanted = (*(settings.languages or ()), _NO_LANGUAGE)
@@ -168,7 +170,7 @@ def _is_foreign(text: str, settings: CleaningSettings) -> bool:
 
 @functools.cache
 def _identifier() -> "LanguageIdentifier":
-    # Loading the model takes most of a second: only where `languages` is set.
+    # Loading the model takes most of a second, so it is loaded only if `languages` is set.
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

@@ -1,1 +1,1 @@
-"""What every room may use and what knows no text, no model and no metric: errors, settings, files, JSON, progress."""
+"""Helpers for every room that know nothing about text, models or metrics: errors, settings, files, JSON, progress."""

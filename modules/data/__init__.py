@@ -1,1 +1,1 @@
-"""Reads text, rows and TFDS data sets into documents, and documents back out of stored tf.Examples."""
+"""Readers of documents from text, rows and TFDS data sets, and the writer and reader of stored tf.Examples."""

@@ -1,7 +1,7 @@
-"""The one door to a corpus, whatever it is read from: checked, fingerprinted, cut into pieces, read.
+"""Entry to a corpus from any source: checks it, fingerprints it, cuts it into pieces, and reads them.
 
-A corpus is cut into pieces that workers read independently: groups of files, or slices of a TFDS split.
-No TensorFlow here: the command line checks its input with this module before anything heavy is loaded.
+Workers read the pieces independently. A piece is a group of files or a slice of a TFDS split. This module does not
+import TensorFlow, because the command line checks its input with it before anything heavy is loaded.
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ from modules.data.file_documents import expand_files, read_documents, relative_n
 from modules.data.source import DataSource, is_python_documentation
 
 PIECE_BYTES = 64 * 2**20
-# More would make many small files: each piece writes one to every bucket.
+# More pieces would make many small files: each piece writes a file into every bucket.
 MAX_PIECES = 64
-# How much larger text is than the compressed file that holds it, roughly.
+# A text is roughly this many times as large as the compressed file that holds it.
 _EXPANSION = 4
 
 
@@ -31,7 +31,7 @@ class WorkPiece:
 
     Attributes:
         name: Unique in the corpus, e.g. `piece-00003`.
-        source: The source that it is a part of.
+        source: The source that the piece is a part of.
         data_directory: Folder of TFDS's datasets.
         files: (path, name for the documents' `source`); empty for TFDS.
         tfds_slice: E.g. `"train[0:50000]"`; empty for files.
@@ -47,10 +47,14 @@ class WorkPiece:
 
 
 def fingerprint(source: DataSource) -> str:
-    """Returns sha256, as 64 hexadecimal digits, over everything the source's documents depend on.
+    """Returns SHA-256, as 64 hexadecimal digits, over everything that the source's documents depend on.
 
-    Files: relative names and content, so that size and modification time do not matter. TFDS: the name, and
-    TFDS's version, which decides the dataset's; for the project's own dataset also what it reads.
+    For files, these are relative names and contents; modification times do not matter. For a TFDS dataset, these are
+    its name and the version of TFDS, which decides the dataset's version. For the project's own dataset, the installed
+    packages that it reads count as well.
+
+    Raises:
+        InputError: No file matches, or a file cannot be read.
     """
     digest = hashlib.sha256()
     if source.tfds is not None:
@@ -73,12 +77,12 @@ def fingerprint(source: DataSource) -> str:
 def check_source(source: DataSource, time_limit_s: float = 2.0, *, data_directory: str = "") -> None:
     """Reads as much of the files as the time limit allows, so that a bad source fails before a run starts.
 
-    The first document of every file comes first (missing columns, wrong formats), then every line. Of a TFDS
-    dataset the name is checked, and whether it is prepared or can be reached.
+    The first document of every file is read first, because it shows a missing column or a wrong format. Then every
+    line is read. For a TFDS dataset, the name is checked, and that the dataset is prepared or can be downloaded.
 
     Args:
         source: The source that will be read.
-        time_limit_s: Seconds after which checking ends without a verdict.
+        time_limit_s: Seconds after which the check ends without a verdict.
         data_directory: Folder of TFDS's datasets.
 
     Raises:
@@ -86,7 +90,7 @@ def check_source(source: DataSource, time_limit_s: float = 2.0, *, data_director
     """
     if source.files is None:
         if not is_python_documentation(source):
-            from modules.data import tfds_documents  # takes a second, though not TensorFlow
+            from modules.data import tfds_documents  # the import takes a second, without TensorFlow
 
             tfds_documents.check(source, data_directory)
         return
@@ -97,7 +101,7 @@ def check_source(source: DataSource, time_limit_s: float = 2.0, *, data_director
         raise empty_corpus(source, ReadCounts(dropped={"empty": empty}))
     counts = ReadCounts()
     found = False
-    # Large files of the text kinds have no columns to check and take long to their first document.
+    # Text files are left out here: they have no columns to check, and reading their first document can take long.
     for path in paths:
         if time.monotonic() > deadline:
             return
@@ -113,7 +117,7 @@ def check_source(source: DataSource, time_limit_s: float = 2.0, *, data_director
 
 
 def empty_corpus(source: DataSource, counts: ReadCounts) -> InputError:
-    """Returns the error for a source without a usable document, with the reasons why documents were dropped."""
+    """Returns the error for a source without a usable document, with the numbers of dropped documents by reason."""
     place = f"tfds:{source.tfds}" if source.tfds else ", ".join(source.files or ())
     dropped = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.dropped.items()))
     return InputError(
@@ -133,10 +137,10 @@ def plan(source: DataSource, data_directory: str) -> list[WorkPiece]:
 
 
 def read(piece: WorkPiece, counts: ReadCounts) -> Iterator[Document]:
-    """Streams the piece's documents; adds to `counts` what is dropped on the way.
+    """Streams the piece's documents, and adds to `counts` what reading dropped.
 
     Raises:
-        InputError: A file does not hold what its name promises.
+        InputError: A file does not hold what its ending promises.
     """
     if piece.tfds_slice:
         from modules.data import tfds_documents

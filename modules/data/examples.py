@@ -1,6 +1,6 @@
-"""The tf.Examples that TextExampleGen stores, written and read back as text, and the counts in their folder.
+"""Writer and reader of the tf.Examples that TextExampleGen stores, and of the counts in their folder.
 
-TensorFlow is imported only where a function needs it: the command line starts without it.
+TensorFlow is imported only inside the functions that need it, so that the command line starts without it.
 """
 
 import dataclasses
@@ -15,18 +15,18 @@ from typing import Self, TypeVar
 from modules.common.json_files import read_json, write_json
 
 COUNTS_FILE = "counts.json"
-# The features of a tf.Example that `NAMES` lists, under the names it gives them; a conversation has one value per turn.
+# Features of a tf.Example by the names in `NAMES`; a conversation has one value per turn.
 Texts = dict[str, list[str]]
-# Readers of examples see a preference as a conversation with the answer that was chosen.
+# From the name of a feature to its name for readers. They see a preference as a conversation with the chosen answer.
 NAMES = {"text": "text", "prompt": "prompt", "completion": "completion", "chosen": "completion", "source": "source"}
 
 SAMPLE_WORDS = 32
 
-# Close to GPT-2's pattern, as far as Python's own expressions can be: a statistic need not be exact.
+# Similar to GPT-2's pattern, which Python's `re` cannot express; a statistic need not be exact.
 _WORD = re.compile(r" ?[^\W\d_]+| ?\d+| ?[^\s\w]+| ?_+")
 
-# A step of tf.data's iterator costs more than a record: one step per record is many times as slow. A record may have
-# 16 MiB.
+# A step of tf.data's iterator costs more than reading a record, so each step reads a batch. A record may take
+# 16 MiB, so a batch holds few records.
 _RECORDS_PER_BATCH = 16
 
 Taken = TypeVar("Taken")
@@ -34,15 +34,15 @@ Taken = TypeVar("Taken")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExampleCounts:
-    """The content of `counts.json`, in the folder of the examples: what was stored, and what was not.
+    """Content of `counts.json` in the folder of the examples: numbers of stored and of dropped documents.
 
     Attributes:
         documents: Number of documents stored, by split.
-        bytes: Size of their texts as UTF-8, by split.
+        bytes: Size of their texts in UTF-8, by split.
         dropped: Number of documents left out, by reason.
-        control_characters_removed: Characters taken out of texts.
-        secrets: Passages that look like a secret, by kind.
-        secret_places: The first few of them, e.g. `notes.txt, line 1: email_address`.
+        control_characters_removed: Number of characters removed from texts.
+        secrets: Number of passages that look like a secret, by kind.
+        secret_places: Places of the first few such passages, e.g. `notes.txt, line 1: email_address`.
     """
 
     documents: Mapping[str, int]
@@ -67,9 +67,10 @@ class ExampleCounts:
 
 
 def serialized_example(features: Mapping[str, Sequence[str]], content: str, source: str) -> bytes:
-    """Returns a tf.Example with the features as UTF-8, `source`, and features that StatisticsGen can summarise.
+    """Returns a serialized tf.Example: the features as UTF-8, `source`, and features that StatisticsGen can summarise.
 
-    `characters` (int64) is the length of the content, `length` its bucket; `words` is a sample, the first few words.
+    `characters` (int64) is the length of the content, `length` is the bucket of this length, and `words` holds the
+    content's first words as a sample.
     """
     import tensorflow as tf
 
@@ -83,16 +84,16 @@ def serialized_example(features: Mapping[str, Sequence[str]], content: str, sour
 
 
 def length_bucket(characters: int) -> str:
-    """Returns the range from one power of two to the next that holds a length: 300 gives `"256-511"`.
+    """Returns the range between two powers of two that contains a length: `"256-511"` for 300.
 
-    Lengths of documents spread over several magnitudes; a histogram of equal widths would show only the longest.
+    Lengths of documents differ by several orders of magnitude; a histogram of equal widths would show only the longest.
     """
     start = 1 << max(characters.bit_length() - 1, 0)
     return f"{start}-{2 * start - 1}"
 
 
 def word_sample(text: str) -> list[str]:
-    """Returns the text's first words, numbers and runs of marks, at most `SAMPLE_WORDS`, without the space before them.
+    """Returns the text's first words, numbers and runs of punctuation, at most `SAMPLE_WORDS`, without leading spaces.
 
     `"It was 1984, again."  ->  ["It", "was", "1984", ",", "again", "."]`
     """
@@ -107,7 +108,7 @@ def split_files(split_dir: str) -> list[str]:
 
 
 def read_examples(files: Sequence[str]) -> Iterator[Texts]:
-    """Streams gzip TFRecord files of tf.Examples, in their order.
+    """Streams the tf.Examples in gzip TFRecord files, file after file in the given order.
 
     ```
     {"text": ["It was a dark and stormy night."], "source": ["novels.txt"]}
@@ -116,23 +117,23 @@ def read_examples(files: Sequence[str]) -> Iterator[Texts]:
     ```
 
     Args:
-        files: Paths; there may be none.
+        files: Paths; may be empty.
     """
     return map(_texts, read_records(files))
 
 
 def sample_examples(files: Sequence[str], count: int, take: Callable[[Texts], Taken | None]) -> list[Taken]:
-    """Returns what `take` makes of the `count` examples with the smallest hashes, or of all if there are fewer.
+    """Returns the results of `take` for the `count` examples with the smallest hashes, or for all if there are fewer.
 
-    The sample comes from everywhere in the files, and only an example's own content decides whether it is in: when the
-    corpus changes, the sample changes by single examples; the number and order of the files do not matter.
+    The examples come from all parts of the files. The number and the order of the files do not matter. An example's
+    hash depends only on its own content, so a small change of the corpus changes few examples of the sample.
 
     Args:
         files: Gzip TFRecord files of tf.Examples, read once.
-        count: From 0.
-        take: Returns what is to be kept of an example, or None to pass it over.
+        count: Size of the sample, at least 0.
+        take: Returns the value to keep for an example, or None to skip it.
     """
-    # A heap of negated hashes, because the largest hash is the first to go. The number decides between equal hashes.
+    # The hashes are negated so that the heap removes the largest hash first. `number` decides between equal hashes.
     chosen: list[tuple[int, int, Taken]] = []
     for number, record in enumerate(read_records(files) if count else ()):
         key = -int.from_bytes(hashlib.blake2b(record, digest_size=8).digest(), "big")
@@ -146,7 +147,7 @@ def sample_examples(files: Sequence[str], count: int, take: Callable[[Texts], Ta
 
 
 def read_records(files: Sequence[str]) -> Iterator[bytes]:
-    """Streams the serialized tf.Examples of gzip TFRecord files, in their order; there may be no files."""
+    """Streams the serialized tf.Examples in gzip TFRecord files, file after file; `files` may be empty."""
     import tensorflow as tf
 
     if not files:

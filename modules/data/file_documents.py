@@ -1,4 +1,4 @@
-"""Documents out of files: globs expanded, names made relative, each file read by the reader of its kind."""
+"""Documents from files: expands globs, makes names relative, and reads each file with the reader of its kind."""
 
 import glob
 import os
@@ -15,25 +15,25 @@ from modules.data.text_files import read_texts
 
 
 def expand_files(source: DataSource) -> list[str]:
-    """Returns the paths that the source's globs match, sorted, each once.
+    """Returns the paths that the source's globs match, sorted and without duplicates.
 
     Raises:
-        InputError: A glob matches no file, or a file is of no kind that can be read.
+        InputError: A glob matches no file or is a folder, or a file's kind cannot be read.
     """
     paths: set[str] = set()
     for pattern in source.files or ():
         expanded = os.path.expanduser(pattern)
-        # A file whose name holds [ or * is meant literally where it exists.
+        # A file name may contain [ or *. If such a file exists, the pattern means this file.
         found = [expanded] if os.path.isfile(expanded) else glob.glob(expanded, recursive=True)
         if os.path.isdir(expanded):
             raise InputError(
-                f"A source names files, not a folder. Received: {pattern}. Write {pattern}/*.txt or similar."
+                f"A source names files, not a folder. Received: {pattern}. Write for example {pattern}/*.txt."
             )
         files = [path for path in found if os.path.isfile(path)]
         if not files:
             raise InputError(
-                f"No file matches {pattern} (looked from {os.getcwd()}). Check the spelling, or write a "
-                f"glob such as data/**/*.txt."
+                f"No file matches {pattern} (searched from {os.getcwd()}). Check the spelling, or write a glob such "
+                f"as data/**/*.txt."
             )
         paths.update(files)
     for path in paths:
@@ -45,7 +45,7 @@ def expand_files(source: DataSource) -> list[str]:
 
 
 def relative_names(paths: list[str]) -> dict[str, str]:
-    """Names paths below their common folder: `{"/a/x.txt": "x.txt", "/a/b/y.md": "b/y.md"}`."""
+    """Returns the paths' names relative to their common folder: `{"/a/x.txt": "x.txt", "/a/b/y.md": "b/y.md"}`."""
     if not paths:
         return {}
     base = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
@@ -59,12 +59,12 @@ def read_documents(
 
     Args:
         path: One of `expand_files(source)`.
-        source: Settings of how the file is read.
-        name: The documents' `source`; the file's base name by default.
-        counts: Counts that reading adds to.
+        source: Settings that state how to read the file.
+        name: The `source` of the documents; default: the file's base name.
+        counts: Reading adds to these counts.
 
     Raises:
-        InputError: The file does not hold what its name promises; the message names the file, the line and the cure.
+        InputError: The file does not hold what its ending promises; the message names the file, the line and the cure.
     """
     counts = counts if counts is not None else ReadCounts()
     name = name or os.path.basename(path)
@@ -87,7 +87,7 @@ def read_documents(
 
 
 def _read_records(path: str, source: DataSource) -> Iterator[tuple[str, records.Record]]:
-    """Streams (place, record) of one file, before anything is tidied or dropped."""
+    """Streams pairs (place, record) of one file, before anything is tidied or dropped."""
     if file_kind(path) in TEXT_KINDS:
         for place, text in read_texts(path, source.document_separator):
             yield place, records.Record({"text": [text]}, [text])

@@ -1,6 +1,6 @@
-"""The source of a corpus as settings: files or a TFDS dataset, and how a row of it is read.
+"""Settings of a corpus' source: files or a TFDS dataset, and how its rows are read.
 
-No reader is imported here: readers import this module, and only `modules.data.corpus` imports the readers.
+This module imports no reader: the readers import it, and only `modules.data.corpus` imports the readers.
 """
 
 from typing import Self
@@ -14,7 +14,7 @@ TFDS_PREFIX = "tfds:"
 
 
 class DataSource(pydantic.BaseModel):
-    """The place where the documents come from: exactly one of a TFDS dataset and files.
+    """Place where the documents come from: either a TFDS dataset or files.
 
     Example:
         >>> DataSource(files="poems/*.txt", document_separator="blank_line").files
@@ -24,8 +24,8 @@ class DataSource(pydantic.BaseModel):
         tfds: A TFDS name: `name`, `name/config` or `name/config:version`.
         tfds_splits: The dataset's splits to read; None reads all.
         files: Globs (`**` matches folders) of .txt, .md, .jsonl, .json, .csv or .parquet files.
-        kind: Kind of a row: `text`, `instruction` or `preference`; see `modules.data.records`.
-        template: One of `modules.data.prompt_templates`, for instructions and preferences.
+        kind: Content of a row: `text`, `instruction` or `preference`; see `modules.data.records`.
+        template: Name of a template in `modules.data.prompt_templates`, for instructions and preferences.
         text_column: The column, key or TFDS feature that holds the text.
         document_separator: For .txt and .md: None (one document per file), `"blank_line"` or a literal string.
     """
@@ -42,17 +42,17 @@ class DataSource(pydantic.BaseModel):
 
     @pydantic.field_validator("files", "tfds_splits", mode="before")
     @classmethod
-    def _one_is_a_list(cls, value: object) -> object:
+    def _string_is_a_list(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
 
     @pydantic.model_validator(mode="after")
-    def _one_kind(self) -> Self:
+    def _fits_its_kind(self) -> Self:
         if (self.tfds is None) == (self.files is None):
             raise ValueError("name exactly one of `tfds` and `files`")
         if self.tfds_splits is not None and self.tfds is None:
-            raise ValueError("`tfds_splits` goes with `tfds` only")
+            raise ValueError("`tfds_splits` works only with `tfds`")
         if self.document_separator is not None and self.files is None:
-            raise ValueError("`document_separator` goes with `files` only")
+            raise ValueError("`document_separator` works only with `files`")
         if self.kind != "text" and self.files is None:
             raise ValueError(f"`kind: {self.kind}` is read from `files` only")
         return self

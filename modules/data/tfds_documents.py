@@ -1,4 +1,4 @@
-"""Documents out of a TFDS dataset: found by name, prepared on disk, read back in bounded memory."""
+"""Documents from a TFDS dataset: finds it by name, prepares it on disk, and reads it in bounded memory."""
 
 import difflib
 import math
@@ -18,9 +18,9 @@ from modules.data.source import DataSource, is_python_documentation
 
 EXAMPLES_PER_SLICE = 50_000
 _BATCH_SIZE = 256
-# The dataset's own feature for where a text came from; without it the split's name stands in.
+# The dataset's own feature for the origin of a text. Without it, the names of the dataset and its split are used.
 _SOURCE_FEATURE = "source"
-# What TFDS and the libraries below it raise for lost networks, moved files and manual downloads.
+# TFDS and the libraries below it raise these for lost networks, moved files and manual downloads.
 _PREPARATION_ERRORS = (
     OSError,
     ImportError,
@@ -31,7 +31,7 @@ _PREPARATION_ERRORS = (
 
 
 def open_builder(source: DataSource, data_directory: str) -> tfds.core.DatasetBuilder:
-    """Finds the dataset's builder; reads and writes below `data_directory` only.
+    """Returns the dataset's builder, which reads and writes only below `data_directory`.
 
     Raises:
         InputError: TFDS knows no such dataset, configuration or version.
@@ -48,15 +48,15 @@ def open_builder(source: DataSource, data_directory: str) -> tfds.core.DatasetBu
     except (ValueError, AssertionError, OSError, RuntimeError) as error:
         raise InputError(
             f"TFDS cannot build the dataset {source.tfds!r}: {_first_line(error)} "
-            f"Check the configuration and version in its name."
+            f"Check the configuration and the version in its name."
         ) from error
 
 
 def check(source: DataSource, data_directory: str) -> None:
-    """Finds out in about a second, without importing TensorFlow, what would make `prepare` fail at once.
+    """Finds reasons why `prepare` would fail at once; takes about a second and does not import TensorFlow.
 
     Raises:
-        InputError: TFDS knows no such dataset, or it is not prepared and no host to download from is found.
+        InputError: TFDS knows no such dataset, or the dataset is not prepared and no host to download it from is found.
     """
     builder = open_builder(source, data_directory)
     hosts = _hosts(builder)
@@ -73,7 +73,7 @@ def check(source: DataSource, data_directory: str) -> None:
 
 
 def _hosts(builder: tfds.core.DatasetBuilder) -> list[str]:
-    """Returns the hosts that the dataset is downloaded from, as far as TFDS's checksums name them."""
+    """Returns the hosts that the dataset is downloaded from, if TFDS's checksums name them."""
     return sorted({urllib.parse.urlsplit(url).hostname or "" for url in builder.url_infos or ()} - {""})
 
 
@@ -89,10 +89,10 @@ def _not_prepared(
 
 
 def prepare(source: DataSource, data_directory: str) -> tfds.core.DatasetBuilder:
-    """Downloads and prepares the dataset below `data_directory`, unless it lies there already.
+    """Downloads and prepares the dataset below `data_directory`, unless it is there already.
 
     Raises:
-        InputError: It cannot be downloaded, or has no such split or text feature.
+        InputError: The dataset cannot be downloaded, or has no such split or text feature.
     """
     check(source, data_directory)  # TFDS itself would retry for minutes.
     builder = open_builder(source, data_directory)
@@ -106,7 +106,7 @@ def prepare(source: DataSource, data_directory: str) -> tfds.core.DatasetBuilder
 
 
 def slices(source: DataSource, builder: tfds.core.DatasetBuilder) -> list[tuple[str, int]]:
-    """Cuts the splits to pieces of work: `[("train[0:50000]", 50000), ("test[0:1200]", 1200)]`."""
+    """Cuts the splits into pieces with their sizes: `[("train[0:50000]", 50000), ("test[0:1200]", 1200)]`."""
     pieces = []
     for split in source.tfds_splits or sorted(builder.info.splits):
         examples = builder.info.splits[split].num_examples
@@ -134,7 +134,7 @@ def read_slice(
     dataset = builder.as_dataset(
         split=piece,
         decoders=tfds.decode.PartialDecoding(names),
-        read_config=tfds.ReadConfig(try_autocache=False),  # The cache would hold the dataset in memory.
+        read_config=tfds.ReadConfig(try_autocache=False),  # A cache would keep the whole dataset in memory.
     )
     default = f"{builder.name}/{piece.split('[')[0]}"
     counts = counts if counts is not None else ReadCounts()
@@ -160,7 +160,7 @@ def _check_splits_and_feature(source: DataSource, builder: tfds.core.DatasetBuil
     unknown = sorted(set(source.tfds_splits or ()) - set(builder.info.splits))
     if unknown:
         raise InputError(
-            f"tfds:{source.tfds} has no split {unknown[0]!r}. It has: {', '.join(sorted(builder.info.splits))}."
+            f"tfds:{source.tfds} has no split {unknown[0]!r}. Its splits: {', '.join(sorted(builder.info.splits))}."
         )
     if not _is_text(builder, source.text_column):
         features = builder.info.features

@@ -1,1 +1,1 @@
-"""Measures a model and compares it with limits: perplexity, TFLite files, tasks, memorisation."""
+"""Measurements of a model and their limits: perplexity, TFLite files, tasks, memorisation."""

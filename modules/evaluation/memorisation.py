@@ -41,7 +41,7 @@ class MemorisationSettings(Settings):
     prompts: int = Field(
         32,
         ge=0,
-        description="Number of beginnings of train documents that the model continues greedily; 0 switches this off.",
+        description="Number of beginnings of train documents that the model continues greedily; 0: not measured.",
     )
     max_share: float | None = Field(
         None, ge=0, le=1, description="Largest share of recited continuations with which a model is released."
@@ -53,7 +53,7 @@ class MemorisationSettings(Settings):
         "split.",
     )
     prompt_words: int = Field(
-        32, ge=1, description="Words of a document that the model is given as prompt; used for `data.kind: text` only."
+        32, ge=1, description="Words at the beginning of a document that are the prompt; only for `data.kind: text`."
     )
     max_new_tokens: int = Field(64, ge=1, description="Length of a continuation in tokens.")
 

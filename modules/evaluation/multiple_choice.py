@@ -34,10 +34,10 @@ class MultipleChoiceSettings(Settings):
     name: str = Field(pattern="^[a-z][a-z0-9_]{0,40}$", description="Names the task in reports and ML Metadata.")
     file: Path = Field(description="JSON lines with `ctx`, `endings`, `label`, or with `prompt`, `choices`, `answer`.")
     min_accuracy: float | None = Field(
-        None, ge=0, le=1, description="Smallest accuracy with which a model is released; none: it is only reported."
+        None, ge=0, le=1, description="Smallest accuracy with which a model is released; default: it is only reported."
     )
     normalise: Literal["bytes", "none"] = Field(
-        "bytes", description="Choices are ranked by nats per byte of the choice, or by nats."
+        "bytes", description="`bytes` ranks choices by their nats per byte, `none` by their nats."
     )
 
 

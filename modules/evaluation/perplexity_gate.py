@@ -20,8 +20,8 @@ IMPROVEMENT = "improvement in perplexity over the preset"
 class SliceLimit(Settings):
     """Limits for a part of the eval split."""
 
-    feature: str = Field(description="A feature of the contract, for example `source` or `length`.")
-    value: str | None = Field(None, description="One value of the feature; default: each value has its own check.")
+    feature: str = Field(description="A feature of the data contract, for example `source` or `length`.")
+    value: str | None = Field(None, description="A value of the feature; default: each value has its own check.")
     max_perplexity: PositiveFloat | None = Field(None, description="Largest perplexity of the slice.")
     max_regression: NonNegativeFloat | None = Field(
         None, description="Largest relative rise in the slice's perplexity over the latest blessed model."
@@ -44,7 +44,7 @@ class PerplexityGateSettings(Settings):
     max_regression: NonNegativeFloat = Field(
         0.0,
         description="Largest relative rise in perplexity over the latest blessed model on the same eval data; 0.02 is "
-        "2%. Between different tokenizers bits per byte are compared instead, so that 0.02 allows the same.",
+        "2%. If the tokenizers differ, bits per byte are compared in such a way that 0.02 still allows 2%.",
     )
     min_improvement: float | None = Field(
         None,

@@ -1,1 +1,1 @@
-"""Turns a trained model into files: SavedModel and TFLite."""
+"""Writers of the files of a trained model: SavedModel and TFLite."""

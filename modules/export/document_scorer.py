@@ -1,4 +1,4 @@
-"""Negative log-likelihood of whole documents, exact at any length and in bounded memory."""
+"""Scorer of whole documents by negative log-likelihood: exact at any length, in bounded memory."""
 
 from typing import NamedTuple
 
@@ -6,17 +6,17 @@ import tensorflow as tf
 
 from modules.model.cached_gpt2 import CachedGPT2
 
-# Tokens whose logits exist at once: 2048 x 50257 float32 is 0.4 GB.
+# Number of tokens whose logits are in memory at once: 2048 x 50257 float32 take 0.4 GB.
 TOKENS_PER_CHUNK = 2048
 
 
 class Scores(NamedTuple):
-    """Of each document, over the targets that count.
+    """Scores of each document, summed over the targets that count.
 
     Attributes:
         nll_sum: float64 `[documents]`, negative log-likelihood in nats.
-        num_tokens: int64 `[documents]`, how many targets count.
-        num_correct: int64 `[documents]`, how many of them the model holds to be the likeliest token.
+        num_tokens: int64 `[documents]`, number of targets that count.
+        num_correct: int64 `[documents]`, number of counted targets to which the model gives the highest probability.
     """
 
     nll_sum: tf.Tensor
@@ -25,27 +25,36 @@ class Scores(NamedTuple):
 
 
 class DocumentScorer(tf.Module):
-    """Scores documents under a model, every token exactly once.
+    """Scorer of documents by a model, which counts every token exactly once.
 
-    A document `[a, b, c]` is seen as inputs `[eot, a, b, c]` and targets `[a, b, c, eot]`, cut into windows of
-    `sequence_length`. By default they do not overlap: the model sees at most that many tokens of the past, as in
-    training. With a smaller stride they do, and of each window but the first only the last `stride` targets count: so
-    every later token is predicted from at least `sequence_length - stride` tokens of its past.
+    A document `[a, b, c]` gives the inputs `[eot, a, b, c]` and the targets `[a, b, c, eot]`, cut into windows of
+    `sequence_length` tokens. By default windows do not overlap: the model sees at most that many tokens of the past, as
+    in training. With a smaller stride, windows overlap, and only the last `stride` targets of each window count, except
+    in the first window. So every later token is predicted from at least `sequence_length - stride` previous tokens.
+
+    Example:
+        >>> from modules.model import gpt2, settings
+        >>> sizes = settings.ModelSettings(num_layers=1, num_heads=1, hidden_dim=8, context_length=16)
+        >>> backbone = gpt2.build_backbone(sizes, vocabulary_size=259, dtype="float32")
+        >>> scorer = DocumentScorer(CachedGPT2(backbone), end_of_text_id=258, sequence_length=16)
+        >>> scores = scorer.score(tf.ragged.constant([[64, 65, 66], [67]], tf.int64))
+        >>> scores.num_tokens.numpy()
+        array([4, 2])
     """
 
     def __init__(
         self, model: CachedGPT2, *, end_of_text_id: int, sequence_length: int, stride: int | None = None
     ) -> None:
-        """Sets the scorer up.
+        """Prepares a scorer.
 
         Args:
-            model: The model.
+            model: The model that scores.
             end_of_text_id: Id of the token between documents.
-            sequence_length: Tokens in a window; at most the model's context length.
-            stride: Tokens from the start of a window to that of the next; `sequence_length` if None.
+            sequence_length: Tokens per window; at most the model's context length.
+            stride: Tokens from the start of one window to the start of the next; None means `sequence_length`.
 
         Raises:
-            ValueError: `sequence_length` exceeds the model's context, or `stride` the window.
+            ValueError: `sequence_length` is larger than the model's context, or `stride` is larger than the window.
         """
         super().__init__()
         if not 1 <= sequence_length <= model.context_length:
@@ -74,8 +83,8 @@ class DocumentScorer(tf.Module):
 
         Args:
             token_ids: Ragged int64 `[documents, tokens]` without the last end-of-text; documents may be empty.
-            loss_mask: As `token_ids`, 1 for tokens that count and 0 for others; None: all count.
-            end_counts: Whether the last end-of-text counts.
+            loss_mask: Of the same shape, 1 for tokens that count and 0 for the rest; None counts all tokens.
+            end_counts: True if the last end-of-text counts.
         """
         documents = token_ids.nrows()
         end = tf.fill([documents, 1], tf.constant(self.end_of_text_id, tf.int64))
@@ -89,7 +98,7 @@ class DocumentScorer(tf.Module):
             )
         )  # fmt: skip
         counted_windows = counted_windows.with_flat_values(counted_windows.flat_values * new)
-        # Longest first: neighbours have like lengths, so a chunk is hardly padded.
+        # Sorted by length, the windows of a chunk have similar lengths and need little padding.
         order = tf.argsort(targets.row_lengths(), direction="DESCENDING", stable=True)
         sums = self._score_windows(*(tf.gather(columns, order) for columns in (inputs, targets, counted_windows)))
         sums = tf.math.unsorted_segment_sum(sums, tf.gather(document_of_window, order), documents)
@@ -98,15 +107,15 @@ class DocumentScorer(tf.Module):
     def _windows(self, lengths: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor, tf.Tensor]:
         """Cuts rows into windows.
 
-        With windows of 3 and a stride of 2, rows of 4 and 1 tokens: `[[0, 1, 2], [2, 3], [4]]`, `[0, 0, 1]` and
-        `[1, 1, 1, 0, 1, 1]`: the third token was scored in the first window already.
+        Example: windows of 3 tokens with a stride of 2 cut rows of 4 and 1 tokens into `[[0, 1, 2], [2, 3], [4]]`,
+        `[0, 0, 1]` and `[1, 1, 1, 0, 1, 1]`. The 0 is the third token, which the first window already counts.
 
         Args:
-            lengths: int64 `[rows]`, none of them 0.
+            lengths: int64 `[rows]`, each at least 1.
 
         Returns:
-            Ragged int64 `[windows, tokens]`, places in the rows' flat values; int64 `[windows]`, whose row each is;
-            and int64, beside the flat values of the first, 1 where no earlier window holds the token.
+            Ragged int64 `[windows, tokens]`, the places of the tokens in the rows' flat values; int64 `[windows]`, the
+            row of each window; and int64 `[all tokens of the windows]`, 1 if no earlier window holds the token, else 0.
         """
         more = tf.maximum(lengths - self.sequence_length, 0)
         counts = 1 + (more + self.stride - 1) // self.stride
@@ -121,7 +130,7 @@ class DocumentScorer(tf.Module):
         return places, rows, tf.cast(new, tf.int64)
 
     def _score_windows(self, inputs: tf.RaggedTensor, targets: tf.RaggedTensor, counted: tf.RaggedTensor) -> tf.Tensor:
-        """Returns float64 `[windows, 2]`, each window's loss and hits; windows come longest first."""
+        """Returns float64 `[windows, 2]`, each window's loss and hits; the longest windows must come first."""
         lengths = targets.row_lengths()
         total = targets.nrows()
 
@@ -141,7 +150,7 @@ class DocumentScorer(tf.Module):
         return sums
 
     def _score_chunk(self, inputs: tf.RaggedTensor, targets: tf.RaggedTensor, counted: tf.RaggedTensor) -> tf.Tensor:
-        """Returns float64 `[windows, 2]` for few enough windows that their logits fit into memory."""
+        """Returns float64 `[windows, 2]` for a chunk of windows, so few that their logits fit into memory."""
         rows = inputs.nrows()
         # Padding comes after the real tokens and attention is causal, so no real token sees it.
         padded = inputs.to_tensor()
@@ -152,13 +161,13 @@ class DocumentScorer(tf.Module):
         counted_targets = tf.ragged.boolean_mask(targets, tf.cast(counted, tf.bool))
         token_ids = counted_targets.flat_values
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(token_ids, logits)
-        # A NaN is the largest to `argmax`, and no hit.
+        # `argmax` treats NaN as the largest value, so a NaN is not a hit.
         hits = tf.argmax(logits, axis=-1) == token_ids
         figures = tf.stack([tf.cast(losses, tf.float64), tf.cast(hits, tf.float64)], axis=1)
         return tf.math.unsorted_segment_sum(figures, counted_targets.value_rowids(), rows)
 
 
 def _row_sums(ragged: tf.RaggedTensor) -> tf.Tensor:
-    """Returns int64 `[rows]`; `tf.reduce_sum` takes the longest row's memory for every row."""
+    """Returns the sums of the rows, int64 `[rows]`; `tf.reduce_sum` would pad every row to the longest one."""
     sums = tf.concat([[0], tf.cumsum(ragged.flat_values)], 0)
     return tf.gather(sums, ragged.row_limits()) - tf.gather(sums, ragged.row_starts())

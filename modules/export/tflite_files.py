@@ -1,21 +1,21 @@
-"""Names and precisions of the TFLite files: in artifacts, in a release, on the command line."""
+"""Names and precisions of the TFLite files: in artifacts, in a release, and on the command line."""
 
 import os
 from typing import Literal, NamedTuple
 
 Precision = Literal["float16", "int8"]
-# Inside a Model artifact, beside where TFX keeps its other formats (Format-Serving, Format-TFMA).
+# Path in a Model artifact, next to TFX's folders for other formats (Format-Serving, Format-TFMA).
 MODEL_FILE = os.path.join("Format-TFLite", "model.tflite")
 
 
 class TFLiteFile(NamedTuple):
-    """One of the files.
+    """Names of one TFLite file.
 
     Attributes:
-        precision: Of its weights.
-        key: Of its artifact among a component's inputs and outputs.
-        name: In a release's folder `tflite/`.
-        format: In `generate --format`.
+        precision: Precision of the weights.
+        key: Name of the file's artifact among a component's inputs and outputs.
+        name: File name in a release's folder `tflite/`.
+        format: Value of `--format` in the command `generate`.
     """
 
     precision: Precision

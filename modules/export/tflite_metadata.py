@@ -1,8 +1,8 @@
-"""TFLite metadata: what a .tflite file says about itself, embedded into the file.
+"""TFLite metadata: a description of the model that is embedded into its .tflite file.
 
-Written with tflite-support's metadata library (https://ai.google.dev/edge/litert/models/metadata), which was last
-released for Python 3.11: the extra `tflite-metadata` installs it. Without it the files work, they only say nothing.
-Associated files are appended as a ZIP archive, so `unzip model.tflite` takes the vocabulary out.
+The metadata library of tflite-support (https://ai.google.dev/edge/litert/models/metadata) writes it. This library was
+last released for Python 3.11; the extra `tflite-metadata` installs it. Without it the files work, but they have no
+description. Associated files are appended as a ZIP archive, so `unzip model.tflite` extracts the vocabulary.
 """
 
 import ctypes
@@ -30,12 +30,12 @@ _CACHE = "Attention {kind} of layer {layer}, float32 [1, heads, context, head_di
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What to embed.
+    """Description of a model, for embedding into its file.
 
     Attributes:
-        name, description, version: Of this model.
-        author: The project that made it.
-        licence: Of the model's weights.
+        name, description, version: Name, description and version of the model.
+        author: The project that made the model.
+        licence: Licence of the model's weights.
         associated_files: Files to embed, such as tokenizer.json.
     """
 
@@ -48,7 +48,7 @@ class ModelCard:
 
 
 def available() -> bool:
-    """Tells whether tflite-support's metadata library and its libusb are installed."""
+    """Returns True if tflite-support's metadata library and its libusb are installed."""
     return all(importlib.util.find_spec(name) for name in ("tensorflow_lite_support", "libusb_package"))
 
 
@@ -56,11 +56,11 @@ def embed(tflite_path: str, card: ModelCard) -> bool:
     """Embeds a card into a .tflite file.
 
     Args:
-        tflite_path: The file, replaced as a whole once the new one is complete.
-        card: What to embed.
+        tflite_path: The file. It is replaced as a whole when the new file is complete.
+        card: The description to embed.
 
     Returns:
-        False if nothing was embedded, as the library is not installed.
+        False if nothing was embedded because the library is not installed.
 
     Raises:
         ValueError: The file is not a TFLite model.
@@ -77,19 +77,19 @@ def embed(tflite_path: str, card: ModelCard) -> bool:
     card_buffer = _card_buffer(flatbuffer_utils.convert_object_to_bytearray(model), card)
     model.buffers.append(schema.BufferT(data=np.frombuffer(card_buffer, np.uint8)))
     field = schema.MetadataT(name=_FIELD, buffer=len(model.buffers) - 1)
-    model.metadata = [one for one in model.metadata or [] if one.name != _FIELD] + [field]
+    model.metadata = [kept for kept in model.metadata or [] if kept.name != _FIELD] + [field]
     partial = Path(tflite_path + ".partial")
     partial.write_bytes(pack(model, weights))
     with zipfile.ZipFile(partial, "a") as archive:
         for path in card.associated_files:
-            # A fixed date: the same model gives the same bytes.
+            # ZipInfo has a fixed date, so the same model gives the same bytes.
             archive.writestr(zipfile.ZipInfo(Path(path).name), Path(path).read_bytes())
     partial.replace(tflite_path)
     return True
 
 
 def read(tflite_path: str) -> dict[str, Any]:
-    """Returns a file's metadata as JSON-like values, in the schema's own names.
+    """Returns a file's metadata as JSON values, by the names of TFLite's metadata schema.
 
     Raises:
         ImportError: The library is not installed.
@@ -101,7 +101,7 @@ def read(tflite_path: str) -> dict[str, Any]:
 
 
 def _library() -> Any:
-    """Imports the library, whose compiled part expects libusb's symbols to be loaded."""
+    """Returns the library. Its compiled part needs libusb's symbols, which are therefore loaded first."""
     import libusb_package
 
     ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
@@ -111,7 +111,7 @@ def _library() -> Any:
 
 
 def _card_buffer(skeleton: bytes, card: ModelCard) -> bytes:
-    """Builds the metadata for a model without weights; the library checks it against the model's tensors."""
+    """Returns the metadata for a model without weights; the library checks that it matches the model's tensors."""
     import flatbuffers
 
     library = _library()
@@ -136,9 +136,9 @@ def _card_buffer(skeleton: bytes, card: ModelCard) -> bytes:
 
 
 def _first_subgraph_tensors(skeleton: bytes) -> tuple[list[str], list[str]]:
-    """The signature's names of the first subgraph's inputs and outputs, in the subgraph's order."""
+    """Returns the signature's names of the first subgraph's inputs and outputs, in the subgraph's order."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(skeleton, 0))
-    (signature,) = [one for one in model.signatureDefs if one.subgraphIndex == 0]
+    (signature,) = [definition for definition in model.signatureDefs if definition.subgraphIndex == 0]
     inputs = {entry.tensorIndex: entry.name.decode() for entry in signature.inputs}
     outputs = {entry.tensorIndex: entry.name.decode() for entry in signature.outputs}
     subgraph = model.subgraphs[0]

@@ -1,1 +1,1 @@
-"""GPT-2 itself, from token ids to logits: built, loaded, adapted, fused for training, cached for inference."""
+"""GPT-2 from token ids to logits: builders, presets, adapters, fused blocks for training, a cache for inference."""

@@ -1,4 +1,4 @@
-"""Builds keras-hub GPT-2 models: from a preset, from an earlier run, or from sizes with a random start."""
+"""Builders of keras-hub GPT-2 models: from a preset, from an earlier run, or from sizes with random weights."""
 
 import os
 from typing import Any
@@ -18,11 +18,11 @@ def build_backbone(settings: ModelSettings, *, vocabulary_size: int, dtype: str)
 
     Args:
         settings: Preset or sizes.
-        vocabulary_size: Tokens of the tokenizer; a preset must have the same.
-        dtype: Keras precision policy, e.g. `"mixed_bfloat16"`. Variables are float32 in each of them.
+        vocabulary_size: Number of the tokenizer's tokens; a preset must have the same number.
+        dtype: Keras precision policy, e.g. `"mixed_bfloat16"`. Variables are float32 under every policy.
 
     Raises:
-        InputError: If the preset cannot be loaded, or does not fit the tokenizer or the context length.
+        InputError: The preset cannot be loaded, or it does not fit the tokenizer or the context length.
     """
     if settings.sizes is not None:
         return keras_hub.models.GPT2Backbone(
@@ -32,30 +32,30 @@ def build_backbone(settings: ModelSettings, *, vocabulary_size: int, dtype: str)
             max_sequence_length=settings.context_length,
             dtype=dtype,
         )
-    assert settings.preset is not None  # the settings refuse sizes that are not whole
+    assert settings.preset is not None  # the settings refuse incomplete sizes
     backbone = _load_preset(settings.preset, dropout=settings.dropout, dtype=dtype)
     if backbone.vocabulary_size != vocabulary_size:
         raise InputError(
-            f"the preset {settings.preset} has {backbone.vocabulary_size} tokens and the tokenizer "
-            f"{vocabulary_size}; use the preset's own: `tokenizer: {{preset: {settings.preset}}}`."
+            f"the tokenizer must have as many tokens as the preset {settings.preset}, {backbone.vocabulary_size}. "
+            f"Received: {vocabulary_size}. Use the preset's own: `tokenizer: {{preset: {settings.preset}}}`."
         )
     _check_positions(backbone, settings.context_length, of=settings.preset)
     return backbone
 
 
 def load_trained(model_dir: str, settings: ModelSettings, *, dtype: str) -> keras_hub.models.GPT2Backbone:
-    """Loads a model that an earlier run trained, to train it further: a warm start.
+    """Loads a model of an earlier run in order to train it further: a warm start.
 
-    Its vocabulary is not looked at: see `modules.training.run_fn.check_same_vocabulary`.
+    This function does not check the vocabulary; `modules.training.run_fn.check_same_vocabulary` does.
 
     Args:
         model_dir: The folder of TFX's Model artifact, with `preset/` and `Format-Serving/`.
-        settings: Settings of this run. Its sizes must be the trained model's; those of a `preset` are not compared.
-            Dropout and context length are this run's.
+        settings: Settings of this run. Sizes must equal the trained model's; the sizes of a `preset` are not compared.
+            Dropout and context length are taken from these settings.
         dtype: Keras precision policy.
 
     Raises:
-        InputError: The model cannot be loaded, or its sizes or positions do not fit.
+        InputError: The model cannot be loaded, its sizes differ, or it has fewer positions than the context length.
     """
     backbone = _load_preset(os.path.join(model_dir, "preset"), dropout=settings.dropout, dtype=dtype)
     if settings.sizes is not None:
@@ -79,16 +79,16 @@ def _check_positions(backbone: keras_hub.models.GPT2Backbone, context_length: in
 
 
 def language_model(backbone: keras_hub.models.GPT2Backbone, *, isolate_documents: bool = False) -> keras.Model:
-    """Puts GPT-2's head, the transposed token embedding, on a backbone, with which it shares all weights.
+    """Adds GPT-2's head, the transposed token embedding, to a backbone; the result shares all weights with it.
 
     Args:
         backbone: The transformer.
-        isolate_documents: Whether tokens attend only to tokens of their own document, whose positions start at 0:
-            what a window holds of a document then gets the logits it would get alone.
+        isolate_documents: If True, tokens attend only to tokens of their own document, and positions start at 0 in each
+            document. A document in a window then gets the same logits as in a window of its own.
 
     Returns:
         A model from `{"token_ids", "padding_mask"}`, int32 `[batch, time]` each, to logits `[batch, time, vocabulary]`.
-        With isolation its inputs are `{"token_ids", "document_index"}`: an index is equal for tokens of one document.
+        With isolation its inputs are `{"token_ids", "document_index"}`; tokens of one document have the same index.
     """
     if not isolate_documents:
         logits = backbone.token_embedding(backbone.output, reverse=True)
@@ -103,11 +103,11 @@ def language_model(backbone: keras_hub.models.GPT2Backbone, *, isolate_documents
 def _hidden_states_of_documents(
     backbone: keras_hub.models.GPT2Backbone, token_ids: keras.KerasTensor, document_index: keras.KerasTensor
 ) -> keras.KerasTensor:
-    """The backbone's own layers, called as it calls them, but for mask and positions; `[batch, time, hidden_dim]`.
+    """Calls the backbone's layers with a mask and positions per document; returns `[batch, time, hidden_dim]`.
 
     ```
     document_index = [0, 0, 1]
-    same_document  = [[1, 1, 0], [1, 1, 0], [0, 0, 1]]   row: the token that looks, column: what it sees of the past
+    same_document  = [[1, 1, 0], [1, 1, 0], [0, 0, 1]]   row: the token that attends, column: the token attended to
     positions      = [0, 1, 0]
     ```
     """
@@ -124,13 +124,13 @@ def _hidden_states_of_documents(
 def _load_preset(preset: str, *, dropout: float, dtype: str) -> keras_hub.models.GPT2Backbone:
     sizes: dict[str, Any] = {}
     if huggingface.is_folder(preset):
-        # keras-hub's own converter takes every feed-forward layer to be 4 × as wide as the model.
+        # keras-hub's own converter assumes that every feed-forward layer is 4 × as wide as the model.
         sizes["intermediate_dim"] = huggingface.check_folder(preset).intermediate_dim
     try:
         return keras_hub.models.GPT2Backbone.from_preset(preset, dropout=dropout, dtype=dtype, **sizes)
     except (ValueError, OSError) as error:
         raise InputError(
             f"cannot load the preset {preset!r}: {error}. Name a keras-hub GPT-2 preset, e.g. gpt2_base_en "
-            "(downloaded once; needs the network), or a folder that holds config.json and model.weights.h5, or "
-            "Hugging Face's config.json and model.safetensors."
+            "(downloaded once; needs the network), a folder with config.json and model.weights.h5, or a "
+            "folder with Hugging Face's config.json and model.safetensors."
         ) from error

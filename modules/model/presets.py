@@ -1,4 +1,4 @@
-"""Checks of a model's preset before it is loaded: its name, sizes and fingerprint; without TensorFlow."""
+"""Checks of a model's preset before it is loaded: name, sizes and fingerprint. Does not import TensorFlow."""
 
 import json
 from pathlib import Path
@@ -8,33 +8,33 @@ from modules.common.errors import InputError
 from modules.common.files import hash_settings
 from modules.model import huggingface
 
-# The Kaggle folders of keras-hub's makers; anyone can put anything into the others.
+# The folder of keras-hub's own authors on Kaggle. Anyone can upload anything into other folders.
 _HANDLE = "kaggle://keras/"
 
 
 class PresetSizes(NamedTuple):
-    """Sizes of a preset that the rest of a configuration must fit."""
+    """Sizes of a preset that the other settings must fit."""
 
     vocabulary_size: int
     positions: int
 
 
-# All of keras-hub's GPT-2 presets have the vocabulary and the positions that OpenAI published.
+# All GPT-2 presets of keras-hub have the vocabulary and the positions of OpenAI's GPT-2.
 GPT2_SIZES = PresetSizes(vocabulary_size=50257, positions=1024)
 
 
 def check_name(preset: str, setting: str) -> None:
-    """Makes sure that a preset is a plain name or a handle `kaggle://keras/…`, keras-hub's, or a folder that is there.
+    """Makes sure that a preset is the name of a keras-hub preset, a handle `kaggle://keras/…`, or an existing folder.
 
-    Other handles, `hf://…` and `kaggle://anyone/…` among them, lead to files that nobody has held against the plain
-    GPT-2 (see `huggingface.check_folder`), and that can change without a run's noticing.
+    Other handles, such as `hf://…` and `kaggle://anyone/…`, are refused. Their files have not been checked to be a
+    plain GPT-2 (see `huggingface.check_folder`), and they can change between runs without notice.
 
     Args:
         preset: Name, handle or folder.
         setting: The setting that names it, for messages.
 
     Raises:
-        InputError: It is none of them.
+        InputError: The preset is none of these.
     """
     if "://" in preset and not preset.startswith(_HANDLE):
         raise InputError(
@@ -42,28 +42,28 @@ def check_name(preset: str, setting: str) -> None:
             f"Received: {preset}. Download its files and name their folder, which is checked before it is opened."
         )
     if "/" in preset and "://" not in preset and not Path(preset).is_dir():
-        raise InputError(f"`{setting}` names no folder. Received: {preset}.")
+        raise InputError(f"`{setting}` names no folder. Received: {preset}. Correct the path.")
 
 
 def preset_fingerprint(preset: str, setting: str) -> str:
-    """Returns SHA-256 over a preset's name and, where it is a folder, its files.
+    """Returns SHA-256 over a preset's name and, if it is a folder, over its files.
 
     Args:
         preset: Name, handle or folder.
         setting: The setting that names it, for messages.
 
     Raises:
-        InputError: `check_name` refuses it.
+        InputError: `check_name` refuses the preset.
     """
     check_name(preset, setting)
     return hash_settings({"preset": preset})
 
 
 def read_sizes(preset: str) -> PresetSizes | None:
-    """Returns the sizes of a preset; None for a handle, whose files are not here yet.
+    """Returns the sizes of a preset; None for a handle, because its files are not on this machine yet.
 
     Raises:
-        InputError: A folder holds no GPT-2, or a variant of it.
+        InputError: A folder holds no GPT-2, or a variant of GPT-2.
     """
     folder = Path(preset)
     if not folder.is_dir():
@@ -85,7 +85,7 @@ def check_positions(preset: str, context_length: int) -> None:
     """Makes sure that a preset's model has a position for each token of the context.
 
     Raises:
-        InputError: It has fewer positions, or `read_sizes` cannot read it.
+        InputError: The model has fewer positions, or `read_sizes` cannot read the preset.
     """
     sizes = read_sizes(preset)
     if sizes is not None and context_length > sizes.positions:

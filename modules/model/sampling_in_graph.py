@@ -1,4 +1,4 @@
-"""The sampling of `modules.model.sampling` in TensorFlow, for the SavedModel: the same numbers to the last bit."""
+"""TensorFlow version of `modules.model.sampling` for the SavedModel; its results are equal bit for bit."""
 
 import tensorflow as tf
 
@@ -14,10 +14,10 @@ def sample(
 
     Args:
         logits: float32 `[vocabulary_size]`.
-        temperature: float32 scalar; 0 takes the likeliest token.
-        top_k: int32 scalar; 0 draws among all tokens.
+        temperature: float32 scalar; 0 chooses the most likely token.
+        top_k: int32 scalar; the token is drawn from this many most likely tokens, or from all tokens if it is 0.
         seed: int32 scalar.
-        number: int32 scalar, 0 for the first new token, then 1, 2, ...
+        number: int32 scalar; 0 for the first new token, then 1, 2, ...
 
     Returns:
         The token's id, an int64 scalar.
@@ -38,7 +38,7 @@ def sample(
 
 
 def uniform(seed: tf.Tensor | int, number: tf.Tensor | int) -> tf.Tensor:
-    """Draws the number of `modules.model.sampling.uniform`, a float64 scalar in `[0, 1)`."""
+    """Returns the same number as `modules.model.sampling.uniform`, a float64 scalar in `[0, 1)`."""
 
     def constant(value: int) -> tf.Tensor:
         return tf.constant(value, tf.uint64)

@@ -1,4 +1,4 @@
-"""Settings of the model: where its weights and sizes come from, and LoRA's changes to them; without TensorFlow."""
+"""Settings of the model: the source of its weights and sizes, and LoRA's changes. Does not import TensorFlow."""
 
 from typing import Annotated, Literal, NamedTuple, Self
 
@@ -13,7 +13,7 @@ Quantization = Literal["int8", "int4"]
 
 
 class Sizes(NamedTuple):
-    """The numbers that a GPT-2 is built from, apart from its vocabulary and its context."""
+    """Sizes of a GPT-2, except the sizes of its vocabulary and its context."""
 
     num_layers: int
     num_heads: int
@@ -21,8 +21,8 @@ class Sizes(NamedTuple):
     intermediate_dim: int
 
 
-# Table 2 of "Language Models are Unsupervised Multitask Learners" (2019), by the names its models were published under;
-# `tiny` continues them downwards: as in all of them a head has 64 dimensions.
+# From table 2 of "Language Models are Unsupervised Multitask Learners" (2019), by the published names of the models.
+# `tiny` is a smaller size of this project. A head has 64 dimensions in all of them.
 NAMED_SIZES: dict[SizeName, Sizes] = {
     "tiny": Sizes(4, 4, 256, 4 * 256),
     "small": Sizes(12, 12, 768, 4 * 768),
@@ -32,7 +32,7 @@ NAMED_SIZES: dict[SizeName, Sizes] = {
 
 
 class ModelSettings(Settings):
-    """A GPT-2: from a preset, or of a size with a random start."""
+    """Settings of a GPT-2: from a preset, or of a given size with random weights."""
 
     preset: str | None = Field(
         None,
@@ -40,7 +40,7 @@ class ModelSettings(Settings):
         "config.json and model.safetensors.",
     )
     size: SizeName | None = Field(
-        None, description="Random weights in a size of GPT-2's family (small is 12 × 768), or in `tiny`, 4 × 256."
+        None, description="Random weights in one of GPT-2's sizes (`small` is 12 × 768), or in `tiny`, 4 × 256."
     )
     num_layers: PositiveInt | None = Field(
         None, description="Random weights in sizes of your own: the number of transformer blocks."
@@ -53,30 +53,31 @@ class ModelSettings(Settings):
     warm_start: bool = Field(
         False,
         description="Start from the pipeline's latest blessed model, which must have the same tokenizer and sizes. "
-        "While there is none, the other settings decide.",
+        "The first run, without such a model, starts by the other settings.",
     )
     context_length: Annotated[int, Field(ge=2, le=1024)] = Field(
         128, description="Tokens in a training window, in an evaluation window and in the exported KV cache."
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="Dropout rate in training; above 0, Keras' own slower layers compute the blocks."
+        0.0,
+        description="Dropout rate in training. Above 0, Keras' own layers compute the blocks, which is slower.",
     )
 
     @model_validator(mode="after")
-    def _one_start(self) -> Self:
+    def _has_exactly_one_start(self) -> Self:
         sizes = {"num_layers": self.num_layers, "num_heads": self.num_heads, "hidden_dim": self.hidden_dim}
         given = [name for name, value in sizes.items() if value is not None]
         if self.intermediate_dim is not None:
             given.append("intermediate_dim")
         if self.preset is not None and (given or self.size):
-            raise ValueError(f"a preset brings its own sizes: drop `preset` or {['size'] if self.size else given}")
+            raise ValueError(f"a preset brings its own sizes: remove `preset` or {['size'] if self.size else given}")
         if self.size is not None and given:
-            raise ValueError(f"`size: {self.size}` says it all: drop `size` or {given}")
+            raise ValueError(f"`size: {self.size}` already sets all sizes: remove `size` or {given}")
         if self.preset is None and self.size is None:
             missing = sorted(set(sizes) - set(given))
             if missing:
                 raise ValueError(
-                    f"without a `preset` the sizes are needed: add {', '.join(missing)}, or `size: small`, say"
+                    f"without a `preset` the sizes are needed: add {', '.join(missing)}, or for example `size: small`"
                 )
             if self.hidden_dim and self.num_heads and self.hidden_dim % self.num_heads:
                 raise ValueError(
@@ -86,7 +87,7 @@ class ModelSettings(Settings):
 
     @property
     def sizes(self) -> Sizes | None:
-        """The named size's or the given numbers; None where a preset brings them."""
+        """Sizes from `size` or from the single numbers; None if a preset has them."""
         if self.size is not None:
             return NAMED_SIZES[self.size]
         if self.num_layers is None or self.num_heads is None or self.hidden_dim is None:
@@ -94,7 +95,7 @@ class ModelSettings(Settings):
         return Sizes(self.num_layers, self.num_heads, self.hidden_dim, self.intermediate_dim or 4 * self.hidden_dim)
 
     def fingerprint(self) -> str:
-        """Returns the hash of the preset, with its files where it is a folder; "" without one.
+        """Returns the hash of the preset, including the files of a folder; "" without a preset.
 
         Raises:
             InputError: `presets.check_name` refuses the preset.
@@ -103,12 +104,12 @@ class ModelSettings(Settings):
 
 
 class LoraSettings(Settings):
-    """Train low-rank changes of some matrices instead of the whole model (arXiv:2106.09685)."""
+    """Settings of LoRA: trains low-rank changes of some matrices instead of the whole model (arXiv:2106.09685)."""
 
     rank: PositiveInt = Field(8, description="Rank of the factors A and B of each change.")
-    alpha: PositiveFloat = Field(16, description="Each change is alpha / rank × A B.")
+    alpha: PositiveFloat = Field(16, description="Scale of the changes: each change is alpha / rank × A B.")
     targets: tuple[Target, ...] = Field(
-        ("query", "value"), min_length=1, description="The matrices of every layer that are changed."
+        ("query", "value"), min_length=1, description="The matrices that are changed in every layer."
     )
     quantization: Quantization | None = Field(
         None,
@@ -119,7 +120,7 @@ class LoraSettings(Settings):
 
     @field_validator("targets")
     @classmethod
-    def _no_target_twice(cls, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+    def _has_no_target_twice(cls, targets: tuple[Target, ...]) -> tuple[Target, ...]:
         if len(set(targets)) < len(targets):
             raise ValueError(f"`targets` must name each matrix once. Received: {', '.join(targets)}.")
         return targets

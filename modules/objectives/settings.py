@@ -16,7 +16,7 @@ class DistillationSettings(Settings):
         "tokens of `tokenizer`. `…/Trainer/model/N/preset` of one of your own runs is such a folder.",
     )
     temperature: PositiveFloat = Field(
-        2.0, description="T: both models' logits are divided by it where they are compared."
+        2.0, description="T: the logits of both models are divided by T before they are compared."
     )
     mix: Annotated[float, Field(ge=0, le=1)] = Field(
         0.5, description="The teacher's share of the loss; the rest is the cross-entropy with the text."

@@ -1,1 +1,1 @@
-"""One release folder: assembled, described by its manifest, found again."""
+"""Release folders and their manifest: written, read and found."""

@@ -1,1 +1,1 @@
-"""Describes a run as one HTML page and a model card."""
+"""Report of a run as one HTML page and a model card."""

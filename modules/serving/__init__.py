@@ -1,1 +1,1 @@
-"""Runs what was released: SavedModel and LiteRT, generation."""
+"""Runtimes of released models: text generation with SavedModel and LiteRT."""

@@ -1,1 +1,1 @@
-"""Text to token ids and back, the same in every runtime: vocabulary, BPE, and which tokens of an example count."""
+"""Conversion between text and token ids, equal in every runtime: vocabulary, BPE, and the tokens that count."""

@@ -1,4 +1,4 @@
-"""Loads vocabularies that need no training: GPT-2's two files, a keras-hub preset's, Hugging Face's, or only bytes."""
+"""Loaders of vocabularies that need no training: GPT-2's two files, keras-hub's or Hugging Face's, or only bytes."""
 
 import tempfile
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ from modules.tokenization.vocabulary_files import TABLE_NAME, read_gpt2_files, r
 
 
 def load_vocabulary(tokenizer: Mapping[str, Any]) -> Vocabulary:
-    """Loads what the configuration's `tokenizer` names.
+    """Loads the vocabulary that the configuration's `tokenizer` names.
 
     Args:
-        tokenizer: `{"vocabulary": path, "merges": path}`, `{"preset": name or folder}`, or `{"kind": "byte"}`: the
+        tokenizer: `{"vocabulary": path, "merges": path}`, `{"preset": name or folder}`, or `{"kind": "byte"}` for the
             256 bytes and <|endoftext|>.
 
     Raises:
-        InputError: If the files or the preset cannot be read.
+        InputError: The files or the preset cannot be read.
     """
     if tokenizer.get("kind") == "byte":
         return Vocabulary.from_merges([])
@@ -36,8 +36,8 @@ def load_vocabulary(tokenizer: Mapping[str, Any]) -> Vocabulary:
     except (ValueError, OSError) as error:
         raise InputError(
             f"cannot load the tokenizer of the preset {preset!r}: {error}. Name a keras-hub GPT-2 preset, e.g. "
-            "gpt2_base_en (downloaded once; needs the network), or a folder with its files; or give GPT-2's own "
-            "`vocabulary` and `merges`."
+            "gpt2_base_en (downloaded once; needs the network), or a folder with its files; or name GPT-2's own files "
+            "by `vocabulary` and `merges`."
         ) from error
     with tempfile.TemporaryDirectory() as folder:
         gpt2_tokenizer.save_assets(folder)
@@ -45,14 +45,14 @@ def load_vocabulary(tokenizer: Mapping[str, Any]) -> Vocabulary:
 
 
 def preset_vocabulary(preset: str) -> Vocabulary | None:
-    """Returns the vocabulary of a model's preset; None where a folder holds only the model.
+    """Returns the vocabulary of a model's preset; None if the preset's folder holds only the model.
 
     Args:
-        preset: A value of `model.preset`. For a model that this project trained it is `preset/` of the Model artifact,
-            and the vocabulary is next to it, in the SavedModel.
+        preset: A value of `model.preset`. A model that this project trained has the folder `preset/` in its Model
+            artifact; its vocabulary is in the SavedModel next to that folder.
 
     Raises:
-        InputError: If the tokenizer's files cannot be read.
+        InputError: The tokenizer's files cannot be read.
     """
     folder = Path(preset)
     table = folder.parent / "Format-Serving" / "assets" / TABLE_NAME
@@ -65,10 +65,10 @@ def preset_vocabulary(preset: str) -> Vocabulary | None:
 
 
 def fingerprint(tokenizer: Mapping[str, Any]) -> str:
-    """Returns SHA-256 over the settings and the files that the tokenizer comes from; of a downloaded preset, its name.
+    """Returns SHA-256 over the tokenizer's settings and files; for a downloaded preset, only over the settings.
 
     Raises:
-        InputError: If a file is missing.
+        InputError: A file is missing.
     """
     _check_files(tokenizer)
     return hash_settings(tokenizer)
@@ -79,11 +79,11 @@ def check_fits(tokenizer: Mapping[str, Any], model_preset: str | None, setting: 
 
     Args:
         tokenizer: The configuration's `tokenizer`, as `load_vocabulary` takes it.
-        model_preset: Name or folder of the model's preset; None: the model is built to fit.
+        model_preset: Name or folder of the model's preset; None if the model is built to fit the tokenizer.
         setting: The setting that names the preset, for messages.
 
     Raises:
-        InputError: The sizes differ, a vocabulary's files are wrong, or a preset or a file is not there.
+        InputError: The sizes differ, a vocabulary's files are wrong, or a preset or a file is missing.
     """
     tokens = _tokenizer_size(tokenizer)
     if model_preset is not None:
@@ -93,7 +93,7 @@ def check_fits(tokenizer: Mapping[str, Any], model_preset: str | None, setting: 
     sizes = presets.read_sizes(model_preset)
     if sizes is not None and tokens != sizes.vocabulary_size:
         raise InputError(
-            "the tokenizer must have the model's vocabulary. "
+            "the tokenizer must have the vocabulary of the model. "
             f"Received: {tokens:,} tokens, and {sizes.vocabulary_size:,} in the preset {model_preset}. "
             f"Use the preset's own: `tokenizer: {{preset: {model_preset}}}`."
         )
@@ -102,7 +102,7 @@ def check_fits(tokenizer: Mapping[str, Any], model_preset: str | None, setting: 
 def _check_files(tokenizer: Mapping[str, Any]) -> None:
     for key in ("merges", "vocabulary"):
         if key in tokenizer and not Path(tokenizer[key]).is_file():
-            raise InputError(f"`tokenizer.{key}` names no file. Received: {tokenizer[key]}.")
+            raise InputError(f"`tokenizer.{key}` names no file. Received: {tokenizer[key]}. Correct the path.")
 
 
 def _tokenizer_size(tokenizer: Mapping[str, Any]) -> int | None:
@@ -110,7 +110,7 @@ def _tokenizer_size(tokenizer: Mapping[str, Any]) -> int | None:
     if "vocabulary" in tokenizer:
         return read_gpt2_files(tokenizer["vocabulary"], tokenizer["merges"]).size
     if "preset" not in tokenizer:
-        return None  # trained or bytes: the configuration refuses these with a preset
+        return None  # The vocabulary is trained or only bytes: the configuration refuses both with a preset.
     presets.check_name(tokenizer["preset"], "tokenizer.preset")
     if huggingface.is_folder(tokenizer["preset"]):
         return _load_huggingface(Path(tokenizer["preset"])).size
@@ -121,13 +121,13 @@ def _tokenizer_size(tokenizer: Mapping[str, Any]) -> int | None:
 
 
 def _load_huggingface(folder: Path) -> Vocabulary:
-    """Loads vocab.json and merges.txt, which older versions of `transformers` wrote, or tokenizer.json."""
+    """Loads vocab.json and merges.txt, which older versions of `transformers` wrote, or else tokenizer.json."""
     vocabulary, merges, tokenizer = (folder / name for name in ("vocab.json", "merges.txt", "tokenizer.json"))
     if vocabulary.is_file() and merges.is_file():
         return read_gpt2_files(vocabulary, merges)
     if not tokenizer.is_file():
         raise InputError(
-            f"{folder}: must hold vocab.json and merges.txt, or tokenizer.json, to be a `tokenizer.preset`. Add them, "
-            "or name GPT-2's own files by `tokenizer.vocabulary` and `tokenizer.merges`."
+            f"{folder}: must hold vocab.json and merges.txt, or tokenizer.json, to be a `tokenizer.preset`. Add these "
+            "files, or name GPT-2's own files by `tokenizer.vocabulary` and `tokenizer.merges`."
         )
     return read_tokenizer_json(tokenizer)

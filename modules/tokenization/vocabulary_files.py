@@ -1,4 +1,4 @@
-"""The files that hold a vocabulary, read and written on a local disk or in Cloud Storage, without TensorFlow.
+"""Readers and writers of a vocabulary's files, on a local disk or in Cloud Storage.
 
 Three kinds of files hold the same vocabulary:
 
@@ -6,10 +6,10 @@ Three kinds of files hold the same vocabulary:
 - GPT-2's own `vocabulary.json` and `merges.txt`;
 - `tokenizer.json`, which the `tokenizers` and `transformers` libraries load.
 
-`tokenizer.json` holds <|endoftext|> as a word of the vocabulary that no merge makes, and not as an "added token", which
-those libraries would look for in texts: so no text can inject it.
+In `tokenizer.json`, <|endoftext|> is an ordinary word of the vocabulary, which no merge makes. It is not an "added
+token": the two libraries search texts for added tokens, so a text could inject it.
 
-Paths may be URLs such as `gs://bucket/path`; only for these TensorFlow is imported.
+Paths may be URLs such as `gs://bucket/path`. TensorFlow is imported only for such URLs.
 """
 
 import base64
@@ -27,13 +27,13 @@ from modules.tokenization.vocabulary import END_OF_TEXT, BrokenMergeError, Merge
 PathLike: TypeAlias = str | os.PathLike[str]
 
 TABLE_NAME = "vocabulary.tsv"
-# Keys of the table below zero: -1 to -256 are the single bytes 0 to 255.
+# Negative keys of the table: -1 to -256 are the single bytes 0 to 255, and -257 is <|endoftext|>.
 END_OF_TEXT_KEY = -257
 _MERGES_HEADER = "#version: 0.2"
 
 
 def read_gpt2_files(vocabulary_json: PathLike, merges_txt: PathLike) -> Vocabulary:
-    """Reads GPT-2's two files (also known as encoder.json or vocab.json, and vocab.bpe).
+    """Reads GPT-2's two files, which are also known as encoder.json or vocab.json, and vocab.bpe.
 
     Raises:
         InputError: A file breaks a rule; the message names the file, the line and the cure.
@@ -51,10 +51,10 @@ def read_gpt2_files(vocabulary_json: PathLike, merges_txt: PathLike) -> Vocabula
 
 
 def read_tokenizer_json(path: PathLike) -> Vocabulary:
-    """Reads a `tokenizer.json` of Hugging Face, if it is GPT-2's byte-level BPE.
+    """Reads a `tokenizer.json` of Hugging Face that is GPT-2's byte-level BPE.
 
     Raises:
-        InputError: It is missing, or another kind of tokenizer.
+        InputError: The file is missing, or it is another kind of tokenizer.
     """
     try:
         model = _plain_bpe(_read_json(path))
@@ -67,7 +67,7 @@ def read_tokenizer_json(path: PathLike) -> Vocabulary:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{path}: must be GPT-2's byte-level BPE, with {END_OF_TEXT} as its one special token. "
+            f"{path}: must be GPT-2's byte-level BPE, with {END_OF_TEXT} as its only special token. "
             f"Received: {error}. Use the tokenizer of a plain GPT-2."
         ) from None
 
@@ -80,34 +80,35 @@ def _from_names(
     merges_place: str,
     merge_place: Callable[[int], str],
 ) -> Vocabulary:
-    """Makes a vocabulary of token names with their ids and merges of names by rank.
+    """Makes a vocabulary from the ids of token names and from merges of names.
 
     Args:
-        ids: From `_checked_ids`.
-        merges: Should be pairs of names.
-        ids_place, merges_place: Their files, for messages.
-        merge_place: Maps a rank to the file and line of the merge, for messages.
+        ids: Ids from `_checked_ids`.
+        merges: Pairs of names, by rank; not checked yet.
+        ids_place, merges_place: The files of ids and merges, for messages.
+        merge_place: Returns the file and line of a rank's merge, for messages.
 
     Raises:
-        InputError: A merge is no pair, a token is not in `ids`, or the vocabulary breaks a rule.
+        InputError: A merge is not a pair, a token is not in `ids`, or the vocabulary breaks a rule.
     """
     numbered = []
     for rank, parts in enumerate(merges):
         if len(parts) != 2 or not all(parts):
             raise InputError(
-                f"{merge_place(rank)}: a merge is two tokens and one space. Received: {' '.join(parts)!r}."
+                f"{merge_place(rank)}: a merge must be two tokens with one space between. "
+                f"Received: {' '.join(parts)!r}."
             )
         for token in (*parts, "".join(parts)):
             if token not in ids:
                 raise InputError(
                     f"{merge_place(rank)}: every token must be in {ids_place}. "
-                    f"Received: {token!r}, which is not. Take both from the same vocabulary."
+                    f"Received: {token!r}, which is not. Take both files from the same vocabulary."
                 )
         numbered.append(Merge(ids[parts[0]], ids[parts[1]], ids["".join(parts)]))
     if len(ids) != 256 + len(numbered) + 1:
         raise InputError(
             f"{ids_place}: must hold 256 bytes, one token for each of {len(numbered)} merges of "
-            f"{merges_place}, and {END_OF_TEXT}. Received: {len(ids)} tokens. Take both from the same vocabulary."
+            f"{merges_place}, and {END_OF_TEXT}. Received: {len(ids)} tokens. Take both files from the same vocabulary."
         )
     characters = byte_characters()
     byte_ids = tuple(ids[characters[byte]] for byte in range(256))
@@ -118,14 +119,18 @@ def _from_names(
 
 
 def _checked_ids(ids: Any, path: PathLike) -> dict[str, int]:
-    """Returns token -> id out of a JSON file: ids 0 to n - 1, with all bytes and <|endoftext|>."""
+    """Returns the ids by token of a JSON file, after checks.
+
+    Raises:
+        InputError: The ids are not 0 to n - 1, each once, or a byte or <|endoftext|> is missing.
+    """
     if not isinstance(ids, dict) or not all(type(token_id) is int for token_id in ids.values()):
-        raise InputError(f"{path}: must be a JSON object of token: id. Name GPT-2's encoder.json.")
+        raise InputError(f"{path}: must be a JSON object from token to id. Name GPT-2's encoder.json.")
     if sorted(ids.values()) != list(range(len(ids))):
         repeated = len(ids) - len(set(ids.values()))
         raise InputError(
             f"{path}: the ids must be 0 to {len(ids) - 1}, each once. Received: {repeated} repeated, "
-            f"the largest {max(ids.values())}. Fetch the file again."
+            f"the largest {max(ids.values())}. Download the file again."
         )
     for token in (*byte_characters().values(), END_OF_TEXT):
         if token not in ids:
@@ -134,10 +139,10 @@ def _checked_ids(ids: Any, path: PathLike) -> dict[str, int]:
 
 
 def _plain_bpe(tokenizer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Returns the model in a tokenizer.json.
+    """Returns the model of a tokenizer.json.
 
     Raises:
-        ValueError: The text is changed before the model, or split in another way than GPT-2's.
+        ValueError: The text is changed before the model gets it, or it is split in another way than GPT-2's.
     """
     splitter = tokenizer["pre_tokenizer"]
     plain = {
@@ -154,10 +159,10 @@ def _plain_bpe(tokenizer: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def read_table(path: PathLike) -> Vocabulary:
-    """Reads what `write_table` wrote.
+    """Reads a table that `write_table` wrote.
 
     Raises:
-        InputError: The file is not such a table; the message names the line.
+        InputError: The file is not such a table; the message names the wrong line or the missing row.
     """
     rows: dict[int, int] = {}
     for number, line in enumerate(_read_text(path).rstrip("\n").split("\n"), start=1):
@@ -166,7 +171,7 @@ def read_table(path: PathLike) -> Vocabulary:
             key, value = int(first), int(second)
         except ValueError:
             raise InputError(
-                f"{path}, line {number}: a row is two integers and a word with tabs between. "
+                f"{path}, line {number}: a row must be two integers and a word with tabs between. "
                 f"Received: {line!r}. Write the table again."
             ) from None
         rows[key] = value
@@ -196,25 +201,25 @@ def find_table(transform_graph_dir: PathLike) -> str:
     path = os.path.join(transform_graph_dir, "transform_fn", "assets", TABLE_NAME)
     if "://" not in path and not os.path.exists(path):
         raise InputError(
-            f"A transform graph holds transform_fn/assets/{TABLE_NAME}. Received: {transform_graph_dir}, "
+            f"A transform graph must hold transform_fn/assets/{TABLE_NAME}. Received: {transform_graph_dir}, "
             "which does not. Name the folder that Transform wrote as `transform_graph`."
         )
     return path
 
 
 def table_text(vocabulary: Vocabulary) -> str:
-    """Returns the table `vocabulary.tsv`: rows of two int64 and a word with tabs between.
+    """Returns the text of `vocabulary.tsv`: rows of two int64 and a word with tabs between.
 
     ```
-    left_id << 32 | right_id    rank << 32 | merged_id    word    a row for each merge, by rank
+    left_id << 32 | right_id    rank << 32 | merged_id    word    one row per merge, by rank
     -(byte + 1)                 id of the byte            word    256 rows
     -257                        id of <|endoftext|>       word
     ```
 
-    The word is the text that the row's token stands for, if that text by itself encodes to this very token: most words
-    of a text are found so, without merging. Every other row has a text there that no splitting leaves in one piece,
-    `no word <key>`: tokens that end inside a character, that hold a line end or a tab (they would break the table), or
-    that other merges tear apart.
+    The word is the text of the row's token, if this text is encoded to exactly this token. The tokenizer finds most
+    words of a text in the table and need not merge them. All other rows have the word `no word <key>`, which never
+    occurs as one word of a text. They are the tokens that end inside a character, that contain a tab or a line end
+    (which would break the table), or whose text is encoded to other tokens.
     """
     merges = vocabulary.merges
     rows = [(left << 32 | right, rank << 32 | merged) for rank, (left, right, merged) in enumerate(merges)]
@@ -225,7 +230,7 @@ def table_text(vocabulary: Vocabulary) -> str:
 
 
 def _whole_words(vocabulary: Vocabulary) -> dict[int, str]:
-    """Returns the texts, by token id, that encode to this one token and fit into a row of the table."""
+    """Returns by token id the texts that are encoded to exactly this token and that fit into a row of the table."""
     words = {}
     for token_id, token in enumerate(vocabulary.token_bytes()):
         with contextlib.suppress(UnicodeDecodeError):
@@ -247,7 +252,7 @@ def write_token_bytes(vocabulary: Vocabulary, path: PathLike) -> None:
 
 
 def write_tokenizer_folder(vocabulary: Vocabulary, folder: PathLike) -> None:
-    """Writes GPT-2's `vocabulary.json` and `merges.txt`, and `tokenizers`' own `tokenizer.json`."""
+    """Writes GPT-2's `vocabulary.json` and `merges.txt`, and the `tokenizer.json` of the library `tokenizers`."""
     written = epath.Path(folder)
     written.mkdir(parents=True, exist_ok=True)
     characters = byte_characters()
@@ -290,7 +295,7 @@ def _read_json(path: PathLike) -> Any:
     try:
         return json.loads(_read_text(path))
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {error.lineno}: {error.msg}. Fetch this JSON file again.") from None
+        raise InputError(f"{path}, line {error.lineno}: {error.msg}. Download this JSON file again.") from None
 
 
 def _read_text(path: PathLike) -> str:

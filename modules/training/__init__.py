@@ -1,1 +1,1 @@
-"""The Trainer: rows, steps, devices, checkpoints, and what a run leaves behind. It ends by exporting."""
+"""Training of a model: rows, steps, devices, checkpoints, and the record of a run. It ends with the export."""

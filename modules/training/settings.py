@@ -75,7 +75,7 @@ class TrainingSettings(Settings):
         None, description="Stop after this many evaluations in a row without a new lowest validation loss."
     )
     restore_best: bool = Field(
-        False, description="End with the weights that had the lowest validation loss, not with the last."
+        False, description="End with the weights of the lowest validation loss instead of the last weights."
     )
     checkpoint_seconds: NonNegativeFloat = Field(
         60.0,
@@ -85,7 +85,7 @@ class TrainingSettings(Settings):
         None, description="Train low-rank changes of some matrices (LoRA, QLoRA) instead of all weights."
     )
     dpo: DpoSettings | None = Field(
-        None, description="Train by DPO; required by `data.kind: preference`, and only for it."
+        None, description="Train by DPO; needed for `data.kind: preference`, and only for it."
     )
     distillation: DistillationSettings | None = Field(
         None, description="Learn also from the predictions of a larger model."

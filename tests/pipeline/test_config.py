@@ -58,7 +58,7 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
         ("model.num_heads=3", "`hidden_dim` must be divisible by `num_heads`. Received: 32 and 3"),
         ("model.num_heads=null", "without a `preset` the sizes are needed: add num_heads"),
         ("model.preset=gpt2_base_en", "a preset brings its own sizes"),
-        ("model.size=small", r"`size: small` says it all: drop `size` or \['num_layers'"),
+        ("model.size=small", r"`size: small` already sets all sizes: remove `size` or \['num_layers'"),
         ("training.epochs=2", "give exactly one of `steps` and `epochs`"),
         (
             "training.distillation.teacher=gpt2_large_en",
@@ -83,7 +83,7 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
         ("data.cleaning.languages=[english]", "languages. must be ISO 639 codes .*Received: 'english'"),
         ("data.cleaning.leakage=0", "data.cleaning.leakage: .*greater than 0"),
         ("1=x", "1: unknown key"),
-        ("data.tfds_splits=[train]", "`tfds_splits` goes with `tfds` only"),
+        ("data.tfds_splits=[train]", "`tfds_splits` works only with `tfds`"),
         ("evaluation.max_perplexity=.inf", "evaluation.max_perplexity: .*finite"),
         ("data.source=[tfds:imdb_reviews, a.txt]", "one TFDS name or globs of files"),
         (

@@ -1,4 +1,4 @@
-"""Duplicates, splits and order follow from the texts alone."""
+"""Duplicates, splits and order depend only on the texts."""
 
 import hashlib
 import random
@@ -16,7 +16,7 @@ WEIGHTS = {"train": 18, "eval": 1, "test": 1}
 
 
 def run(documents, folder, *, number=3, writers=2, weights=WEIGHTS) -> tuple[dict[str, list], BucketCounts]:
-    """Scatters and writes; returns the splits' (text, source) pairs in the order of the files, and the counts."""
+    """Scatters and writes documents; returns each split's (text, source) pairs in file order, and the counts."""
     for writer in range(writers):
         part = documents[writer::writers]
         buckets.scatter(part, str(folder), writer=f"w{writer}", buckets=number)
@@ -37,7 +37,7 @@ def run(documents, folder, *, number=3, writers=2, weights=WEIGHTS) -> tuple[dic
 
 
 def read_examples(path) -> list[tuple[str, str]]:
-    """Reads (text, source) pairs of a gzip TFRecord file."""
+    """Returns the (text, source) pairs in a gzip TFRecord file."""
     pairs = []
     for record in tf.data.TFRecordDataset([path], "GZIP").as_numpy_iterator():
         features = tf.train.Example.FromString(record).features.feature
@@ -70,13 +70,13 @@ def test_digests_choose_buckets_and_splits():
     assert buckets.split_of(bytes(31) + b"\x14", WEIGHTS) == "train"  # 20 again 0
 
 
-def test_buckets_stay_small_whatever_the_corpus():
+def test_the_number_of_buckets_grows_with_the_corpus():
     mebibyte = 2**20
     sizes = [0, mebibyte, 16 * mebibyte, 17 * mebibyte, 1024 * mebibyte]
     assert [buckets.number_of_buckets(size) for size in sizes] == [1, 1, 1, 2, 64]
 
 
-def test_drops_exact_duplicates_and_keeps_the_first_source(tmp_path):
+def test_exact_duplicates_are_dropped_and_the_first_source_is_kept(tmp_path):
     documents = documents_of(["a", "b", "a", "a "], source="z.txt") + documents_of(["a", "ü"], source="c.txt")
     splits, counts = run(documents, tmp_path, weights={"train": 1, "eval": 1})
     assert sorted(splits["train"] + splits["eval"]) == [
@@ -87,30 +87,30 @@ def test_drops_exact_duplicates_and_keeps_the_first_source(tmp_path):
     assert sum(counts.bytes.values()) == 6  # ü takes two
 
 
-def test_order_buckets_and_writers_do_not_matter(tmp_path):
+def test_the_result_does_not_depend_on_order_buckets_and_writers(tmp_path):
     shuffled = random.Random(1).sample(TEXTS, len(TEXTS))
-    one = run(documents_of(TEXTS), tmp_path / "one", number=1, writers=1)
+    single = run(documents_of(TEXTS), tmp_path / "single", number=1, writers=1)
     many = run(documents_of(shuffled), tmp_path / "many", number=5, writers=3)
-    assert one == many
-    train = [text for text, _ in one[0]["train"]]
+    assert single == many
+    train = [text for text, _ in single[0]["train"]]
     assert train == sorted(train, key=digest)
-    assert one[1].documents == {"train": 181, "eval": 8, "test": 11}
+    assert single[1].documents == {"train": 181, "eval": 8, "test": 11}
 
 
-def test_more_documents_move_none(tmp_path):
+def test_new_documents_do_not_move_old_ones_to_other_splits(tmp_path):
     few, _ = run(documents_of(TEXTS[:50]), tmp_path / "few")
     many, _ = run(documents_of(TEXTS), tmp_path / "many")
     for split in WEIGHTS:
         assert set(few[split]) <= set(many[split])
 
 
-def test_a_repeated_attempt_replaces_the_first(tmp_path):
+def test_a_repeated_attempt_replaces_the_first_attempt(tmp_path):
     for _ in range(2):
         buckets.scatter(documents_of(["a"]), str(tmp_path), writer="w0", buckets=1)
     assert stored_texts(tmp_path, 0) == ["a"]
 
 
-def test_flushes_when_full(tmp_path, monkeypatch):
+def test_a_full_buffer_is_written_without_losing_documents(tmp_path, monkeypatch):
     monkeypatch.setattr(buckets, "FLUSH_BYTES", 100)
     buckets.scatter(documents_of(TEXTS), str(tmp_path), writer="w0", buckets=2)
     assert sorted(stored_texts(tmp_path, 0) + stored_texts(tmp_path, 1)) == sorted(TEXTS)
@@ -126,7 +126,7 @@ def test_an_empty_split_is_an_error():
 
 
 @pytest.mark.parametrize("weights", [[], {"train": 1}, {"train": 1, "eval": 0}, {"train": 1.5, "eval": 1}])
-def test_bad_weights(weights):
+def test_wrong_weights_are_refused(weights):
     with pytest.raises(InputError, match=r"Received: "):
         buckets.checked_weights(weights)
 
@@ -151,5 +151,5 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
         tracemalloc.stop()
         return peak
 
-    peak_bytes(500)  # pays for what is loaded once
+    peak_bytes(500)  # A first run also loads modules, which needs memory once.
     assert peak_bytes(8000) < 1.3 * peak_bytes(2000)

@@ -1,4 +1,4 @@
-"""Each document is dropped for the first reason that applies, and settings name what is wrong with them."""
+"""Each document is dropped for the first reason that applies, and wrong settings are named."""
 
 import subprocess
 import sys
@@ -40,16 +40,16 @@ ADDRESS = "Write to jane.doe@mail.uni-bonn.de."
         ("", {}, "too_short"),
     ],
 )
-def test_reasons(text, settings, reason):
+def test_a_document_is_kept_or_dropped_for_a_reason(text, settings, reason):
     assert reject_reason(text, CleaningSettings(**settings)) == reason
 
 
-def test_all_languages_compete_whatever_is_kept():
-    """German stays out of a corpus of English and French, though it must be likened to one of the two."""
+def test_a_text_is_compared_with_all_languages_and_not_only_with_those_to_keep():
+    """German is dropped from a corpus of English and French, instead of being taken for one of the two."""
     assert reject_reason(GERMAN, CleaningSettings(languages=("en", "fr"))) == "language"
 
 
-def test_the_first_reason_counts():
+def test_a_document_is_counted_by_the_first_reason():
     text = FRENCH + ADDRESS + "\ufffd" * 9
     settings = {"max_characters": 10, "languages": ("en",), "secrets": "drop"}
     reasons = []
@@ -86,7 +86,7 @@ def test_wrong_settings_are_named(settings, message):
         CleaningSettings(**settings)
 
 
-def test_settings_survive_json():
+def test_settings_are_read_back_from_json():
     settings = CleaningSettings(languages=("en", "de"), near_duplicates=None, secrets="drop")
     assert CleaningSettings.model_validate_json(settings.model_dump_json()) == settings
 
@@ -95,10 +95,10 @@ def test_every_setting_is_described():
     assert all(field.description for field in CleaningSettings.model_fields.values())
 
 
-def test_the_language_model_is_loaded_only_when_asked_for():
+def test_the_language_model_is_loaded_only_if_languages_are_set():
     code = (
         "import sys; from modules.cleaning.filters import *; reject_reason('text', CleaningSettings()); "
         "print([name for name in ('py3langid', 'tensorflow', 'scipy') if name in sys.modules])"
     )
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert other.stdout.strip() == "[]"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""Examples come back as they were written, and a sample of them depends on their content alone."""
+"""Examples are read back as they were written, and a sample depends only on their content."""
 
 import dataclasses
 import json
@@ -14,7 +14,7 @@ from modules.data.examples import (
 from tests.toys.examples import write_documents
 
 
-def test_texts_and_turns_come_back(tmp_path):
+def test_texts_and_turns_are_read_back(tmp_path):
     first = write_documents(tmp_path / "first.gz", {"text": ["Größe\n漢字"]})
     second = write_documents(tmp_path / "second.gz", {"prompt": ["Hi", "Bye"], "completion": ["Hello!", "See you."]})
     assert list(read_examples([first, second])) == [
@@ -27,7 +27,7 @@ def test_texts_and_turns_come_back(tmp_path):
 
 
 def sampled(files: list[str], count: int, end: str = "") -> list[str]:
-    """A sample of the texts that end so."""
+    """Returns a sample of the texts that end with `end`."""
     return sample_examples(files, count, lambda row: row["text"][0] if row["text"][0].endswith(end) else None)
 
 
@@ -38,12 +38,12 @@ def test_a_sample_does_not_depend_on_the_files(tmp_path):
     chosen = sampled([whole], 100)
     assert sampled(halves, 100) == chosen
     assert sampled([whole], 10) == chosen[:10]
-    # Of each fifth of the file there are about 20.
+    # About 20 texts come from each fifth of the file.
     fifths = [int(text.split()[1]) // 200 for text in chosen]
     assert all(8 <= fifths.count(fifth) <= 32 for fifth in range(5))
 
 
-def test_what_is_not_wanted_makes_room_for_others(tmp_path):
+def test_skipped_examples_are_replaced_by_further_examples(tmp_path):
     path = write_documents(tmp_path / "file.gz", *({"text": [f"document {number}"]} for number in range(40)))
     assert sorted(sampled([path], 4, end="7")) == [
         "document 17", "document 27", "document 37", "document 7",
@@ -60,7 +60,7 @@ def test_length_buckets_run_from_one_power_of_two_to_the_next():
     ]  # fmt: skip
 
 
-def test_words_numbers_and_runs_of_marks():
+def test_a_text_is_split_into_words_numbers_and_runs_of_punctuation():
     assert word_sample("It was 1984, again...  \n我们 don't") == [
         "It", "was", "1984", ",", "again", "...", "我们", "don", "'", "t",
     ]  # fmt: skip
@@ -73,7 +73,7 @@ def test_every_text_that_is_not_blank_has_a_word():
         assert character.isspace() or word_sample(character), hex(ord(character))
 
 
-def test_counts_come_back(tmp_path):
+def test_written_counts_are_read_back(tmp_path):
     counts = ExampleCounts(
         documents={"train": 2},
         bytes={"train": 9},

@@ -1,4 +1,4 @@
-"""Documents out of files: every format gives the same texts, and every fault its own message."""
+"""Every file format gives the same texts, and every fault has its own message."""
 
 import gzip
 import json
@@ -24,7 +24,7 @@ def texts(path, counts=None, **settings) -> list[str]:
 
 
 def write_all_formats(folder) -> dict[str, object]:
-    """Writes `TEXTS` once a format; the column is called `body`."""
+    """Writes `TEXTS` once per format; the column is called `body`."""
     rows = [{"id": index, "body": text} for index, text in enumerate(TEXTS)]
     json_lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     doubled = [text.replace('"', '""') for text in TEXTS]
@@ -45,45 +45,45 @@ class TestReading:
             assert texts(path, text_column="body") == TEXTS, path
         assert texts(tmp_path / "a.txt", document_separator="\n%%\n") == TEXTS
 
-    def test_a_document_a_file(self, tmp_path):
+    def test_a_text_file_is_one_document(self, tmp_path):
         (tmp_path / "b.md").write_text("# B\n\nb\n")
         (tmp_path / "a.txt").write_text("a\n\na\n")
         assert texts(tmp_path / "*") == ["a\n\na\n", "# B\n\nb\n"]
 
-    def test_blank_lines_part_documents(self, tmp_path):
+    def test_blank_lines_separate_documents(self, tmp_path):
         (tmp_path / "a.txt").write_bytes(b"\r\nFirst:\r\nSpeak.\r\n\r\n \t\r\nAll:\r\nSpeak, speak.")
         assert texts(tmp_path / "a.txt", document_separator="blank_line") == ["First:\nSpeak.", "All:\nSpeak, speak."]
 
-    def test_literal_separator_across_pieces_of_a_stream(self, tmp_path, monkeypatch):
+    def test_a_literal_separator_is_found_across_pieces_of_a_stream(self, tmp_path, monkeypatch):
         monkeypatch.setattr("modules.data.text_files._PIECE_CHARACTERS", 4)
         (tmp_path / "a.txt").write_text("a\n<|end|>b<|end|>\nc\n---\n<|end|>")
         assert texts(tmp_path / "a.txt", document_separator="<|end|>") == ["a\n", "b", "\nc\n---\n"]
         (tmp_path / "a.txt").write_text("a\n\n---\nb\n---\nc")
         assert texts(tmp_path / "a.txt", document_separator="\n---\n") == ["a\n", "b", "c"]
 
-    def test_drops_control_characters_and_empty_documents_and_counts_them(self, tmp_path):
+    def test_control_characters_and_empty_documents_are_dropped_and_counted(self, tmp_path):
         rows = ["a\x00b\tc\r\nd\re\x85\x7f", " \n\t", "", "\x01", "é\u200b"]
         (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in rows))
         counts = ReadCounts()
         assert texts(tmp_path / "a.jsonl", counts) == ["ab\tc\nd\re", "é\u200b"]
         assert counts == ReadCounts(dropped={"empty": 3}, control_characters_removed=4)
 
-    def test_byte_order_mark_is_no_text(self, tmp_path):
+    def test_a_byte_order_mark_is_not_part_of_the_text(self, tmp_path):
         (tmp_path / "a.txt").write_bytes("\ufeffabc".encode())
         (tmp_path / "a.csv").write_bytes("\ufefftext\nabc\n".encode())
         assert texts(tmp_path / "a.*") == ["abc", "abc"]
 
-    def test_long_csv_field(self, tmp_path):
+    def test_a_csv_field_may_be_long(self, tmp_path):
         (tmp_path / "a.csv").write_text("text\n" + "x" * 200_000 + "\n")
         assert [len(text) for text in texts(tmp_path / "a.csv")] == [200_000]
 
-    def test_a_row_of_several_lines_is_where_it_starts(self, tmp_path):
+    def test_the_place_of_a_row_is_its_first_line(self, tmp_path):
         (tmp_path / "a.csv").write_text('text\n"a\nb"\nc\n')
         source = DataSource(files=str(tmp_path / "a.csv"))
         places = [document.place for document in read_documents(str(tmp_path / "a.csv"), source)]
         assert places == [f"{tmp_path}/a.csv, line 2", f"{tmp_path}/a.csv, line 4"]
 
-    def test_names_the_source(self, tmp_path):
+    def test_a_document_names_its_source_relative_to_the_common_folder(self, tmp_path):
         (tmp_path / "a.txt").write_text("a")
         source = DataSource(files=str(tmp_path / "a.txt"))
         path = str(tmp_path / "a.txt")
@@ -121,7 +121,7 @@ BAD_FILES = {
 
 class TestFaults:
     @pytest.mark.parametrize("name", BAD_FILES)
-    def test_bad_file(self, tmp_path, name):
+    def test_a_bad_file_is_named_with_place_and_cure(self, tmp_path, name):
         content, message = BAD_FILES[name]
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=message):
@@ -133,31 +133,31 @@ class TestFaults:
         ("values", "message"),
         [([1, 2], "column 'text' must hold strings. Received: int64"), (["a", None], "row 2: 'text' must be a string")],
     )
-    def test_bad_parquet_column(self, tmp_path, values, message):
+    def test_a_parquet_column_must_hold_strings(self, tmp_path, values, message):
         pq.write_table(pa.table({"text": values}), tmp_path / "a.parquet")
         with pytest.raises(InputError, match=message):
             texts(tmp_path / "a.parquet")
 
-    def test_truncated_parquet(self, tmp_path):
+    def test_a_truncated_parquet_file_is_an_error(self, tmp_path):
         pq.write_table(pa.table({"text": ["some text"] * 100}), tmp_path / "a.parquet")
         (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-20])
         with pytest.raises(InputError, match=r"a\.parquet cannot be read as Parquet"):
             texts(tmp_path / "a.parquet")
 
-    def test_missing_file_and_folder(self, tmp_path):
+    def test_a_glob_without_files_and_a_folder_are_errors(self, tmp_path):
         with pytest.raises(InputError, match=r"No file matches .*nothing\*\.txt"):
             texts(tmp_path / "nothing*.txt")
         with pytest.raises(InputError, match=r"names files, not a folder"):
             texts(tmp_path)
 
-    def test_document_too_long_to_hold(self, tmp_path, monkeypatch):
+    def test_a_document_above_the_size_limit_is_an_error(self, tmp_path, monkeypatch):
         monkeypatch.setattr("modules.data.data_files.MAX_DOCUMENT_BYTES", 10)
         for content, separator in (("123456789012", None), ("12345\n67890\n", None), ("12345\n67890\n", "%%")):
             (tmp_path / "a.txt").write_text(content)
             with pytest.raises(InputError, match=r"a document must be at most .* set `document_separator`"):
                 texts(tmp_path / "a.txt", document_separator=separator)
 
-    def test_the_limit_is_of_bytes_in_every_format(self, tmp_path, monkeypatch):
+    def test_the_size_limit_counts_bytes_in_every_format(self, tmp_path, monkeypatch):
         monkeypatch.setattr("modules.data.data_files.MAX_DOCUMENT_BYTES", 50)
         pq.write_table(pa.table({"text": ["世界" * 10]}), tmp_path / "a.parquet")
         (tmp_path / "a.json").write_text(json.dumps([{"text": "世界" * 10}]))

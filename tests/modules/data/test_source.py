@@ -1,4 +1,4 @@
-"""A source names exactly one of files and a TFDS dataset, with the settings that go with it."""
+"""A source names either files or a TFDS dataset, and only settings that fit them."""
 
 import pydantic
 import pytest
@@ -7,11 +7,11 @@ from modules.data.source import DataSource
 
 
 class TestDataSource:
-    def test_short_spelling(self):
+    def test_a_string_names_a_tfds_dataset_or_files(self):
         assert DataSource.from_string("tfds:imdb_reviews/plain_text") == DataSource(tfds="imdb_reviews/plain_text")
         assert DataSource.from_string("data/*.txt").files == ("data/*.txt",)
 
-    def test_survives_json(self):
+    def test_a_source_is_read_back_from_json(self):
         source = DataSource(files=["a.txt", "b.md"], document_separator="\n---\n")
         assert DataSource.model_validate_json(source.model_dump_json()) == source
 
@@ -20,12 +20,12 @@ class TestDataSource:
         [
             ({}, "exactly one of `tfds` and `files`"),
             ({"tfds": "a", "files": "b"}, "exactly one of `tfds` and `files`"),
-            ({"files": "a", "tfds_splits": ["train"]}, "`tfds_splits` goes with `tfds`"),
-            ({"tfds": "a", "document_separator": "x"}, "`document_separator` goes with `files`"),
+            ({"files": "a", "tfds_splits": ["train"]}, "`tfds_splits` works only with `tfds`"),
+            ({"tfds": "a", "document_separator": "x"}, "`document_separator` works only with `files`"),
             ({"files": []}, "at least 1 item"),
             ({"files": "a", "column": "b"}, "Extra inputs are not permitted"),
         ],
     )
-    def test_refuses(self, settings, message):
+    def test_contradictory_settings_are_refused(self, settings, message):
         with pytest.raises(pydantic.ValidationError, match=message):
             DataSource(**settings)

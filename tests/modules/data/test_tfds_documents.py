@@ -1,4 +1,4 @@
-"""TFDS datasets by name: a tiny one defined here, and the project's own."""
+"""Documents are read from TFDS datasets: from a tiny dataset defined here, and from the project's own."""
 
 import pytest
 import tensorflow_datasets as tfds
@@ -11,7 +11,7 @@ from modules.data.source import DataSource
 
 
 class TinyRhymes(tfds.core.GeneratorBasedBuilder):
-    """Is found as `tiny_rhymes`, as every builder class whose module is imported."""
+    """A dataset that TFDS finds as `tiny_rhymes`, because the module of its class is imported."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -35,7 +35,7 @@ class Unreachable(TinyRhymes):
 
 
 class TestByName:
-    def test_reads_all_splits_in_slices(self, tmp_path, monkeypatch):
+    def test_all_splits_are_read_in_slices(self, tmp_path, monkeypatch):
         monkeypatch.setattr(tfds_documents, "EXAMPLES_PER_SLICE", 2)
         source = DataSource.from_string("tfds:tiny_rhymes")
         pieces = corpus.plan(source, str(tmp_path))
@@ -57,7 +57,7 @@ class TestByName:
         ):
             list(tfds_documents.read_slice(source, str(tmp_path), "train[0:5]"))
 
-    def test_only_the_splits_asked_for(self, tmp_path):
+    def test_only_the_named_splits_are_read(self, tmp_path):
         source = DataSource(tfds="tiny_rhymes", tfds_splits=("test",))
         builder = tfds_documents.prepare(source, str(tmp_path))
         assert tfds_documents.slices(source, builder) == [("test[0:1]", 1)]
@@ -72,16 +72,16 @@ class TestByName:
             ({"tfds": "tiny_rhymes/large"}, r"cannot build the dataset 'tiny_rhymes/large'|knows no dataset"),
             ({"tfds": "tiny_rhymes:9.9.9"}, r"cannot build the dataset 'tiny_rhymes:9\.9\.9'|knows no dataset"),
             ({"tfds": "unreachable"}, r"'unreachable' could not be downloaded.*Name or service not known"),
-            ({"tfds": "tiny_rhymes", "tfds_splits": ["dev"]}, r"has no split 'dev'\. It has: test, train\."),
+            ({"tfds": "tiny_rhymes", "tfds_splits": ["dev"]}, r"has no split 'dev'\. Its splits: test, train\."),
             ({"tfds": "tiny_rhymes", "text_column": "stars"}, r"feature 'stars' must .* Text features: text\."),
         ],
     )
-    def test_faults(self, tmp_path, settings, message):
+    def test_a_fault_is_named_with_its_cure(self, tmp_path, settings, message):
         with pytest.raises(InputError, match=message):
             tfds_documents.prepare(DataSource(**settings), str(tmp_path))
 
 
-def test_without_network_it_is_said_at_once(tmp_path, monkeypatch):
+def test_a_missing_network_is_reported_at_once(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("Name or service not known")
 
@@ -93,7 +93,7 @@ def test_without_network_it_is_said_at_once(tmp_path, monkeypatch):
 
 
 class TestPythonDocumentation:
-    def test_prepares_and_reads_back_the_standard_librarys_json(self, tmp_path, monkeypatch):
+    def test_the_documentation_of_json_is_prepared_and_read_back(self, tmp_path, monkeypatch):
         monkeypatch.setattr(PythonDocumentation, "__init__", _with_packages(("json", "unittest")))
         source = DataSource.from_string("tfds:python_documentation")
         pieces = corpus.plan(source, str(tmp_path))

@@ -1,4 +1,4 @@
-"""Scores against an oracle that shares no code with the model: GPT-2 in NumPy, in float64."""
+"""Scores are compared with an oracle that shares no code with the model: GPT-2 in NumPy, in float64."""
 
 import math
 
@@ -23,7 +23,7 @@ def _scorer(sequence_length: int) -> DocumentScorer:
 
 
 @pytest.mark.parametrize("tokens_per_chunk", [2048, 24])
-def test_sums_equal_the_oracles(tokens_per_chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sums_equal_those_of_the_oracle(tokens_per_chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(document_scorer, "TOKENS_PER_CHUNK", tokens_per_chunk)
     # Empty, one token, just under, at and over one window (16 targets with end-of-text), and several windows.
     documents = _documents(0, 1, 14, 15, 16, 17, 100, 3)
@@ -34,12 +34,10 @@ def test_sums_equal_the_oracles(tokens_per_chunk: int, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("tokens_per_chunk", [2048, 24])
-def test_of_masked_documents_only_the_targets_that_count_are_summed(
-    tokens_per_chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_targets_that_the_mask_counts_are_summed(tokens_per_chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(document_scorer, "TOKENS_PER_CHUNK", tokens_per_chunk)
     documents = _documents(4, 0, 50, 3)
-    # Of the third the first two windows of 16 hold nothing that counts.
+    # The first two windows of 16 of the third document hold no target that counts.
     masks = [[0, 1, 0, 1], [], [0] * 40 + [1] * 10, [0, 0, 0]]
     score = tf.function(_scorer(16).score)
     columns = (tf.ragged.constant(rows, dtype=tf.int64) for rows in (documents, masks))
@@ -59,13 +57,13 @@ def test_overlapping_windows_score_every_token_once_and_with_more_context(stride
     np.testing.assert_allclose(scores.nll_sum, expected, rtol=1e-6)
 
 
-def test_hits_are_the_tokens_that_were_the_likeliest() -> None:
+def test_hits_are_the_targets_with_the_highest_probability() -> None:
     (document,) = _documents(7)
-    # Two tokens replaced by what the model expects there; what follows them may be expected anew.
+    # Two tokens become the most likely tokens of their places, which may make later tokens hits or misses as well.
     for place in (2, 5):
         document[place] = int(np.argmax(reference_logits([END, *document])[place]))
     likeliest = np.argmax(reference_logits([END, *document]), axis=-1).tolist()
-    expected = sum(one == other for one, other in zip(likeliest, [*document, END], strict=True))
+    expected = sum(predicted == target for predicted, target in zip(likeliest, [*document, END], strict=True))
     assert expected >= 2
     scores = _scorer(16).score(tf.ragged.constant([document], tf.int64, ragged_rank=1))
     assert scores.num_correct.numpy().tolist() == [expected]
@@ -76,22 +74,23 @@ def test_a_stride_beyond_the_window_is_refused() -> None:
         DocumentScorer(CachedGPT2(tiny_backbone()), end_of_text_id=END, sequence_length=8, stride=9)
 
 
-def test_a_mask_of_ones_is_no_mask() -> None:
+def test_a_mask_of_ones_changes_nothing() -> None:
     token_ids = tf.ragged.constant(_documents(5, 40, 0), dtype=tf.int64)
     scorer = _scorer(8)
-    for one, other in zip(scorer.score(token_ids), scorer.score(token_ids, tf.ones_like(token_ids)), strict=True):
-        np.testing.assert_array_equal(one, other)
+    masked = scorer.score(token_ids, tf.ones_like(token_ids))
+    for unmasked_scores, masked_scores in zip(scorer.score(token_ids), masked, strict=True):
+        np.testing.assert_array_equal(unmasked_scores, masked_scores)
 
 
 def test_a_document_scores_the_same_in_any_batch() -> None:
     documents = _documents(5, 40, 0, 12)
     scorer = _scorer(8)
     together = scorer.score(tf.ragged.constant(documents, dtype=tf.int64))[0].numpy()
-    alone = [scorer.score(tf.ragged.constant([one], tf.int64, ragged_rank=1))[0].numpy()[0] for one in documents]
-    np.testing.assert_allclose(together, alone, rtol=1e-6)
+    single = [scorer.score(tf.ragged.constant([row], tf.int64, ragged_rank=1))[0].numpy()[0] for row in documents]
+    np.testing.assert_allclose(together, single, rtol=1e-6)
 
 
-def test_a_model_that_knows_nothing_needs_log_vocabulary_nats_a_token() -> None:
+def test_a_model_with_equal_probabilities_needs_the_log_of_the_vocabulary_size_per_token() -> None:
     model = CachedGPT2(tiny_backbone())
     model.token_embedding.assign(tf.zeros_like(model.token_embedding))
     scorer = DocumentScorer(model, end_of_text_id=END, sequence_length=4)

@@ -53,7 +53,7 @@ def _examples(*columns: dict[str, list[str]]) -> tf.Tensor:
     return tf.constant([example(column) for column in columns])
 
 
-def test_tensorflow_alone_serves_it_from_another_folder(tmp_path: Path) -> None:
+def test_a_moved_model_needs_only_tensorflow(tmp_path: Path) -> None:
     moved = shutil.copytree(saved_release().saved_model, tmp_path / "elsewhere")
     command = [sys.executable, "-c", ALONE, str(moved), json.dumps(PROMPTS)]
     run = subprocess.run(command, cwd=tmp_path, env={"PATH": ""}, capture_output=True, text=True, timeout=300)
@@ -101,7 +101,7 @@ def test_evaluate_scores_the_texts_of_examples() -> None:
 
 
 def _nll(token_ids: list[int], counted: list[int]) -> float:
-    """By hand, in float64: what the targets that count cost, the last of them <|endoftext|>; one window."""
+    """Returns the loss of the counted targets in one window, computed by hand in float64; <|endoftext|> is the last."""
     targets = [*token_ids, 258]
     logits = reference_logits([258, *token_ids]).astype(np.float64)
     shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -122,9 +122,9 @@ def test_a_model_of_instructions_scores_the_completions(tmp_path: Path) -> None:
         )
     )
     a, the = ord("a") - ord("!"), 257
-    one = [a, a + 1, the], [0, 0, 1]
-    two = [a, a + 2, 258, a + 1, a + 3, a], [0, 1, 1, 0, 1, 1]
-    np.testing.assert_allclose(outputs["nll_sum"], [_nll(*one), _nll(*two)], rtol=1e-6)
+    single_turn = [a, a + 1, the], [0, 0, 1]
+    two_turns = [a, a + 2, 258, a + 1, a + 3, a], [0, 1, 1, 0, 1, 1]
+    np.testing.assert_allclose(outputs["nll_sum"], [_nll(*single_turn), _nll(*two_turns)], rtol=1e-6)
     assert outputs["num_tokens"].numpy().tolist() == [2, 5]
     with pytest.raises(tf.errors.InvalidArgumentError, match="needs a `completion` that is not empty"):
         evaluate(examples=_examples({"prompt": ["a"], "completion": [""]}))

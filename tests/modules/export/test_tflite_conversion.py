@@ -16,10 +16,11 @@ CACHES = ["kv_cache_k_0", "kv_cache_k_1", "kv_cache_v_0", "kv_cache_v_1"]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_signatures_have_litert_lms_names(precision: str) -> None:
+def test_signatures_have_the_names_of_litert_lm(precision: str) -> None:
     model = CompiledModel.from_file(converted_release()[0].tflite(precision))
     signatures = {
-        name: (sorted(one["inputs"]), sorted(one["outputs"])) for name, one in model.get_signature_list().items()
+        name: (sorted(tensors["inputs"]), sorted(tensors["outputs"]))
+        for name, tensors in model.get_signature_list().items()
     }
     inputs = ["input_pos", *CACHES, "tokens"]
     # A prefill of 1024 was asked for too, but the context is 32.
@@ -72,13 +73,13 @@ def _buffers(path: str) -> list[bytes]:
     return [bytes(buffer.data) for buffer in buffers if buffer.data is not None]
 
 
-def test_the_conversion_tells_its_time_and_leaves_nothing_else() -> None:
+def test_the_conversion_reports_its_times_and_leaves_no_unfinished_files() -> None:
     release, conversion = converted_release()
     assert list(conversion.seconds) == ["start", "load", "save", "float16", "int8"]
     assert [name for name in os.listdir(release.folder) if "unfinished" in name] == []
 
 
-def test_a_missing_preset_is_told_with_the_process_last_lines(tmp_path: Path) -> None:
+def test_a_missing_preset_is_reported_with_the_last_lines_of_the_process(tmp_path: Path) -> None:
     with pytest.raises(
         tflite_conversion.ConversionError, match=r"no_preset to TFLite .* ended with status 1"
     ) as raised:
@@ -87,7 +88,7 @@ def test_a_missing_preset_is_told_with_the_process_last_lines(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_process_that_aborts_is_told_by_its_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_aborts_is_reported_with_its_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     aborting = tmp_path / "python"
     aborting.write_text("#!/bin/sh\necho LLVM ERROR >&2\nkill -ABRT $$\n")
     aborting.chmod(0o755)

@@ -15,7 +15,7 @@ installed = pytest.mark.skipif(not tflite_metadata.available(), reason="needs th
 
 @installed
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_converted_file_tells_about_itself(precision: str) -> None:
+def test_a_converted_file_contains_its_description(precision: str) -> None:
     release, conversion = converted_release()
     assert conversion.metadata_embedded
     card = tflite_metadata.read(release.tflite(precision))
@@ -24,7 +24,7 @@ def test_a_converted_file_tells_about_itself(precision: str) -> None:
     assert (card["version"], card["author"]) == ("7", "tfx-gpt2")
     assert card["license"] == "not stated; the training data's terms apply"
     (subgraph,) = card["subgraph_metadata"]
-    descriptions = {one["name"]: one["description"] for one in subgraph["input_tensor_metadata"]}
+    descriptions = {tensor["name"]: tensor["description"] for tensor in subgraph["input_tensor_metadata"]}
     assert sorted(descriptions) == [
         "input_pos",
         "kv_cache_k_0",
@@ -54,7 +54,7 @@ def test_a_new_card_replaces_the_old_one_and_the_model_still_runs(precision: str
 
 
 @installed
-def test_what_is_no_tflite_file_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_tflite_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"not a model")
     with pytest.raises(ValueError, match=r"has TFL3 as bytes 4 to 8\. Received: .* with b'a mo'"):
         tflite_metadata.embed(str(tmp_path / "file"), ModelCard(name="", description="", version=""))

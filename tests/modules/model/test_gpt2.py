@@ -33,7 +33,7 @@ def test_the_head_is_the_transposed_token_embedding() -> None:
 
 
 def two_documents(dtype: str = "float32") -> tuple[keras_hub.models.GPT2Backbone, dict[str, np.ndarray]]:
-    """Document 0: three tokens, document 1: five, in one window; weights large enough to tell them apart."""
+    """A window of two documents, of three and five tokens, and a model with weights so large that they matter."""
     keras.utils.set_random_seed(1)
     backbone = gpt2.build_backbone(SIZES, vocabulary_size=30, dtype=dtype)
     for weight in backbone.weights:
@@ -45,7 +45,9 @@ def two_documents(dtype: str = "float32") -> tuple[keras_hub.models.GPT2Backbone
 
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("mixed_bfloat16", 0.03)])
-def test_isolated_documents_have_the_logits_they_have_alone(dtype: str, tolerance: float, jit_compile: bool) -> None:
+def test_isolated_documents_have_the_logits_of_a_window_of_their_own(
+    dtype: str, tolerance: float, jit_compile: bool
+) -> None:
     backbone, window = two_documents(dtype)
     isolated = gpt2.language_model(backbone, isolate_documents=True)
     call = tf.function(isolated, jit_compile=jit_compile)
@@ -53,15 +55,16 @@ def test_isolated_documents_have_the_logits_they_have_alone(dtype: str, toleranc
     altered = call({**window, "token_ids": np.array([[1, 20, 21, 1, 9, 10, 11, 12]], "int32")}).numpy()
     np.testing.assert_array_equal(altered[:, 3:], logits[:, 3:])
     assert np.abs(altered[:, 1:3] - logits[:, 1:3]).max() > 0.1
-    # Alone, by the backbone's own graph, the second document starts at position 0.
+    # In a window of its own, in the backbone's own graph, the second document starts at position 0.
     plain = tf.function(gpt2.language_model(backbone), jit_compile=jit_compile)
     for part in (slice(0, 3), slice(3, 8)):
-        alone = {"token_ids": window["token_ids"][:, part], "padding_mask": np.ones_like(window["token_ids"][:, part])}
+        token_ids = window["token_ids"][:, part]
+        own_window = {"token_ids": token_ids, "padding_mask": np.ones_like(token_ids)}
         rounding = tolerance * np.abs(logits).max()
-        np.testing.assert_allclose(logits[:, part], plain(alone).numpy(), rtol=0, atol=rounding)
+        np.testing.assert_allclose(logits[:, part], plain(own_window).numpy(), rtol=0, atol=rounding)
 
 
-def test_without_isolation_documents_see_the_ones_before() -> None:
+def test_without_isolation_tokens_attend_to_earlier_documents() -> None:
     backbone, window = two_documents()
     model = gpt2.language_model(backbone)
     padding_mask = np.ones_like(window["token_ids"])
@@ -70,10 +73,10 @@ def test_without_isolation_documents_see_the_ones_before() -> None:
     assert np.abs(model({"token_ids": altered, "padding_mask": padding_mask}).numpy() - logits)[:, 3:].max() > 0.1
 
 
-def test_one_document_is_what_the_backbone_makes_of_it() -> None:
+def test_with_one_document_isolation_changes_nothing() -> None:
     backbone, window = two_documents()
-    one = {**window, "document_index": np.zeros_like(window["document_index"])}
-    isolated = gpt2.language_model(backbone, isolate_documents=True)(one).numpy()
+    single = {**window, "document_index": np.zeros_like(window["document_index"])}
+    isolated = gpt2.language_model(backbone, isolate_documents=True)(single).numpy()
     plain = {"token_ids": window["token_ids"], "padding_mask": np.ones_like(window["token_ids"])}
     np.testing.assert_allclose(isolated, gpt2.language_model(backbone)(plain).numpy(), rtol=0, atol=1e-6)
 
@@ -92,13 +95,13 @@ def test_isolation_shares_the_weights_and_keeps_the_dropout() -> None:
 def test_a_preset_folder_gives_the_same_weights_in_another_precision(preset: gpt2.ModelSettings) -> None:
     loaded = gpt2.build_backbone(preset, vocabulary_size=30, dtype="mixed_bfloat16")
     again = gpt2.build_backbone(preset, vocabulary_size=30, dtype="float32")
-    for one, other in zip(loaded.get_weights(), again.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for weight, expected in zip(loaded.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
     assert (loaded.dropout, loaded.num_layers) == (0.1, 1)
 
 
 def test_a_preset_that_does_not_fit_is_named(preset: gpt2.ModelSettings) -> None:
-    with pytest.raises(InputError, match=r"has 30 tokens and the tokenizer 31; use the preset's own"):
+    with pytest.raises(InputError, match=r"as many tokens as the preset .*, 30\. Received: 31\. Use the preset's own"):
         gpt2.build_backbone(preset, vocabulary_size=31, dtype="float32")
     longer = preset.model_copy(update={"context_length": 9})
     with pytest.raises(InputError, match=r"`model.context_length` must be at most 8.*Received: 9"):
@@ -109,7 +112,7 @@ def test_a_preset_that_does_not_fit_is_named(preset: gpt2.ModelSettings) -> None
 
 
 def trained_sizes(**changes: int) -> gpt2.ModelSettings:
-    """Settings of the tiny release's model."""
+    """Settings of the toy release's model, with changes."""
     sizes = {"num_layers": 2, "num_heads": 4, "hidden_dim": 32, "intermediate_dim": 64}
     return gpt2.ModelSettings(**{**sizes, "context_length": CONTEXT_LENGTH, "dropout": 0.2, **changes})
 

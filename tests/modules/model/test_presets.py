@@ -1,4 +1,4 @@
-"""What a preset is, before it is loaded."""
+"""Presets are checked before they are loaded."""
 
 from pathlib import Path
 

@@ -27,7 +27,7 @@ def parts(tmp_path: Path) -> dict:
     }
 
 
-def test_a_release_holds_everything_and_says_so(tmp_path: Path, parts: dict) -> None:
+def test_a_release_holds_all_files_and_lists_them_in_its_manifest(tmp_path: Path, parts: dict) -> None:
     published = publishing.publish(tmp_path / "releases", **parts)
     manifest = json.loads((published / "manifest.json").read_text())
     assert manifest["version"] == published.name

@@ -15,7 +15,7 @@ def _release(folder: Path, **facts) -> Path:
     return folder
 
 
-def test_a_file_that_was_left_out_is_told_with_its_verdict(tmp_path: Path) -> None:
+def test_a_file_that_was_left_out_is_reported_with_its_verdict(tmp_path: Path) -> None:
     release = _release(tmp_path, tflite={"int8": {"verdict": VERDICT}})
     with pytest.raises(InputError) as raised:
         open_generator(release, "tflite-int8")
@@ -26,7 +26,7 @@ def test_a_file_that_was_left_out_is_told_with_its_verdict(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("content", ["no JSON", "[]", "{}", None])
-def test_what_is_no_release_is_told(tmp_path: Path, content: str | None) -> None:
+def test_a_folder_that_is_no_release_is_an_error(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(InputError, match=r"must be a folder with a manifest\.json\. Received: "):

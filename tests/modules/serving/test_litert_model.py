@@ -53,7 +53,7 @@ def test_a_shipped_file_cannot_score() -> None:
         list(_model("int8", scoring=False).logits([1]))
 
 
-def test_a_missing_file_is_told() -> None:
+def test_a_missing_file_is_an_error() -> None:
     with pytest.raises(InputError, match=r"Received: /nowhere\.tflite, not a file"):
         LiteRTModel("/nowhere.tflite")
 

@@ -77,7 +77,7 @@ def test_litert_needs_no_tensorflow() -> None:
     assert run.stdout.decode() == reference_greedy("abc", 9).decode(errors="replace")
 
 
-def test_missing_files_are_told() -> None:
+def test_missing_files_are_errors() -> None:
     with pytest.raises(InputError, match=r"holds saved_model\.pb\. Received: /nowhere"):
         SavedModelGenerator("/nowhere")
     with pytest.raises(InputError, match=r"Received: /nowhere\.tflite, not a file"):
@@ -89,7 +89,7 @@ def test_missing_files_are_told() -> None:
 def test_a_tokenizer_without_end_of_text_is_refused(tmp_path: Path) -> None:
     release, _ = converted_release()
     write_tokenizer_folder(read_table(release.table), tmp_path)
-    other = tmp_path / "tokenizer.json"
-    other.write_text(other.read_text(encoding="utf-8").replace("<|endoftext|>", "<eos>"), encoding="utf-8")
+    path = tmp_path / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("<|endoftext|>", "<eos>"), encoding="utf-8")
     with pytest.raises(InputError, match=r"must know <\|endoftext\|>"):
-        LiteRTGenerator(release.tflite("int8"), str(other))
+        LiteRTGenerator(release.tflite("int8"), str(path))

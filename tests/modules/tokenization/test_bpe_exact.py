@@ -113,5 +113,5 @@ def test_any_text(count_mismatches: CountMismatches, texts: list[str]) -> None:
 def test_any_bytes_are_read_as_python_reads_them(
     vocabulary: Vocabulary, count_mismatches: CountMismatches, texts: list[bytes]
 ) -> None:
-    # That the graph does the same replacement by itself: test_bpe_graph.py.
+    # test_byte_pair_tokenizer.py tests that the graph makes the same replacement itself.
     assert count_mismatches([text.decode("utf-8", errors="replace") for text in texts]) == 0

@@ -1,4 +1,4 @@
-"""Vocabularies that need no training, and the early check that a model that is there knows their tokens."""
+"""Vocabularies that need no training are loaded, and a model with another vocabulary is refused early."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def preset(folder: Path, tokens: int) -> str:
     return str(folder)
 
 
-def test_bytes_alone_are_a_vocabulary(tmp_path: Path) -> None:
+def test_the_bytes_are_a_vocabulary_without_merges(tmp_path: Path) -> None:
     vocabulary = tokenizer_files.load_vocabulary({"kind": "byte"})
     assert (vocabulary.size, vocabulary.end_of_text_id) == (257, 256)
     write_table(vocabulary, tmp_path / "vocabulary.tsv")
@@ -41,7 +41,7 @@ def test_gpt2_files_are_loaded(files: dict[str, str]) -> None:
 def test_a_model_of_the_same_size_fits(files: dict[str, str], tmp_path: Path) -> None:
     tokenizer_files.check_fits(files, None)
     tokenizer_files.check_fits(files, preset(tmp_path / "preset", 259))
-    tokenizer_files.check_fits(files, saved_release().preset)  # what keras-hub itself wrote
+    tokenizer_files.check_fits(files, saved_release().preset)  # written by keras-hub
     tokenizer_files.check_fits({"preset": "gpt2_base_en"}, "gpt2_medium_en")
 
 
@@ -50,12 +50,13 @@ def test_a_model_of_the_same_size_fits(files: dict[str, str], tmp_path: Path) ->
     [
         (
             300,
-            r"must have the model's vocabulary. Received: 259 tokens, and 300 in the preset .*`tokenizer: \{preset: ",
+            r"must have the vocabulary of the model\. "
+            r"Received: 259 tokens, and 300 in the preset .*`tokenizer: \{preset: ",
         ),
         (None, r"must hold a config.json of a keras-hub GPT-2 backbone, or .* Received: KeyError"),
     ],
 )
-def test_a_model_of_another_size_does_not(files: dict[str, str], tmp_path: Path, tokens: int, message: str) -> None:
+def test_a_model_of_another_size_does_not_fit(files: dict[str, str], tmp_path: Path, tokens: int, message: str) -> None:
     folder = preset(tmp_path / "preset", tokens or 0)
     if tokens is None:
         (tmp_path / "preset" / "config.json").write_text("{}")
@@ -63,20 +64,20 @@ def test_a_model_of_another_size_does_not(files: dict[str, str], tmp_path: Path,
         tokenizer_files.check_fits(files, folder)
 
 
-def test_gpt2s_own_model_needs_gpt2s_own_vocabulary(files: dict[str, str]) -> None:
+def test_a_preset_of_gpt2_needs_the_vocabulary_of_gpt2(files: dict[str, str]) -> None:
     with pytest.raises(InputError, match="Received: 259 tokens, and 50,257 in the preset gpt2_base_en"):
         tokenizer_files.check_fits(files, "gpt2_base_en")
 
 
-def test_broken_files_are_found_early(files: dict[str, str]) -> None:
+def test_broken_files_are_found_before_a_run(files: dict[str, str]) -> None:
     Path(files["merges"]).write_text("#version: 0.2\nt h\nth\n")
-    with pytest.raises(InputError, match=r"merges.txt, line 3: a merge is two tokens and one space"):
+    with pytest.raises(InputError, match=r"merges.txt, line 3: a merge must be two tokens with one space between"):
         tokenizer_files.check_fits(files, None)
 
 
 @pytest.fixture
 def huggingface(tmp_path: Path) -> Path:
-    """A model of 259 tokens, and its tokenizer in the files of `transformers`' versions before and from 5 on."""
+    """A model of 259 tokens with its tokenizer in the files of `transformers` before version 5 and from 5 on."""
     folder = write_folder(tmp_path / "model", vocab_size=259)
     write_tokenizer_folder(tiny_vocabulary(), folder)
     (folder / "vocabulary.json").rename(folder / "vocab.json")
@@ -99,7 +100,7 @@ def test_a_hugging_face_folder_brings_its_tokenizer(huggingface: Path, missing: 
 
 def test_a_preset_brings_its_vocabulary_or_none(huggingface: Path, tmp_path: Path) -> None:
     assert tokenizer_files.preset_vocabulary(str(huggingface)) == tiny_vocabulary()
-    # Of a model that this project trained it lies beside the preset, among the SavedModel's assets.
+    # A model of this project has its vocabulary next to the preset, among the assets of the SavedModel.
     assert tokenizer_files.preset_vocabulary(saved_release().preset) == tiny_vocabulary()
     assert tokenizer_files.preset_vocabulary(preset(tmp_path / "weights", 259)) is None
 

@@ -1,4 +1,4 @@
-"""The vocabulary's ids and encoding, checked by eye."""
+"""Ids and encoding of a small vocabulary, which can be checked by eye."""
 
 from modules.tokenization.vocabulary import Merge, Vocabulary
 
@@ -7,7 +7,7 @@ A, B, C = 64, 65, 66
 TOY = Vocabulary.from_merges([(A, B), (256, C), (A, A)])
 
 
-def test_trained_vocabulary_numbers_bytes_merges_and_end_of_text() -> None:
+def test_a_trained_vocabulary_numbers_bytes_then_merges_then_end_of_text() -> None:
     assert TOY.byte_ids[ord("!")] == 0
     assert TOY.byte_ids[ord("a")] == A
     assert TOY.byte_ids[0] == 188
@@ -18,7 +18,7 @@ def test_trained_vocabulary_numbers_bytes_merges_and_end_of_text() -> None:
     assert TOY.token_bytes()[256:] == [b"ab", b"abc", b"aa", b"<|endoftext|>"]
 
 
-def test_encode_word_by_eye() -> None:
+def test_a_word_is_merged_by_rank_and_from_the_left() -> None:
     assert TOY.encode_word(b"abcaaab") == [257, 258, 256]
     assert TOY.encode_word(b"aaa") == [258, A]
     assert TOY.encode_word(b"") == []
