@@ -1,1 +1,1 @@
-"""What every room may use and what knows no text, no model and no metric: errors, settings, files, JSON, progress."""
+"""Helpers for every room, without text, models and metrics: errors, settings, files, JSON, progress."""
