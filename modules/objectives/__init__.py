@@ -1,1 +1,1 @@
-"""What a training run minimises: cross-entropy, distillation, DPO."""
+"""Training objectives: cross-entropy, distillation, DPO."""

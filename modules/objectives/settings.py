@@ -23,7 +23,7 @@ class DistillationSettings(Settings):
     )
 
     def fingerprint(self) -> str:
-        """Returns the hash of the teacher's name and, where it is a folder, its files.
+        """Returns the hash of the teacher's name and, if it is a folder, of its files.
 
         Raises:
             InputError: `presets.check_name` refuses the teacher.
