@@ -60,13 +60,13 @@ def _memorisation(found: Mapping[str, Any]) -> TaskFigure:
 
 def _multiple_choice(found: Mapping[str, Any]) -> TaskFigure:
     by_bytes = found["settings"]["normalise"] == "bytes"
-    key, how = ("accuracy_bytes", "by nats per byte") if by_bytes else ("accuracy", "by nats")
+    key, method = ("accuracy_bytes", "by nats per byte") if by_bytes else ("accuracy", "by nats")
     measured = found[key]
-    likely = _interval(found[f"{key}_interval"])
+    interval = _interval(found[f"{key}_interval"])
     return TaskFigure(
         name=found["name"],
         value=NOT_MEASURED if measured is None else f"{measured:.1%} right",
-        note=f"{how}, {found['questions']:,} questions{likely}; chance {found['chance']:.1%}",
+        note=f"{method}, {found['questions']:,} questions{interval}; chance {found['chance']:.1%}",
     )
 
 

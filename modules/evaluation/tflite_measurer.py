@@ -80,7 +80,7 @@ class Reference:
 
 
 class TFLiteMeasurer:
-    """Measures TFLite files and compares them with one SavedModel."""
+    """The measurements of one SavedModel, with which any number of TFLite files are compared."""
 
     def __init__(
         self,
@@ -290,12 +290,12 @@ def _generation_speed(
     return (int(tokenizer.tokenize(tf.constant(continuation)).row_lengths()[0]) + 1) / seconds
 
 
-def _check_same(tflite_path: str, shipped: np.ndarray, scored: np.ndarray, targets: np.ndarray, what: str) -> None:
+def _check_same(tflite_path: str, shipped: np.ndarray, scored: np.ndarray, targets: np.ndarray, action: str) -> None:
     # NaN in both counts as equal; the perplexity will show it.
     shipped_nll, scored_nll = (np.nan_to_num(negative_log_likelihood(logits, targets)) for logits in (shipped, scored))
     difference = np.abs(shipped_nll - scored_nll).mean()
     if difference > _LARGEST_DIFFERENCE:
         raise ScoringFileError(
-            f"{scoring_file(tflite_path)} must predict what {tflite_path} {what}, within "
+            f"{scoring_file(tflite_path)} must predict what {tflite_path} {action}, within "
             f"{_LARGEST_DIFFERENCE} nats per token. Received: {difference:.3g}. Convert the model again."
         )

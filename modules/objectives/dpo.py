@@ -13,7 +13,7 @@ REFERENCE = "reference_log_probabilities"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DirectPreferenceOptimization:
-    """Increases the probability of chosen answers over that of rejected ones, relative to the reference.
+    """A loss that increases the probability of chosen answers over that of rejected ones, relative to the reference.
 
     ```
     reward = beta (log p(answer) - log p_reference(answer))       for each answer of a pair

@@ -185,8 +185,8 @@ def _svg(draw: Callable[[Axes], None], *, height: int, name: str, title: str, de
         FigureCanvasSVG(figure)
         draw(figure.add_subplot())
         buffer = io.BytesIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+        no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=no_metadata)
     return _for_page(buffer.getvalue(), name=name, title=title, description=description)
 
 
