@@ -1,8 +1,8 @@
-"""The one exception that means: the user's input is at fault, not the program."""
+"""The exception for errors in the user's input, as opposed to errors of the program."""
 
 
 class InputError(ValueError):
-    """Bad configuration or bad data, described in words that name the place and the cure.
+    """An error in the configuration or the data. The message names the place and the cure.
 
     The command line prints the message without a traceback and exits with status 2.
     """

@@ -1,4 +1,4 @@
-"""Hashes and sizes of files, hashes of settings that name files, fsync, and paths without the machine's folders."""
+"""Hashes and sizes of files, hashes of settings, fsync, and paths without the machine's folders."""
 
 import hashlib
 import os
@@ -16,9 +16,9 @@ def file_facts(path: str | Path) -> dict[str, Any]:
 
 
 def hash_settings(settings: Mapping[str, Any]) -> str:
-    """Returns SHA-256, as 64 hexadecimal digits, over settings and the content of the files and folders they name.
+    """Returns the SHA-256 of settings and of the files and folders that they name, as 64 hexadecimal digits.
 
-    A value that is no path of this machine, such as a preset's name, counts as it is written.
+    Only the text is hashed of a value that is not a path on this machine, such as a preset's name.
     """
     digest = hashlib.sha256()
     for key, value in sorted(settings.items()):
@@ -33,12 +33,12 @@ def hash_settings(settings: Mapping[str, Any]) -> str:
 
 
 def folder_size_bytes(folder: str | os.PathLike[str]) -> int:
-    """Returns the size of all files of a folder and its subfolders; the folder may be a URL such as `gs://bucket/x`."""
+    """Returns the size of all files in a folder and its subfolders; the folder may be a URL such as `gs://bucket/x`."""
     return sum((parent / name).stat().length for parent, _, names in epath.Path(folder).walk() for name in names)
 
 
 def flush_to_disk(path: str | Path) -> None:
-    """Makes a file's content, or a rename into a folder, survive a power cut."""
+    """Writes a file's content, or a rename in a folder, to disk, so that it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -47,7 +47,7 @@ def flush_to_disk(path: str | Path) -> None:
 
 
 def without_folders(value: Any) -> Any:
-    """Returns settings with every absolute path cut down to its last part, for readers on other machines.
+    """Returns settings with only the last part of every absolute path, for readers on other machines.
 
     `{"data": {"source": "/home/someone/texts/*.txt"}}` becomes `{"data": {"source": "…/*.txt"}}`.
     """
@@ -55,7 +55,7 @@ def without_folders(value: Any) -> Any:
         return {name: without_folders(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [without_folders(item) for item in value]
-    # "/" alone, or "/text", may also be a separator of documents.
+    # "/" and "/text" may also be separators of documents.
     if isinstance(value, str) and value.startswith(("/", "~/")) and len(PurePath(value).parts) > 2:
         return f"…/{PurePath(value).name}"
     return value

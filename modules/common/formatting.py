@@ -1,4 +1,4 @@
-"""Numbers as people read them: in messages, tables, the terminal and the report."""
+"""Numbers as text for readers: in messages, tables, the terminal and the report."""
 
 import math
 
@@ -7,7 +7,7 @@ NOT_COUNTED = "not counted"
 
 
 def significant(value: float) -> str:
-    """Returns at most four significant digits, and no decimals from a thousand on: `151.8`, `0.02`, `4,096`, `nan`.
+    """Returns a number with at most four significant digits, from 1,000 on without decimals.
 
     Example:
         >>> [significant(value) for value in (151.806, 0.02, 4096, float("nan"))]
@@ -17,7 +17,7 @@ def significant(value: float) -> str:
 
 
 def distinguishable(left: float, right: float) -> tuple[str, str]:
-    """Returns two different numbers as different texts, with as many digits as that takes.
+    """Returns two numbers as texts, with enough digits that different numbers have different texts.
 
     Example:
         >>> distinguishable(150.004, 150)

@@ -1,4 +1,4 @@
-"""JSON files of artifacts, on a local disk or in Cloud Storage."""
+"""Reading and writing of JSON files on a local disk or in Cloud Storage."""
 
 import dataclasses
 import json
@@ -14,8 +14,8 @@ def write_json(folder: str | os.PathLike[str], name: str, value: Any) -> None:
 
     Args:
         folder: A path, or a URL such as `gs://bucket/path`.
-        name: Of the file.
-        value: Anything that JSON can hold, and dataclasses. NaN and infinity, which JSON lacks, become null.
+        name: Name of the file.
+        value: Any JSON value; dataclasses are allowed too. NaN and infinity, which JSON lacks, become null.
     """
     text = json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     path = epath.Path(folder, name)

@@ -1,7 +1,7 @@
-"""Progress events: how long work tells a watching process how far it is.
+"""Progress events that long work writes for the process that shows the run.
 
-The process that shows the run sets `TFX_GPT2_PROGRESS` to the path of a file and reads the JSON lines that
-appear there. Without the variable nothing is written, so every module also works on its own.
+The showing process sets `TFX_GPT2_PROGRESS` to the path of a file and reads the JSON lines that are appended to it.
+Without the variable nothing is written, so every module also works on its own.
 """
 
 import json
@@ -12,14 +12,14 @@ EVENTS_VARIABLE = "TFX_GPT2_PROGRESS"
 
 
 def report(node: str, *, done: float, total: float | None, unit: str, **facts: object) -> None:
-    """Tells how far a pipeline node has come.
+    """Reports the progress of a pipeline node.
 
     Args:
         node: The node's id in the DAG, e.g. `"Trainer"`.
-        done: Units of work finished.
-        total: Units of work in all, or None where that is unknown.
-        unit: What is counted, in the plural: `"steps"`, `"documents"`.
-        **facts: More to show beside it, e.g. `loss=3.2`; values that JSON can hold.
+        done: Finished units of work.
+        total: All units of work, or None if the number is unknown.
+        unit: Name of the unit in the plural: `"steps"`, `"documents"`.
+        **facts: Further JSON values to show, e.g. `loss=3.2`.
     """
     emit({"event": "progress", "node": node, "done": done, "total": total, "unit": unit, "facts": facts})
 
@@ -30,7 +30,7 @@ def emit(event: dict[str, object]) -> None:
     if not path:
         return
     line = json.dumps({"time": time.time(), **event}) + "\n"
-    # One write of one line: lines of several writers never interleave (POSIX append).
+    # A line is a single write, so lines of several writers never interleave (POSIX append).
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(descriptor, line.encode())

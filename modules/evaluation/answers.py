@@ -18,7 +18,10 @@ from modules.model.sampling import SamplingSettings
 
 
 class AnswersSettings(Settings):
-    """The settings of a task: answers to prompts of the eval split, compared with its answers; see README, `Tasks`."""
+    """The settings of a task: the model's answers are compared with those of the eval split.
+
+    See `modules/evaluation/README.md`, "Tasks".
+    """
 
     kind: Literal["answers"] = Field(description="Selects this kind of task.")
     rows: int = Field(

@@ -1,4 +1,4 @@
-"""Confidence intervals: of ratios of sums over documents, such as nats per token, and of shares of a sample."""
+"""Confidence intervals of ratios of sums over documents, such as nats per token, and of shares of a sample."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ CONFIDENCE = 0.95
 
 
 class Interval(NamedTuple):
-    """A ratio of sums and where it would lie, with 95% confidence, for other documents of the same kind."""
+    """A ratio of sums, and the ends of its 95% confidence interval for other documents of the same kind."""
 
     ratio: float
     lower: float
@@ -16,9 +16,9 @@ class Interval(NamedTuple):
 
 
 class RatioSums(NamedTuple):
-    """What is summed over documents to estimate Σx / Σt; sums of parts of the data are added by `plus`.
+    """Sums over documents that estimate Σx / Σt. `plus` adds the sums of two parts of the data.
 
-    The order of the documents, and how they are spread over workers, do not matter.
+    The order of the documents and their distribution over workers do not matter.
     """
 
     documents: int = 0
@@ -30,22 +30,24 @@ class RatioSums(NamedTuple):
 
     @classmethod
     def of(cls, x: float, t: float) -> "RatioSums":
-        """The sums of one document."""
+        """Returns the sums of a single document."""
         return cls(1, x, t, x * x, x * t, t * t)
 
-    def plus(self, other: "RatioSums") -> "RatioSums":
-        """The sums over both."""
-        documents = self.documents + other.documents
-        return RatioSums(documents, *(one + another for one, another in zip(self[1:], other[1:], strict=True)))
+    def plus(self, added: "RatioSums") -> "RatioSums":
+        """Returns the sums over the documents of both."""
+        documents = self.documents + added.documents
+        return RatioSums(documents, *(left + right for left, right in zip(self[1:], added[1:], strict=True)))
 
     def estimate(self) -> Interval:
-        """The ratio and its interval; NaN where Σt is 0, and no interval (NaN) for fewer than two documents.
+        """Returns the ratio and its interval.
+
+        The ratio is NaN if Σt is 0. The ends of the interval are NaN for fewer than two documents.
 
         The variance is that of a ratio estimator, n / (n - 1) · Σ(x - r·t)² / (Σt)² (Cochran, "Sampling Techniques",
-        3rd edition 1977, section 6.4), the quantile Student's t with n - 1 degrees of freedom: documents, not tokens,
-        are what was drawn.
+        3rd edition 1977, section 6.4). The quantile is Student's t with n - 1 degrees of freedom, because the sample
+        consists of documents, not of tokens.
         """
-        from scipy import stats  # takes half a second, which the command line does not need
+        from scipy import stats  # the import takes half a second, and the command line does not need it
 
         if self.t == 0:
             return Interval(np.nan, np.nan, np.nan)
@@ -59,15 +61,12 @@ class RatioSums(NamedTuple):
 
 
 def wilson_interval(hits: int, trials: int) -> tuple[float, float] | None:
-    """Returns the 95% interval of a share: Wilson's, good for small samples and for shares near 0 and 1.
+    """Returns the ends of a share's 95% interval; None without trials.
 
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927. `0 of 32` gives 0 to
-    0.107, `8 of 10` 0.490 to 0.943.
-
-    Returns:
-        Its ends, or None without trials.
+    Wilson's interval is valid for small samples too, and for shares near 0 and 1: E. B. Wilson, "Probable inference,
+    the law of succession, and statistical inference", 1927. `0 of 32` gives 0 to 0.107, `8 of 10` 0.490 to 0.943.
     """
-    from scipy import stats  # as above
+    from scipy import stats  # imported here for the same reason
 
     if not trials:
         return None

@@ -1,7 +1,7 @@
-"""What was measured, held against its limit: the one form that every gate's result has.
+"""Checks: measured values and their limits. Every gate reports its results in this form.
 
-An evaluation's artifact holds a `checks.json`, written by `write_checks`: each gate of the run, what it measured, its
-limit and whether that was met. Nothing ships whose checks are missing or did not pass.
+`write_checks` writes the `checks.json` of an evaluation's artifact. It lists every gate of the evaluation, with the
+measured value, the limit and whether the gate passed. A model whose checks are missing or failed is not released.
 """
 
 import dataclasses
@@ -15,23 +15,34 @@ from modules.common.formatting import NOT_MEASURED, distinguishable
 from modules.common.json_files import read_json, write_json
 
 CHECKS_FILE = "checks.json"
-_REASONS_TOLD = 3
+# A verdict names at most this many failed checks.
+_SHOWN_REASONS = 3
 
 Bound = Literal["at most", "at least"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Check:
-    """One measured value and its limit.
+    """A measured value and its limit.
 
     Attributes:
-        metric: What was measured, as a reader would say it: `perplexity`, `perplexity of int8`.
-        measured: The value, or None where there is none.
-        limit: What it was held against.
-        bound: On which side of the limit it must be; the limit itself passes.
-        of: The part of the data, `source=scipy`; empty for all of it.
-        limit_from: Where the limit comes from, with the setting to change: `evaluation.max_perplexity`.
-        percent: Whether value and limit are shares, 0.02 for what is told as 2%.
+        metric: Name of the measured quantity for readers: `perplexity`, `perplexity of int8`.
+        measured: The measured value; None if it could not be measured.
+        limit: The limit that the value is compared with.
+        bound: The side of the limit on which the value must be; a value equal to the limit passes.
+        of: The part of the data, such as `source=scipy`; empty for all data.
+        limit_from: The setting that defines the limit: `evaluation.max_perplexity`.
+        percent: Whether value and limit are shares, shown in percent: 0.02 is shown as 2%.
+
+    Example:
+
+    >>> check = Check(
+    ...     metric="perplexity", measured=152.0, limit=150.0, bound="at most", limit_from="evaluation.max_perplexity"
+    ... )
+    >>> check.passed
+    False
+    >>> check.sentence
+    'perplexity: 152 is above 150 (evaluation.max_perplexity)'
     """
 
     metric: str
@@ -43,16 +54,16 @@ class Check:
     percent: bool = False
 
     @property
-    def measured_told(self) -> str:
-        """The value for people: `151.8`, `2.6%`, `not measured`."""
-        return NOT_MEASURED if self.measured is None else self._told()[0]
+    def measured_text(self) -> str:
+        """The value for readers: `151.8`, `2.6%`, `not measured`."""
+        return NOT_MEASURED if self.measured is None else self._texts()[0]
 
     @property
-    def limit_told(self) -> str:
-        """The limit for people: `150`, `2%`."""
-        return self._told()[1]
+    def limit_text(self) -> str:
+        """The limit for readers: `150`, `2%`."""
+        return self._texts()[1]
 
-    def _told(self) -> tuple[str, str]:
+    def _texts(self) -> tuple[str, str]:
         measured = math.nan if self.measured is None else self.measured
         if self.percent:
             value, limit = distinguishable(100 * measured, 100 * self.limit)
@@ -61,29 +72,29 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the value is within its limit; a missing one, NaN and infinity never are."""
+        """True if the value is within its limit. A missing value, NaN and infinity never pass."""
         if self.measured is None or not math.isfinite(self.measured) or not math.isfinite(self.limit):
             return False
         return self.measured <= self.limit if self.bound == "at most" else self.measured >= self.limit
 
     @property
     def sentence(self) -> str:
-        """`perplexity of source=scipy: 152 is above 150 (evaluation.slice_limits)`."""
+        """The result for readers: `perplexity of source=scipy: 152 is above 150 (evaluation.slice_limits)`."""
         of = f" of {self.of}" if self.of else ""
         if self.measured is None:
-            return f"{self.metric}{of}: {self.measured_told} ({self.limit_from})"
+            return f"{self.metric}{of}: {self.measured_text} ({self.limit_from})"
         within, beyond = ("within", "above") if self.bound == "at most" else ("at least", "below")
-        verb = within if self.passed else "not a number for" if not math.isfinite(self.measured) else beyond
-        return f"{self.metric}{of}: {self.measured_told} is {verb} {self.limit_told} ({self.limit_from})"
+        verb = within if self.passed else "not comparable with" if not math.isfinite(self.measured) else beyond
+        return f"{self.metric}{of}: {self.measured_text} is {verb} {self.limit_text} ({self.limit_from})"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What the gates decided about a model.
+    """The decision of all gates about a model.
 
     Attributes:
-        blessed: Whether it may ship.
-        reason: Why, without a full stop: `perplexity 152 is above 150 (evaluation.max_perplexity)`.
+        blessed: Whether the model may be released.
+        reason: The reason, without a full stop: `perplexity 152 is above 150 (evaluation.max_perplexity)`.
     """
 
     blessed: bool
@@ -91,12 +102,12 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """`Blessed` or `Refused`."""
+        """The decision: `Blessed` or `Refused`."""
         return "Blessed" if self.blessed else "Refused"
 
     @property
     def sentence(self) -> str:
-        """`Refused: perplexity 152 is above 150 (evaluation.max_perplexity).`"""
+        """The decision and its reason: `Refused: perplexity 152 is above 150 (evaluation.max_perplexity).`"""
         return f"{self.word}: {self.reason}."
 
 
@@ -108,17 +119,17 @@ def verdict(
     released: Mapping[str, bool] | None = None,
     may_ship: bool = True,
 ) -> Verdict:
-    """Says what was decided, and why; its `sentence` is for people.
+    """Returns the decision about a model, with its reason. Its `sentence` is for readers, for example:
 
-    `Blessed: every one of 5 gates passed; int8 is left out: rise in perplexity of int8 3% is above 2% (…).`
+    `Blessed: all 5 gates passed; int8 is left out: rise in perplexity of int8 3% is above 2% (…).`
     `Refused: perplexity 152 is above 150 (evaluation.max_perplexity).`
 
     Args:
-        checks: Those of the model itself.
+        checks: Checks of the model itself.
         blessed: Whether the Evaluator blessed the model.
-        file_checks: Those of its TFLite files; one belongs to the precision that it names.
-        released: Precision of a TFLite file to whether it ships.
-        may_ship: False where every file is needed and one failed.
+        file_checks: Checks of the model's TFLite files. A check belongs to the precision that its metric names.
+        released: Whether each TFLite file is released, by precision.
+        may_ship: False if every file must pass and one of them failed.
     """
     checks = list(checks)
     if not blessed or failed(checks) or not checks:
@@ -127,7 +138,7 @@ def verdict(
     if not may_ship:
         reasons = _reasons(file_failures) or "a TFLite file failed"
         return Verdict(blessed=False, reason=f"{reasons}, and nothing ships without it (evaluation.tflite.on_failure)")
-    passed = "the one gate passed" if len(checks) == 1 else f"every one of {len(checks)} gates passed"
+    passed = "the one gate passed" if len(checks) == 1 else f"all {len(checks)} gates passed"
     left_out = "".join(
         f"; {precision} is left out: {_reasons(_naming(precision, file_failures)) or 'it was not released'}"
         for precision, ships in (released or {}).items()
@@ -137,12 +148,12 @@ def verdict(
 
 
 def failed(checks: Iterable[Check]) -> list[Check]:
-    """Those that did not pass."""
+    """Returns the checks that did not pass."""
     return [check for check in checks if not check.passed]
 
 
 def write_checks(folder: str | Path, checks: Iterable[Check]) -> None:
-    """Writes `checks.json` into an artifact's folder; what is not finite stands there as text, `"nan"` or `"inf"`."""
+    """Writes `checks.json` into an artifact's folder; NaN and infinity are written as the texts `"nan"` and `"inf"`."""
     rows = [
         {**{name: _as_json(value) for name, value in dataclasses.asdict(check).items()}, "passed": check.passed}
         for check in checks
@@ -151,10 +162,10 @@ def write_checks(folder: str | Path, checks: Iterable[Check]) -> None:
 
 
 def read_checks(folder: str | Path) -> list[Check]:
-    """Reads what `write_checks` wrote.
+    """Reads the `checks.json` that `write_checks` wrote.
 
     Raises:
-        OSError: There is no such file.
+        OSError: The folder has no such file.
     """
     return [Check(**_from_json(row)) for row in read_json(folder, CHECKS_FILE)]
 
@@ -169,13 +180,13 @@ def _from_json(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _reasons(failures: Sequence[Check]) -> str:
-    told = ", and ".join(_clause(check) for check in failures[:_REASONS_TOLD])
-    more = len(failures) - _REASONS_TOLD
-    return f"{told}, and {more} more" if more > 0 else told
+    reasons = ", and ".join(_clause(check) for check in failures[:_SHOWN_REASONS])
+    more = len(failures) - _SHOWN_REASONS
+    return f"{reasons}, and {more} more" if more > 0 else reasons
 
 
 def _clause(check: Check) -> str:
-    # Within a sentence that has a colon already.
+    # Without the colon, because the verdict has one already.
     name = f"{check.metric} of {check.of}" if check.of else check.metric
     return name + check.sentence.removeprefix(f"{name}:")
 

@@ -1,14 +1,15 @@
-"""How much training text a model repeats word for word.
+"""Memorisation: the share of continuations in which a model repeats training text word for word.
 
-The model is given beginnings of train documents and continues them greedily, as in Carlini et al., "Quantifying
-Memorization Across Neural Language Models" (arXiv:2202.07646). What it says is then looked for in all of the train
-split, and not only in the document it was prompted with: text that stands in many documents is learned by heart first.
+The model continues the beginnings of train documents greedily, as in Carlini et al., "Quantifying Memorization Across
+Neural Language Models" (arXiv:2202.07646). Its continuations are then searched for in the whole train split, and not
+only in the document of the prompt, because a model memorises text that occurs in many documents first.
 
-Words are those of `modules.cleaning.word_ngrams`: case, punctuation and spacing do not hide a copy.
+`modules.cleaning.word_ngrams` defines the words. Case, punctuation and spacing do not hide a copy.
 
-From how many words on is it recitation? People repeat one another too: in the default corpus, of what was written after
-the beginnings of held-out documents 29% has 13 words in a row that also stand in train, the n-gram of leakage checks,
-and 13% has 20. So 20 is the default, which with 64 new tokens is also as strict as the paper's 50 tokens.
+The default of `run_words` is 20 for this reason: people repeat one another too. In the default corpus, 29% of the
+continuations of held-out documents, as their authors wrote them, share 13 words in a row with the train split, which is
+the n-gram of leakage checks. Only 13% share 20 words. With 64 new tokens, 20 words are as strict as the paper's
+50 tokens.
 """
 
 import dataclasses
@@ -28,15 +29,15 @@ from modules.evaluation.gates import Check
 from modules.evaluation.verbatim_runs import SHORTEST_RUN, Run, VerbatimRuns
 from modules.model.sampling import SamplingSettings
 
-# Where a prompt's end is looked for; `word_spans` is exact as far.
+# The prompt is taken from this many leading characters of a document; `word_spans` is exact for them.
 _OPENING_CHARACTERS = 2**16
 
-# From prompts to their continuations.
+# A function from prompts to their continuations.
 Generate = Callable[[Sequence[str], SamplingSettings], list[str]]
 
 
 class MemorisationSettings(Settings):
-    """Whether the model recites its training text; see README, `Tasks`."""
+    """The settings of memorisation; see `modules/evaluation/README.md`, "Memorisation"."""
 
     prompts: int = Field(
         32,
@@ -60,19 +61,21 @@ class MemorisationSettings(Settings):
     @pydantic.model_validator(mode="after")
     def _gate_has_something_to_measure(self) -> Self:
         if self.max_share is not None and not self.prompts:
-            raise ValueError("`max_share` cannot be measured without `prompts`: raise them or leave `max_share` out")
+            raise ValueError(
+                "`max_share` needs `prompts` above 0. Received: 0; raise `prompts` or leave `max_share` out"
+            )
         return self
 
 
 class Continuation(NamedTuple):
-    """What the model said.
+    """A continuation by the model.
 
     Attributes:
-        prompt: What it was given.
-        source: Of the document that the prompt begins.
-        text: What it added.
-        words: How many words that has.
-        run: Which of them stand in train.
+        prompt: The beginning of a train document.
+        source: Source of this document.
+        text: The model's continuation, without the prompt.
+        words: Number of words in the continuation.
+        run: The longest run of words that the continuation shares with the train split; None if there is none.
     """
 
     prompt: str
@@ -84,39 +87,39 @@ class Continuation(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Memorisation:
-    """What was found."""
+    """The result of the measurement."""
 
     settings: MemorisationSettings
     continuations: Sequence[Continuation]
 
     @property
     def recited(self) -> int:
-        """Continuations with a run of `run_words` words or more."""
+        """Number of continuations with a run of `run_words` words or more."""
         return sum(_words(continuation) >= self.settings.run_words for continuation in self.continuations)
 
     @property
     def long_enough(self) -> int:
-        """Continuations that could have been recited: they have `run_words` words or more."""
+        """Number of continuations that can be recited because they have `run_words` words or more."""
         return sum(continuation.words >= self.settings.run_words for continuation in self.continuations)
 
     @property
     def share(self) -> float:
-        """The recited ones' share of those that could have been, 0 to 1; NaN where most could not.
+        """Recited continuations divided by those that are long enough, 0 to 1; NaN if fewer than half are long enough.
 
-        That is so where no document is long enough to be recited, or fewer than half of the continuations are: of 64
-        single bytes, or of a model that ends at once, nothing can be told.
+        So it is NaN if no train document is long enough, and if the continuations are too short for a result: 64
+        tokens that are single bytes, or a model that ends its text at once.
         """
         if not self.long_enough or 2 * self.long_enough < len(self.continuations):
             return math.nan
         return self.recited / self.long_enough
 
     def checks(self) -> list[Check]:
-        """The gate, where there is one."""
+        """Returns the check of `max_share`; an empty list without this limit."""
         if self.settings.max_share is None:
             return []
         words = self.settings.run_words
         measured = math.isfinite(self.share)
-        cure = f": half of the continuations must have {words} words, lower run_words or raise max_new_tokens"
+        cure = f": at least half of the continuations must have {words} words; lower run_words or raise max_new_tokens"
         return [
             Check(
                 metric=f"share of continuations with {words} words in a row from train",
@@ -129,7 +132,7 @@ class Memorisation:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: the figures, the settings behind them, and every continuation, most of train first."""
+        """Returns the figures, the settings and the continuations for JSON; the longest runs come first."""
         rows = sorted(self.continuations, key=_words, reverse=True)
         measured = math.isfinite(self.share)
         return {
@@ -147,14 +150,16 @@ class Memorisation:
 def measure(
     settings: MemorisationSettings, train_files: Sequence[str], *, data_kind: str, generate: Generate
 ) -> Memorisation:
-    """Prompts the model and looks for what it says in the train split, which is read twice as a stream.
+    """Prompts the model and searches for its continuations in the train split.
+
+    The train split is read twice, as a stream.
 
     Args:
-        settings: How many prompts, and what counts.
+        settings: The settings of memorisation.
         train_files: Gzip TFRecord files of the train split's examples.
-        data_kind: `text`: a prompt is a document's beginning; others: an example's first prompt, and the completions
-            are what can be recited, of preferences those that were chosen.
-        generate: The model.
+        data_kind: With `text` a prompt is the beginning of a document, and documents are searched. With other kinds a
+            prompt is the first prompt of an example, and completions are searched; of preferences the chosen ones.
+        generate: The model's generation of text.
     """
     openings = _openings(settings, train_files, data_kind)
     texts = (
@@ -176,7 +181,7 @@ def measure(
 
 
 def _openings(settings: MemorisationSettings, files: Sequence[str], data_kind: str) -> list[tuple[str, str]]:
-    """Prompts and their documents' sources: only of documents that could then be recited."""
+    """Returns prompts and the sources of their documents; the documents are long enough to be recited."""
 
     def opening(example: Texts) -> tuple[str, str] | None:
         (source,) = example["source"]

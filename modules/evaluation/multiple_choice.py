@@ -28,7 +28,7 @@ NegativeLogLikelihood = Callable[[Sequence[str], Sequence[str]], np.ndarray]
 
 
 class MultipleChoiceSettings(Settings):
-    """The settings of a task: a file of questions with several choices each; see README, `Tasks`."""
+    """The settings of a task: a file of multiple-choice questions; see `modules/evaluation/README.md`, "Tasks"."""
 
     kind: Literal["multiple_choice"] = Field(description="Selects this kind of task.")
     name: str = Field(pattern="^[a-z][a-z0-9_]{0,40}$", description="Names the task in reports and ML Metadata.")

@@ -1,6 +1,6 @@
-"""What a model does beside its perplexity, in a few figures: what of `tasks.json` a reader is shown.
+"""The figures of `tasks.json` that readers see: memorisation and tasks.
 
-No passage of the training text is among them: a report may be published.
+They contain no passage of the training text, because a report may be published.
 """
 
 import dataclasses
@@ -11,18 +11,18 @@ from typing import Any
 from modules.common.formatting import NOT_MEASURED
 from modules.common.json_files import read_json
 
-# In a TaskEvaluator's output; `task_evaluation` writes it.
+# In the output of the TaskEvaluator; `TaskResults.write` writes it.
 TASKS_FILE = "tasks.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskFigure:
-    """One figure, and what it is worth.
+    """One figure, and how it was measured.
 
     Attributes:
-        name: `memorisation`, or the task's.
-        value: In words: `0 of 32 recited`, `30.5% right`.
-        note: How it was measured.
+        name: `memorisation`, or the name of the task or metric.
+        value: The value in words: `0 of 32 recited`, `30.5% right`.
+        note: The way of measuring, the sample size and the 95% interval.
     """
 
     name: str
@@ -31,10 +31,10 @@ class TaskFigure:
 
 
 def read_task_figures(folder: str | Path) -> list[TaskFigure]:
-    """Reads a TaskEvaluator's output; nothing where nothing was asked.
+    """Reads the figures from the TaskEvaluator's output; the list is empty if nothing was measured.
 
     Raises:
-        OSError: There is no `tasks.json`.
+        OSError: The folder has no `tasks.json`.
     """
     results = read_json(folder, TASKS_FILE)
     figures = [_memorisation(results["memorisation"])] if results["memorisation"] else []
@@ -46,7 +46,7 @@ def read_task_figures(folder: str | Path) -> list[TaskFigure]:
 def _memorisation(found: Mapping[str, Any]) -> TaskFigure:
     settings, longest = found["settings"], found["longest"]
     words = settings["run_words"]
-    run = f"the longest run is {longest['words']} words" if longest else "no run is worth telling"
+    run = f"the longest run is {longest['words']} words" if longest else "no run is long enough to report"
     if found["share"] is None:
         value = f"not measured: most continuations are shorter than {words} words"
     else:
@@ -60,13 +60,13 @@ def _memorisation(found: Mapping[str, Any]) -> TaskFigure:
 
 def _multiple_choice(found: Mapping[str, Any]) -> TaskFigure:
     by_bytes = found["settings"]["normalise"] == "bytes"
-    key, how = ("accuracy_bytes", "by nats a byte") if by_bytes else ("accuracy", "by nats")
+    key, method = ("accuracy_bytes", "by nats per byte") if by_bytes else ("accuracy", "by nats")
     measured = found[key]
-    likely = _interval(found[f"{key}_interval"])
+    interval = _interval(found[f"{key}_interval"])
     return TaskFigure(
         name=found["name"],
         value=NOT_MEASURED if measured is None else f"{measured:.1%} right",
-        note=f"{how}, {found['questions']:,} questions{likely}; chance {found['chance']:.1%}",
+        note=f"{method}, {found['questions']:,} questions{interval}; chance {found['chance']:.1%}",
     )
 
 

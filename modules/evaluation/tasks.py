@@ -1,6 +1,7 @@
-"""What a model does, beside its perplexity: whether it recites its training text, and how it does in tasks.
+"""Evaluation of a model by memorisation and tasks.
 
-No TensorFlow here before a model is loaded: the command line reads the settings and checks the tasks' files first.
+TensorFlow is imported only when a model is loaded, because the command line reads the settings and checks the tasks'
+files before.
 """
 
 import dataclasses
@@ -31,7 +32,10 @@ def _different(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
     names = [_name(task) for task in tasks]
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
-        raise ValueError(f"every task needs a name of its own, and `answers` is there once: {repeated[0]} is repeated")
+        raise ValueError(
+            "every task needs a name of its own, and `answers` may occur only once. "
+            f"Received: {repeated[0]}, which is repeated; rename a task or take it out"
+        )
     return tasks
 
 
@@ -39,7 +43,7 @@ Tasks = Annotated[tuple[Task, ...], pydantic.AfterValidator(_different)]
 
 
 class TaskSettings(Settings):
-    """All that the TaskEvaluator is asked."""
+    """The settings of the TaskEvaluator."""
 
     memorisation: MemorisationSettings = Field(
         MemorisationSettings.model_validate({}), description="Measures how much training text the model recites."
@@ -48,28 +52,27 @@ class TaskSettings(Settings):
 
 
 def check_tasks(tasks: Sequence[Task], *, data_kind: str) -> None:
-    """Makes sure, without TensorFlow, that every task can be measured; reads the tasks' files whole.
+    """Checks, without TensorFlow, that every task can be measured; reads the tasks' files completely.
 
     Args:
-        tasks: Of the settings.
-        data_kind: Of the corpus, one of `example_tokens.DATA_KINDS`.
+        tasks: The tasks in the settings.
+        data_kind: The kind of the corpus, one of `example_tokens.DATA_KINDS`.
 
     Raises:
-        InputError: A file is bad, or answers are asked of a corpus that has none.
+        InputError: A file is invalid, or a task needs answers and the corpus has none.
     """
     for task in tasks:
         if isinstance(task, MultipleChoiceSettings):
             multiple_choice.read_questions(task.file)
         elif data_kind == "text":
             raise InputError(
-                "`evaluation.tasks`: `kind: answers` compares with the completions of `data.kind: instruction`, or the "
-                "chosen ones of `preference`. "
-                f"Received: `data.kind: {data_kind}`, which has none. Take the task out."
+                "`evaluation.tasks`: `kind: answers` needs a corpus with completions, `data.kind: instruction` or "
+                f"`preference`. Received: `data.kind: {data_kind}`. Take the task out."
             )
 
 
 def fingerprint(tasks: Sequence[Task]) -> str:
-    """SHA-256, as 64 hexadecimal digits, over the content of the tasks' files.
+    """Returns the SHA-256 of the content of the tasks' files, as 64 hexadecimal digits.
 
     Raises:
         InputError: A file cannot be read.
@@ -87,13 +90,13 @@ def fingerprint(tasks: Sequence[Task]) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """What the model was trained and is evaluated on.
+    """The data on which the model was trained and is evaluated.
 
     Attributes:
         train_files: Gzip TFRecord files of the train split's examples.
-        eval_files: The eval split's.
+        eval_files: Gzip TFRecord files of the eval split's examples.
         data_kind: One of `example_tokens.DATA_KINDS`.
-        template: Of the prompts; None for `text`.
+        template: Template of the prompts; None for `text`.
     """
 
     train_files: Sequence[str]
@@ -104,17 +107,17 @@ class Corpus:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskResults:
-    """What was found: memorisation is None if it was not asked for; tasks in the settings' order."""
+    """The results: memorisation, None if it is switched off, and the tasks in the order of the settings."""
 
     memorisation: Memorisation | None
     tasks: Sequence[MultipleChoice | Answers]
 
     def checks(self) -> list[Check]:
-        """Every gate of the settings."""
+        """Returns a check for each limit in the settings."""
         return [check for result in (self.memorisation, *self.tasks) if result for check in result.checks()]
 
     def figures(self) -> dict[str, float]:
-        """`memorised_share`, `accuracy_<name>`, `rouge_l` and `bleu`, those of them that could be measured."""
+        """Returns `memorised_share`, `accuracy_<name>`, `rouge_l` and `bleu`, as far as they could be measured."""
         figures = {"memorised_share": self.memorisation.share} if self.memorisation else {}
         for task in self.tasks:
             if isinstance(task, MultipleChoice):
@@ -139,16 +142,16 @@ def evaluate(
     corpus: Corpus,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TaskResults:
-    """Loads the model, once, and measures everything.
+    """Loads the model once and measures memorisation and all tasks.
 
     Args:
-        settings: What to measure.
-        saved_model_dir: Holds the signatures `generate` and `score`.
+        settings: The settings of all measurements.
+        saved_model_dir: A SavedModel with the signatures `generate` and `score`.
         corpus: The data.
-        on_progress: Is told how many of about how many texts the model has seen to.
+        on_progress: Is called with the number of texts that the model has processed, and the approximate number of all.
 
     Raises:
-        InputError: As `check_tasks`.
+        InputError: See `check_tasks`.
     """
     check_tasks(settings.tasks, data_kind=corpus.data_kind)
     questions = {

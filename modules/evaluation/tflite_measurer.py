@@ -1,4 +1,4 @@
-"""What the gate measures of a TFLite file, beside the SavedModel that it was made of, on the same documents."""
+"""The measurements of TFLite files, compared with the SavedModel that they were made from, on the same documents."""
 
 import itertools
 import math
@@ -25,20 +25,21 @@ from modules.tokenization.vocabulary_files import TABLE_NAME, read_table
 NEW_TOKENS = 64
 GREEDY = SamplingSettings(max_new_tokens=NEW_TOKENS)
 _PROMPTS = 16
-# Of plain text a prompt is the beginning of a document: about a line.
+# A prompt from plain text is the beginning of a document, about a line.
 _PROMPT_CHARACTERS = 64
-# A document may have 16 MiB.
+# Documents that are in memory at once; a document may have 16 MiB.
 _BATCH = 16
+# The speed of decoding is the best of `_TIMES` runs of `_DECODES` tokens.
 _DECODES = 64
 _TIMES = 3
 _COMPARED_TOKENS = 64
-# Mean over tokens, in nats: less than any limit of a file. Measured: 0. Another processor may round an activation of
-# int8 otherwise now and then.
+# Mean over tokens, in nats; far below any limit of a file. Measured: 0. On another processor an int8 activation may
+# sometimes be rounded differently.
 _LARGEST_DIFFERENCE = 1e-3
 
 
 class ScoringFileError(RuntimeError):
-    """The file that was to be scored is not the one that ships."""
+    """The scored file does not predict the same as the released file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +47,8 @@ class ScoredDocument:
     """One document of the eval split.
 
     Attributes:
-        serialized: The tf.Example, as `evaluate` takes it.
-        prompt: What its continuation is compared for, UTF-8; of an instruction the first prompt.
+        serialized: The serialized tf.Example, the input of the signature `evaluate`.
+        prompt: The text whose continuations are compared, in UTF-8; for instructions the first prompt.
         token_ids, loss_mask: As `modules.tokenization.example_tokens` defines them.
     """
 
@@ -59,15 +60,15 @@ class ScoredDocument:
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """What the SavedModel makes of the documents.
+    """The SavedModel's results on the documents.
 
     Attributes:
-        documents: What was scored.
-        whole_split: Whether those are all of the split.
-        nll_sum: Negative log-likelihood of all of them, in nats.
-        prompts: Token ids, each with its leading end-of-text.
+        documents: The scored documents.
+        whole_split: Whether these are all documents of the split.
+        nll_sum: Negative log-likelihood of all documents, in nats.
+        prompts: Token ids of the prompts, each with a leading end-of-text.
         continuations: The greedy continuation of each prompt, in bytes.
-        decode_tokens_per_second: Of one prompt; NaN where there is none.
+        decode_tokens_per_second: Speed of continuing a single prompt; NaN without prompts.
     """
 
     documents: list[ScoredDocument]
@@ -79,7 +80,7 @@ class Reference:
 
 
 class TFLiteMeasurer:
-    """Measures any number of files against one SavedModel."""
+    """The measurements of one SavedModel, with which any number of TFLite files are compared."""
 
     def __init__(
         self,
@@ -97,10 +98,10 @@ class TFLiteMeasurer:
             saved_model_dir: A model that `modules.export.text_model` exported for this kind of data.
             split_dir: Folder of gzipped TFRecord files of tf.Examples.
             data_kind: One of `example_tokens.DATA_KINDS`.
-            sequence_length: Tokens in a window, that of the SavedModel's `evaluate`.
-            max_tokens: Documents are taken until they hold this many tokens that count; None: all.
-            on_documents: Is told with each document how many have been scored, counted again for each model, and how
-                many there are.
+            sequence_length: Tokens in a window, the same as in the SavedModel's `evaluate`.
+            max_tokens: Documents are taken until they contain this many tokens that count; None: all documents.
+            on_documents: Is called after each document with the number of documents scored so far, over all models,
+                and the number of documents.
         """
         table = os.path.join(saved_model_dir, "assets", TABLE_NAME)
         vocabulary = read_table(table)
@@ -111,7 +112,7 @@ class TFLiteMeasurer:
         documents, whole_split = read_documents(split_dir, tokenizer, data_kind=data_kind, max_tokens=max_tokens)
         scored = itertools.count(1)
         self._count_document = lambda: on_documents(next(scored), len(documents))
-        model = tf.saved_model.load(saved_model_dir)  # the signatures live as long as it does
+        model = tf.saved_model.load(saved_model_dir)  # the signatures are valid only while it exists
         texts = [document.prompt for document in documents if document.prompt][:_PROMPTS]
         self.reference = Reference(
             documents=documents,
@@ -125,10 +126,10 @@ class TFLiteMeasurer:
         )
 
     def measure(self, tflite_path: str) -> FileFigures:
-        """Measures a file that `modules.export.tflite_conversion` wrote, by the scoring file beside it.
+        """Measures a file that `modules.export.tflite_conversion` wrote, by the scoring file next to it.
 
         Raises:
-            ScoringFileError: The two files do not predict the same.
+            ScoringFileError: The two files predict different logits.
         """
         documents = self.reference.documents
         shipped = LiteRTModel(tflite_path)
@@ -137,9 +138,9 @@ class TFLiteMeasurer:
         longest = max((document.token_ids for document in documents), key=len, default=[])
         compared = [self._end_of_text_id, *longest][: min(_COMPARED_TOKENS, shipped.context_length)]
         decoded = np.stack([shipped.decode(token_id, at) for at, token_id in enumerate(compared)])
-        # The last token once more, behind the others at once.
+        # The last token again, after a prefill with all tokens before it.
         prefilled = shipped.decode(compared[-1], shipped.prefill(compared[:-1]))
-        del shipped  # before the next one takes as much memory
+        del shipped  # before the scoring file takes as much memory
         scoring = LiteRTModel(scoring_file(tflite_path))
         scored = np.concatenate(list(scoring.logits(compared)))
         targets = np.array([*compared[1:], compared[0]])
@@ -203,16 +204,16 @@ class TFLiteMeasurer:
 def read_documents(
     split_dir: str, tokenizer: BytePairTokenizer, *, data_kind: str, max_tokens: int | None
 ) -> tuple[list[ScoredDocument], bool]:
-    """Reads whole documents from the start of a split, which is in no order that has to do with their text.
+    """Reads whole documents from the start of a split, whose order does not depend on their text.
 
     Args:
         split_dir: Folder of gzipped TFRecord files of tf.Examples.
-        tokenizer: The model's.
+        tokenizer: The model's tokenizer.
         data_kind: One of `example_tokens.DATA_KINDS`.
-        max_tokens: The document in which this many tokens that count are reached is the last; None: all.
+        max_tokens: Reading stops after the document that reaches this many tokens that count; None: all documents.
 
     Returns:
-        The documents, and whether they are all there are.
+        The documents, and whether these are all documents of the split.
     """
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string)])
@@ -265,8 +266,8 @@ def _documents(
         prompts = [_beginning(text) for text in texts.numpy()]
     columns = zip(serialized, prompts, token_ids.to_list(), loss_mask.to_list(), strict=True)
     return [
-        ScoredDocument(serialized=one, prompt=prompt, token_ids=ids, loss_mask=mask)
-        for one, prompt, ids, mask in columns
+        ScoredDocument(serialized=example, prompt=prompt, token_ids=ids, loss_mask=mask)
+        for example, prompt, ids, mask in columns
     ]
 
 
@@ -279,16 +280,16 @@ def _greedy(generate: Callable[..., dict[str, tf.Tensor]], prompts: Sequence[byt
 
 
 def leading_tokens(pieces: Sequence[bytes], expected: bytes) -> int:
-    """How many tokens, each given by its bytes, spell the beginning of a text.
+    """Returns the number of leading tokens that spell the beginning of a text. Tokens are given by their bytes.
 
-    `[b"the", b" c", b"ar"]` of `b"the cat"`: 2.
+    `[b"the", b" c", b"ar"]` and `b"the cat"` give 2.
     """
     spelt = itertools.accumulate(pieces)
     return sum(1 for _ in itertools.takewhile(expected.startswith, spelt))
 
 
 def _decode_speed(model: LiteRTModel) -> float:
-    """Tokens a second, one after another: the best of a few turns."""
+    """Returns the speed of decoding token by token, in tokens per second: the best of several runs."""
     count = min(_DECODES, model.context_length)
     seconds = []
     for _ in range(_TIMES):
@@ -302,7 +303,7 @@ def _decode_speed(model: LiteRTModel) -> float:
 def _generation_speed(
     generate: Callable[..., dict[str, tf.Tensor]], prompts: Sequence[bytes], tokenizer: BytePairTokenizer
 ) -> float:
-    """Tokens a second of a SavedModel that continues one prompt, its prefill included."""
+    """Returns a SavedModel's speed on one prompt, its prefill included, in tokens per second; NaN without a prompt."""
     if not prompts:
         return math.nan
     start = time.perf_counter()
@@ -311,12 +312,12 @@ def _generation_speed(
     return (int(tokenizer.tokenize(tf.constant(continuation)).row_lengths()[0]) + 1) / seconds
 
 
-def _check_same(tflite_path: str, shipped: np.ndarray, scored: np.ndarray, targets: np.ndarray, what: str) -> None:
-    # Where both are NaN they are the same; the perplexity will tell.
-    one, other = (np.nan_to_num(negative_log_likelihood(logits, targets)) for logits in (shipped, scored))
-    difference = np.abs(one - other).mean()
+def _check_same(tflite_path: str, shipped: np.ndarray, scored: np.ndarray, targets: np.ndarray, action: str) -> None:
+    # NaN in both counts as equal; the perplexity will show it.
+    shipped_nll, scored_nll = (np.nan_to_num(negative_log_likelihood(logits, targets)) for logits in (shipped, scored))
+    difference = np.abs(shipped_nll - scored_nll).mean()
     if difference > _LARGEST_DIFFERENCE:
         raise ScoringFileError(
-            f"{scoring_file(tflite_path)} must predict what {tflite_path} {what}, within "
-            f"{_LARGEST_DIFFERENCE} nats a token. Received: {difference:.3g}. Convert the model anew."
+            f"{scoring_file(tflite_path)} must predict what {tflite_path} {action}, within "
+            f"{_LARGEST_DIFFERENCE} nats per token. Received: {difference:.3g}. Convert the model again."
         )

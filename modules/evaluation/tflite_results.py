@@ -15,7 +15,7 @@ FILES_FILE = "files.json"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GreedyAgreement:
-    """How far a file's greedy continuations of some prompts equal the SavedModel's.
+    """Agreement of a file's greedy continuations of some prompts with the SavedModel's.
 
     Attributes:
         prompts: Number of prompts.

@@ -1,4 +1,4 @@
-"""Runs of words that some texts have in common with many others, found in one pass over the many."""
+"""Runs of words that a few texts share with a large corpus, found in one pass over the corpus."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,17 +7,17 @@ import numpy as np
 
 from modules.cleaning.word_ngrams import ngram_hashes, word_hashes, word_spans
 
-# Shorter runs are nobody's text: "for more information see" stands anywhere.
+# Shorter runs belong to no particular text: "for more information see" occurs everywhere.
 SHORTEST_RUN = 5
 
 
 class Run(NamedTuple):
-    """Words in a row that a text has in common with train.
+    """Words in a row that a text shares with the train split.
 
     Attributes:
-        words: How long it is; see `VerbatimRuns.longest`.
-        text: As the continuation spells it.
-        source: Of the first train document that holds it.
+        words: Length of the run, see `VerbatimRuns.longest`.
+        text: The run as the continuation spells it.
+        source: Source of the first train document that contains the run.
     """
 
     words: int
@@ -26,9 +26,9 @@ class Run(NamedTuple):
 
 
 class VerbatimRuns:
-    """The longest run of words of each of some texts that stands in one of many others.
+    """The longest run of words that each of a few texts shares with a document of a large corpus.
 
-    Holds hashes of the few texts' own runs, of every length from `SHORTEST_RUN`; the many texts are streamed past.
+    Only hashes of the few texts' runs are in memory, for every length from `SHORTEST_RUN`. The corpus is a stream.
 
     Example:
 
@@ -39,7 +39,11 @@ class VerbatimRuns:
     """
 
     def __init__(self, texts: Sequence[str]):
-        """Takes the texts whose runs are looked for; some hundred words each."""
+        """Prepares the search.
+
+        Args:
+            texts: The texts whose runs are searched for, of some hundred words each.
+        """
         self._texts = texts
         self._words = [word_hashes(text) for text in texts]
         self._sources: dict[str, int] = {}
@@ -47,26 +51,34 @@ class VerbatimRuns:
         self._hashes = {
             n: np.unique(np.concatenate([ngram_hashes(words, n) for words in self._words])) for n in lengths
         }
-        # For each hash the number of the source in which it was first seen.
+        # For each hash the number of the source in which it was first seen, -1 for none.
         self._seen_in = {n: np.full(len(hashes), -1) for n, hashes in self._hashes.items()}
 
     def compare(self, text: str, source: str) -> None:
-        """Finds the runs that also stand in this text."""
+        """Finds the runs that this text of the corpus contains.
+
+        Args:
+            text: A text of the corpus.
+            source: Source of the text.
+        """
         words = word_hashes(text)
         for n, hashes in self._hashes.items():
             places, found = _places(hashes, ngram_hashes(words, n))
             places = places[found]
             if not len(places):
-                return  # a longer run would hold one of these
+                return  # a longer run would contain one of this length
             new = places[self._seen_in[n][places] < 0]
             self._seen_in[n][new] = self._sources.setdefault(source, len(self._sources))
 
     def longest(self, number: int) -> Run | None:
-        """The longest run of one of the texts; None where it has none of `SHORTEST_RUN` words.
+        """Returns the longest run of a text; None if it has no run of `SHORTEST_RUN` words.
 
-        Its length is the number of its different pairs of neighbouring words, and one: the number of its words as long
-        as it says something new, and 5 of `import numpy as np import numpy as np`, however often that goes round. So
-        a degenerate loop such as `0 0 0 0` is not recitation, although train has that too.
+        The length of a run is one plus the number of different pairs of neighbouring words in it. Without repetitions
+        this is its number of words. The length of `import numpy as np import numpy as np` is 5, however often it is
+        repeated. So a degenerate loop such as `0 0 0 0` is not recitation, although the train split may contain it.
+
+        Args:
+            number: Index of the text.
         """
         words = self._words[number]
         best = None
@@ -83,7 +95,7 @@ class VerbatimRuns:
         return Run(best_length, text, list(self._sources)[source])
 
     def _reaches(self, words: np.ndarray) -> list[tuple[int, int]]:
-        """For each word the length of the longest run that starts there, 0 for none, and its source's number."""
+        """Returns the length of the longest run that starts at each word, 0 for none, and its source's number."""
         reaches = [(0, -1)] * len(words)
         for n in range(SHORTEST_RUN, len(words) + 1):
             places, _ = _places(self._hashes[n], ngram_hashes(words, n))
@@ -94,6 +106,6 @@ class VerbatimRuns:
 
 
 def _places(hashes: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the place of each wanted value in the sorted hashes, int64, and whether it is there at all, bool."""
+    """Returns the place of each wanted value in the sorted hashes, int64, and whether it occurs there, bool."""
     places = np.minimum(np.searchsorted(hashes, wanted), len(hashes) - 1)
     return places, hashes[places] == wanted

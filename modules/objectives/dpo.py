@@ -13,10 +13,10 @@ REFERENCE = "reference_log_probabilities"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DirectPreferenceOptimization:
-    """Increases the probability of chosen answers over that of rejected ones, relative to the reference.
+    """A loss that increases the probability of chosen answers over that of rejected ones, relative to the reference.
 
     ```
-    reward = beta (log p(answer) - log p_reference(answer))       of each of the two
+    reward = beta (log p(answer) - log p_reference(answer))       for each answer of a pair
     margin = reward(chosen) - reward(rejected)
     loss   = -log sigmoid(margin)
     ```

@@ -8,11 +8,11 @@ from modules.model.fused_operations import compiled
 def token_cross_entropy(logits: tf.Tensor, targets: tf.Tensor, *, label_smoothing: float = 0.0) -> tf.Tensor:
     """Returns the negative log-likelihood of each target in nats; targets may be smoothed.
 
-    The values and gradients of `keras.losses.categorical_crossentropy` with one-hot targets and `from_logits=True`,
-    three to four times as fast as TensorFlow's own kernel, whose exponentials are not vectorised on the CPU. XLA
-    compiles the two passes; around them the matrix products stay with oneDNN, whose bfloat16 is faster than XLA's.
-    Neither the probabilities nor a float32 copy of bfloat16 logits are ever in memory; the gradient comes in the
-    logits' own type.
+    Values and gradients are those of `keras.losses.categorical_crossentropy` with one-hot targets and
+    `from_logits=True`. This function is three to four times as fast as TensorFlow's own kernel, whose exponentials are
+    not vectorised on the CPU. XLA compiles the two passes. oneDNN computes the matrix products around them, because its
+    bfloat16 is faster than XLA's. Neither the probabilities nor a float32 copy of bfloat16 logits are ever in memory.
+    The gradient has the logits' type.
 
     ```
     loss     = log Σ exp(logits) - (1 - label_smoothing) logits[target] - label_smoothing mean(logits)
@@ -23,8 +23,8 @@ def token_cross_entropy(logits: tf.Tensor, targets: tf.Tensor, *, label_smoothin
 
     Args:
         logits: Floating point `[..., vocabulary]`.
-        targets: Integer `[...]`, each from 0 to below `vocabulary`.
-        label_smoothing: Share of a target that is spread over the whole vocabulary, from 0 to below 1.
+        targets: Integer `[...]`, from 0 to `vocabulary - 1`.
+        label_smoothing: Share of a target that is spread over the whole vocabulary, at least 0 and below 1.
 
     Returns:
         float32 of the shape of `targets`. It can be differentiated once.
@@ -43,7 +43,7 @@ def token_cross_entropy(logits: tf.Tensor, targets: tf.Tensor, *, label_smoothin
 
 
 def token_divergence(student_logits: tf.Tensor, teacher_logits: tf.Tensor, *, temperature: float) -> tf.Tensor:
-    """Returns KL(teacher || student) of each prediction in nats, both softened by a temperature, computed in float32.
+    """Returns KL(teacher || student) of each prediction in nats, with both distributions softened by a temperature.
 
     ```
     p        = softmax(teacher_logits / temperature)
@@ -52,13 +52,13 @@ def token_divergence(student_logits: tf.Tensor, teacher_logits: tf.Tensor, *, te
     gradient = (q - p) / temperature
     ```
 
-    Two passes compiled by XLA, as in `token_cross_entropy`, were twice as fast in bfloat16 and no faster in
-    float32, and took twice the memory.
+    The computation is in float32. Two passes compiled by XLA, as in `token_cross_entropy`, were twice as fast in
+    bfloat16 but no faster in float32, and took twice the memory.
 
     Args:
         student_logits: Floating point `[..., vocabulary]`.
-        teacher_logits: The same shape, of any floating type; a constant: no gradient reaches the teacher.
-        temperature: Above 0; a higher one gives unlikely tokens more weight.
+        teacher_logits: Floating point of the same shape. They are constant: no gradient reaches the teacher.
+        temperature: A number above 0; a higher temperature gives unlikely tokens more weight.
 
     Returns:
         float32 `[...]`.

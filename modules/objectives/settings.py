@@ -9,7 +9,7 @@ from modules.model import presets
 
 
 class DistillationSettings(Settings):
-    """Learn from a larger model's predictions in addition to the text (arXiv:1503.02531)."""
+    """The settings of distillation: the model also learns from a larger model's predictions (arXiv:1503.02531)."""
 
     teacher: str = Field(
         description="Name or folder of a keras-hub GPT-2 preset, or folder of a Hugging Face GPT-2, with exactly the "
@@ -23,7 +23,7 @@ class DistillationSettings(Settings):
     )
 
     def fingerprint(self) -> str:
-        """Returns the hash of the teacher's name and, where it is a folder, its files.
+        """Returns the hash of the teacher's name and, if it is a folder, of its files.
 
         Raises:
             InputError: `presets.check_name` refuses the teacher.
@@ -32,7 +32,7 @@ class DistillationSettings(Settings):
 
 
 class DpoSettings(Settings):
-    """Learn from pairs of a preferred and a rejected answer, without a reward model (arXiv:2305.18290)."""
+    """The settings of DPO: the model learns from pairs of a preferred and a rejected answer (arXiv:2305.18290)."""
 
     beta: PositiveFloat = Field(
         0.1,

@@ -1,4 +1,4 @@
-"""The content of a run's report: `gathering` reads it from artifacts, `rendering` turns it into a page and a card."""
+"""The content of a run's report. `gathering` reads it from artifacts; `rendering` writes it as a page and a card."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from modules.training.record import TrainingRecord
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Split:
-    """What was kept; `tokens` is None where they were not counted."""
+    """The kept documents of a split; `tokens` is None if the tokens were not counted."""
 
     name: str
     documents: int
@@ -31,16 +31,16 @@ class DocumentSample:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
-    """Where the text came from and what became of it.
+    """The data of a run: source, splits, dropped documents.
 
     Attributes:
-        source: As the configuration names it, without the machine's folders.
-        kind: `text` or `instruction`.
-        prompt_template: How instructions became prompts; None for text.
-        input_fingerprint: Hash of everything that was read.
-        splits: What was kept.
-        dropped: Documents that were not, by reason; reasons that dropped none are left out.
-        secrets: Passages that look like secrets or addresses, by kind.
+        source: The source in the configuration, without the machine's folders.
+        kind: The kind of the data, such as `text` or `instruction`.
+        prompt_template: Name of the template that turned instructions into prompts; None for text.
+        input_fingerprint: Hash of all input.
+        splits: The kept documents by split.
+        dropped: Number of dropped documents by reason; reasons without dropped documents are left out.
+        secrets: Number of passages that look like secrets or addresses, by kind.
         samples: A few documents of the train split.
     """
 
@@ -56,7 +56,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Model:
-    """A GPT-2's sizes; `start` tells what the training began with: `the preset gpt2_base_en`, `a random start`."""
+    """The sizes of a GPT-2. `start` names the weights before training: `the preset gpt2_base_en`, `a random start`."""
 
     start: str
     parameters: int
@@ -69,16 +69,16 @@ class Model:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShippedFile:
-    """An artifact that the release may hold; what was not measured is None.
+    """A file or folder that the release may contain. Values that were not measured are None.
 
     Attributes:
-        name: `SavedModel`, or the precision of a TFLite file.
-        size_bytes: All its files together.
-        sha256: Of a single file.
-        measured: What the TFLite gate found.
-        perplexity: On the eval split.
-        decode_tokens_per_second: On the machine of the run.
-        released: Whether it may ship.
+        name: `SavedModel`, or `TFLite` with the precision of the file.
+        size_bytes: Size of all its files.
+        sha256: Hash of a TFLite file; None for the SavedModel, which is a folder.
+        measured: The result of the TFLite gate; None for the SavedModel.
+        perplexity: Perplexity on the eval split.
+        decode_tokens_per_second: Speed of decoding on the machine of the run.
+        released: Whether it may be released.
     """
 
     name: str
@@ -92,7 +92,7 @@ class ShippedFile:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LineageItem:
-    """An artifact in ML Metadata that the report was made from."""
+    """An artifact in ML Metadata that the report describes."""
 
     name: str
     type: str
@@ -101,21 +101,21 @@ class LineageItem:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that is told of a run.
+    """The content of a run's report.
 
     Attributes:
         pipeline: The pipeline's name.
         run: The run's id.
-        verdict: What the gates decided.
-        checks: Of the model and of its files.
-        data: What it was trained on.
-        model: What was trained.
-        training: How that went.
-        evaluation: What was measured on the eval split.
-        tasks: What else it was asked.
-        files: The SavedModel first.
+        verdict: The decision of the gates.
+        checks: The checks of the model and of its files.
+        data: The data of the run.
+        model: The sizes and the start of the model.
+        training: The record of the training run.
+        evaluation: The results on the eval split.
+        tasks: The figures of memorisation and tasks.
+        files: The files that may be released; the SavedModel is first.
         environment: Versions, processors and the lock's hash, by name.
-        lineage: Ids in ML Metadata.
+        lineage: Ids of the artifacts in ML Metadata.
         configuration: The run's settings, without the machine's folders.
     """
 

@@ -1,4 +1,4 @@
-"""Which software and machine made a result."""
+"""The software and the machine of a run."""
 
 import importlib.metadata
 import os
@@ -18,7 +18,7 @@ PACKAGES = {
 
 
 def describe_environment(lock: Path = LOCK) -> dict[str, str]:
-    """Versions, processors and the SHA-256 of the lock, by name.
+    """Returns versions, the number of processors and the SHA-256 of the lock, by name.
 
     `{"Python": "3.11.7", "TFX": "1.21.0", …, "Processors": "2", "uv.lock": "sha256 5f1d…"}`
     """
@@ -27,7 +27,7 @@ def describe_environment(lock: Path = LOCK) -> dict[str, str]:
         **{name: _version(distribution) for name, distribution in PACKAGES.items()},
         "System": f"{platform.system()} on {platform.machine()}",
         "Processors": str(os.cpu_count() or "unknown"),
-        lock.name: f"sha256 {file_facts(lock)['sha256']}" if lock.is_file() else "not found beside the code",
+        lock.name: f"sha256 {file_facts(lock)['sha256']}" if lock.is_file() else "not found next to the code",
     }
 
 

@@ -1,4 +1,4 @@
-"""A report's plots, as SVG that takes its colours from the page and so fits light and dark."""
+"""The plots of a report as SVG. They use the colours of the page, so they fit light and dark."""
 
 import io
 import math
@@ -26,13 +26,13 @@ from modules.training.record import TrainingRecord
 MOST_SLICES = 40
 _LABEL_CHARACTERS = 26
 _WIDE_RANGE = 5.0
-# At this width, in CSS pixels, a phone shows the text nearly as large as it is here.
+# In CSS pixels. A phone shows text of this figure width at nearly its natural size.
 _WIDTH, _FONT_SIZE = 400, 10.5
 _INK, _FAINT, _CANDIDATE, _BASELINE, _LIMIT = (f"#00000{digit}" for digit in range(1, 6))
 _CSS_COLOURS = {_INK: "ink", _FAINT: "line", _CANDIDATE: "candidate", _BASELINE: "baseline", _LIMIT: "limit"}
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _STYLE: dict[Any, Any] = {
-    # Text stays text: it can be searched and read aloud, and the browser has glyphs for every script.
+    # Text stays text: readers can search it or have it read aloud, and the browser has glyphs for every script.
     "svg.fonttype": "none",
     "text.parse_math": False,  # a source may be named `$x$`
     "font.size": _FONT_SIZE,
@@ -52,7 +52,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def loss_plot(training: TrainingRecord) -> str:
-    """Training and validation loss by step as an `<svg>` element; empty where no step was logged."""
+    """Returns training and validation loss by step as an `<svg>` element; empty if no step was logged."""
     if all(point.loss is None for point in training.loss):
         return ""
 
@@ -64,18 +64,20 @@ def loss_plot(training: TrainingRecord) -> str:
 
 
 def perplexity_plot(evaluation: Evaluation, checks: Sequence[Check]) -> str:
-    """Perplexity of each slice with its 95% interval, beside the baseline's and the limit, as an `<svg>` element.
+    """Returns the perplexities of the slices, next to the baseline and the limits, as an `<svg>` element.
 
-    Of very many slices the largest are shown.
+    Each perplexity has its 95% interval. If there are many slices, only the largest are drawn, see `shown_slices`.
     """
     slices = shown_slices(evaluation)
     limits = perplexity_limits(slices, checks)
 
     def draw(axes: Axes) -> None:
-        _draw_figures(axes, [one.candidate for one in slices], offset=0.0, colour=_CANDIDATE, label="this model")
+        _draw_figures(axes, [result.candidate for result in slices], offset=0.0, colour=_CANDIDATE, label="this model")
         if sentences.comparable(evaluation):
-            _draw_figures(axes, [one.baseline for one in slices], offset=0.28, colour=_BASELINE, label="latest blessed")
-        marks = [(limits[one.name], row) for row, one in enumerate(slices) if one.name in limits]
+            _draw_figures(
+                axes, [result.baseline for result in slices], offset=0.28, colour=_BASELINE, label="latest blessed"
+            )
+        marks = [(limits[result.name], row) for row, result in enumerate(slices) if result.name in limits]
         if marks:
             axes.plot(
                 *zip(*marks, strict=True),
@@ -94,17 +96,17 @@ def perplexity_plot(evaluation: Evaluation, checks: Sequence[Check]) -> str:
 
 
 def shown_slices(evaluation: Evaluation) -> list[SliceResult]:
-    """The overall slice, then at most `MOST_SLICES` others in the evaluation's order: the largest."""
-    largest = sorted(evaluation.slices[1:], key=lambda one: -one.documents)[:MOST_SLICES]
-    return [evaluation.overall, *(one for one in evaluation.slices[1:] if one in largest)]
+    """Returns the overall slice and the `MOST_SLICES` largest slices, in the evaluation's order."""
+    largest = sorted(evaluation.slices[1:], key=lambda result: -result.documents)[:MOST_SLICES]
+    return [evaluation.overall, *(result for result in evaluation.slices[1:] if result in largest)]
 
 
 def perplexity_limits(slices: Sequence[SliceResult], checks: Sequence[Check]) -> dict[str, float]:
-    """The strictest upper limit of each slice's perplexity, by the slice's name.
+    """Returns the strictest upper limit of each slice's perplexity, by the slice's name.
 
-    A limit of the rise over a baseline is one of the perplexity too, where both have the same tokenizer.
+    A limit of the rise over the baseline also limits the perplexity if both models have the same tokenizer.
     """
-    baselines = {one.name: one.baseline.perplexity for one in slices if one.baseline}
+    baselines = {result.name: result.baseline.perplexity for result in slices if result.baseline}
     limits: dict[str, float] = {}
     for check in checks:
         limit = check.limit if check.metric == PERPLEXITY else math.inf
@@ -117,14 +119,16 @@ def perplexity_limits(slices: Sequence[SliceResult], checks: Sequence[Check]) ->
 
 def _draw_figures(axes: Axes, figures: Sequence[Figures | None], *, offset: float, colour: str, label: str) -> None:
     filled = colour == _CANDIDATE
-    for row, one in enumerate(figures):
-        if one and one.perplexity_interval and all(map(math.isfinite, one.perplexity_interval)):
+    for row, measured in enumerate(figures):
+        if measured and measured.perplexity_interval and all(map(math.isfinite, measured.perplexity_interval)):
             axes.plot(
-                one.perplexity_interval, [row + offset] * 2,
+                measured.perplexity_interval, [row + offset] * 2,
                 color=colour, linewidth=2.5 if filled else 1.5, alpha=0.6, solid_capstyle="round",
             )  # fmt: skip
     points = [
-        (one.perplexity, row + offset) for row, one in enumerate(figures) if one and math.isfinite(one.perplexity)
+        (measured.perplexity, row + offset)
+        for row, measured in enumerate(figures)
+        if measured and math.isfinite(measured.perplexity)
     ]
     if points:
         axes.plot(
@@ -135,7 +139,7 @@ def _draw_figures(axes: Axes, figures: Sequence[Figures | None], *, offset: floa
 
 
 def _slice_axis(axes: Axes, slices: Sequence[SliceResult]) -> None:
-    axes.set_yticks(range(len(slices)), [_label(one.name or "all documents") for one in slices])
+    axes.set_yticks(range(len(slices)), [_label(result.name or "all documents") for result in slices])
     axes.set_ylim(len(slices) - 0.4, -0.6)  # the first on top
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -167,33 +171,33 @@ def _svg(draw: Callable[[Axes], None], *, height: int, name: str, title: str, de
     """Draws one pair of axes as an `<svg>` element.
 
     Args:
-        draw: Draws into them.
-        height: In CSS pixels at the figure's natural width.
-        name: Keeps the ids of several figures on a page apart.
-        title: For readers who do not see the figure.
-        description: Likewise.
+        draw: Draws into the axes.
+        height: Height in CSS pixels at the figure's natural width.
+        name: Prefix of all ids, so that several figures on a page have different ids.
+        title: Title for readers who do not see the figure.
+        description: Description for readers who do not see the figure.
     """
-    # A point of matplotlib's is a unit of the view box, which the page scales.
+    # A point in matplotlib is a unit of the view box, and the page scales the view box.
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-        # Only widths are measured with matplotlib's font; the browser draws the text.
+        # Matplotlib's font is used only to measure widths; the browser draws the text.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(_WIDTH / 72, height / 72), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure.add_subplot())
         buffer = io.BytesIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+        no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=no_metadata)
     return _for_page(buffer.getvalue(), name=name, title=title, description=description)
 
 
 def _for_page(svg: bytes, *, name: str, title: str, description: str) -> str:
-    """Fits matplotlib's document into a page: no doctype, no style of its own, no id twice, a text alternative."""
+    """Fits matplotlib's SVG into a page: without doctype and style, with unique ids and a text alternative."""
     ElementTree.register_namespace("", _SVG)
     ElementTree.register_namespace("xlink", _XLINK)
     root = ElementTree.fromstring(svg)
     for defs in root.findall(f"{{{_SVG}}}defs"):
         for style in defs.findall(f"{{{_SVG}}}style"):
-            defs.remove(style)  # its selector is `*`, which within HTML is the whole page
+            defs.remove(style)  # its selector is `*`, which in HTML selects the whole page
     for attribute in ("width", "height", "version"):
         root.attrib.pop(attribute, None)
     for element in root.iter():
@@ -216,5 +220,5 @@ def _for_page(svg: bytes, *, name: str, title: str, description: str) -> str:
 def _in_page(value: str, name: str) -> str:
     for colour, variable in _CSS_COLOURS.items():
         value = value.replace(colour, f"var(--{variable})")
-    value = re.sub(r"font-family: [^;]*; ?", "", value)  # the page's own
+    value = re.sub(r"font-family: [^;]*; ?", "", value)  # the page's font is used
     return value.replace("url(#", f"url(#{name}-")

@@ -1,4 +1,4 @@
-"""Gathers a run's report from the artifacts of its nodes."""
+"""Functions that read a run's report from the artifacts of its nodes."""
 
 import dataclasses
 import itertools
@@ -37,7 +37,7 @@ _DROPPED = "dropped_"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceArtifact:
-    """An artifact that the report tells of: its id and type in ML Metadata, its folder, its plain properties."""
+    """An artifact that the report describes: id and type in ML Metadata, folder, properties."""
 
     id: int
     type: str
@@ -48,18 +48,18 @@ class SourceArtifact:
 def gather(
     artifacts: Mapping[str, SourceArtifact], *, pipeline: str, run: str, configuration: Mapping[str, Any]
 ) -> Report:
-    """Reads what the nodes wrote.
+    """Reads the report of a run from the files of its nodes.
 
     Args:
         artifacts: `examples`, `transformed_examples`, `model`, `model_run`, `task_evaluation`, `evaluation`,
-            `blessing`, `model_fp16`, `model_int8`, `tflite_evaluation`, and `baseline_model` where there is one.
-        pipeline: Its name.
-        run: Its id.
+            `blessing`, `model_fp16`, `model_int8`, `tflite_evaluation`, and `baseline_model` if there is one.
+        pipeline: The pipeline's name.
+        run: The run's id.
         configuration: All settings of the run, as JSON.
 
     Raises:
-        OSError: If a node's file is missing.
-        pydantic.ValidationError: If one does not hold what it must.
+        OSError: A node's file is missing.
+        pydantic.ValidationError: A file lacks a value or has one of another type.
     """
     evaluation = Evaluation.read(artifacts["evaluation"].folder)
     training = TrainingRecord.read(artifacts["model_run"].folder)
@@ -70,7 +70,7 @@ def gather(
     file_checks = gates.read_checks(artifacts["tflite_evaluation"].folder)
     verdict = gates.verdict(
         model_checks,
-        # The marker is what TFX's own Pusher goes by.
+        # TFX's own Pusher uses this marker too.
         blessed=epath.Path(artifacts["blessing"].folder, "BLESSED").is_file(),
         file_checks=file_checks,
         released={precision: file.released for precision, file in tflite_files.items()},
@@ -89,7 +89,9 @@ def gather(
         tasks=tuple(read_task_figures(artifacts["task_evaluation"].folder)),
         files=tuple(_files(artifacts, tflite_files, evaluation, blessed=verdict.blessed)),
         environment=describe_environment(),
-        lineage=tuple(LineageItem(name=name, type=one.type, id=one.id) for name, one in artifacts.items()),
+        lineage=tuple(
+            LineageItem(name=name, type=artifact.type, id=artifact.id) for name, artifact in artifacts.items()
+        ),
         configuration=shown,
     )
 
@@ -125,15 +127,16 @@ def _data(artifacts: Mapping[str, SourceArtifact], settings: Mapping[str, Any]) 
 
 
 def _samples(folder: epath.Path) -> Iterator[DocumentSample]:
-    """Beginnings of train documents of different sources, none of which holds what looks like a secret.
+    """Yields the beginnings of train documents, from different sources if possible.
 
-    A document's place in its file follows from its hash, so the first ones are as good as drawn by lot.
+    Documents with a passage that looks like a secret are left out. The place of a document in its file depends on its
+    hash, so the first documents are a random sample.
     """
     chosen: dict[str, DocumentSample] = {}
     spare: list[DocumentSample] = []
     examples = read_examples(split_files(str(folder / "Split-train")))
     for values in itertools.islice(examples, _SEARCHED_FOR_SAMPLES):
-        # Prompts and completions by turns.
+        # Prompts and completions alternate.
         turns = zip(values.get("prompt", []), values.get("completion", []), strict=True)
         text = "".join([*values.get("text", []), *itertools.chain(*turns)])
         if next(find_secrets(text), None) is not None:
@@ -148,7 +151,7 @@ def _samples(folder: epath.Path) -> Iterator[DocumentSample]:
 
 
 def shortened(text: str, characters: int) -> str:
-    """The text, or its beginning and an ellipsis."""
+    """Returns the text, or its beginning and an ellipsis if it is longer than `characters`."""
     return text if len(text) <= characters else text[:characters].rstrip() + " …"
 
 

@@ -1,6 +1,6 @@
-"""A report as one self-contained HTML page, and as the Markdown of a model card.
+"""Rendering of a report as one self-contained HTML page, and as the Markdown of a model card.
 
-In both templates whatever is not marked as markup is escaped, so that a document's `<script>` stays text.
+Both templates escape every value that is not marked as markup, so a `<script>` in a document stays text.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from modules.report.figures import MOST_SLICES, loss_plot, perplexity_plot, show
 
 _FOLDER = Path(__file__).parent / "templates"
 _PAGE, _CARD, _STYLE = "report.html.jinja", "model_card.md.jinja", "report.css"
-# What the result depends on besides code; see `pipeline.code_fingerprint`.
+# The files that the result depends on besides code, see `pipeline.code_fingerprint`.
 TEMPLATES = tuple(_FOLDER / name for name in (_PAGE, _CARD, _STYLE))
 _FORMATS = {
     name: getattr(formatting, name)
@@ -27,7 +27,7 @@ _FORMATS = {
 
 
 def render_html(report: Report) -> str:
-    """One page that needs no network, runs no script, and fits a phone, light and dark."""
+    """Returns one page that needs no network, runs no script, and fits a phone, light and dark."""
     template = _environment(autoescape=True, finalize=_shown_in_html).get_template(_PAGE)
     page = template.render(
         **_contents(report),
@@ -41,7 +41,7 @@ def render_html(report: Report) -> str:
 
 
 def render_markdown(report: Report) -> str:
-    """A model card: Hugging Face's front matter with what is known, then the same as the page in tables."""
+    """Returns a model card: Hugging Face's front matter, as far as known, then the content of the page as tables."""
     environment = _environment(autoescape=False, finalize=_shown_in_markdown)
     environment.filters["code_block"] = escaping.code_block
     front_matter = escaping.MarkdownText(_as_yaml(_front_matter(report)))
@@ -49,7 +49,7 @@ def render_markdown(report: Report) -> str:
 
 
 def _contents(report: Report) -> dict[str, Any]:
-    """What both templates show besides the report's own figures."""
+    """Returns the values that both templates use; plots and front matter are added by the callers."""
     return {
         "report": report,
         "slices": shown_slices(report.evaluation),
@@ -80,7 +80,7 @@ def _environment(**settings: Any) -> jinja2.Environment:
 def _shown_in_html(value: Any) -> Any:
     if value is None:
         return NOT_MEASURED
-    is_markup = hasattr(value, "__html__")  # `|safe`, and what a macro returns
+    is_markup = hasattr(value, "__html__")  # from `|safe` or from a macro
     return escaping.visible(value) if isinstance(value, str) and not is_markup else value
 
 
@@ -91,7 +91,7 @@ def _shown_in_markdown(value: Any) -> str:
 
 
 def _front_matter(report: Report) -> dict[str, Any]:
-    """What a model card's metadata may say; licence and author are not known here, and so are left out."""
+    """Returns the metadata of a model card. Licence and author are left out, because they are not known here."""
     languages = report.configuration["data"]["cleaning"]["languages"]
     return {
         **({"language": languages} if languages else {}),

@@ -1,4 +1,4 @@
-"""The reference of direct preference optimization: how likely the starting model finds each answer."""
+"""The reference of direct preference optimization: each answer's log-probability under the starting model."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ from modules.training.stored_rows import StoredRows, TrainingData, batches_in_or
 
 def with_reference(data: TrainingData, language_model: keras.Model, settings: TrainingSettings) -> TrainingData:
     """Adds the starting model's log-probabilities to the pairs of both splits, see `add_reference`."""
-    # One device computes this, with as many pairs at once as each device has in training.
+    # A single device computes this, with as many pairs per call as each device has in training.
     pairs = settings.micro_batch_size // language_model.distribute_strategy.num_replicas_in_sync
     train, validation = (
         add_reference(rows, language_model, batch_size=pairs) for rows in (data.train, data.validation)
@@ -27,11 +27,12 @@ def with_reference(data: TrainingData, language_model: keras.Model, settings: Tr
 def add_reference(pairs: StoredRows, language_model: keras.Model, *, batch_size: int) -> StoredRows:
     """Adds the log-probabilities of each pair under the untrained model as the column `REFERENCE`.
 
-    The paper's frozen copy of the model would compute the same numbers in every step, and needs its memory and time.
+    The paper keeps a frozen copy of the model, which computes the same numbers again in every step. Computing them once
+    saves its memory and time.
 
     Args:
         pairs: From `preference_pairs.store_pairs`.
-        language_model: The model before it is trained; dropout is off.
+        language_model: The model before training; it is called without dropout.
         batch_size: Pairs per call.
     """
     if not pairs.count:

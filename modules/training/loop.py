@@ -1,4 +1,4 @@
-"""From a model, an objective and rows to a trained model, with a state to go on from."""
+"""The training loop: trains a model on rows for an objective, with checkpoints from which it can resume."""
 
 import functools
 import hashlib
@@ -22,8 +22,8 @@ from modules.training.optimizers import build_optimizer
 from modules.training.settings import TrainingSettings
 from modules.training.stored_rows import TrainingData, batches_in_order, shuffled_batches
 
-# Looks at the validation windows without `evaluate_every`.
-LOOKS = 4
+# Number of evaluations of the validation windows without `evaluate_every`.
+DEFAULT_EVALUATIONS = 4
 
 
 def fit(
@@ -39,18 +39,21 @@ def fit(
     """Trains a model in place.
 
     Args:
-        language_model: Its trainable variables are trained, by the strategy in whose scope it was built.
-        objective: What is minimised.
-        data: Rows for it; the same ones for each of several workers.
-        settings: How.
-        log_dir: Folder for TensorBoard's files; of several workers the chief alone writes them.
-        checkpoint: Where the state is saved from time to time and at the end, and gone on from if it is there. On a CPU
-            the weights are then bit for bit those of a training that was not interrupted. It is left
-            there: the weights have yet to be written and recorded.
-        callbacks: More of them; what they remember is not in the checkpoint.
+        language_model: The model. Its trainable variables are trained, by the strategy in whose scope it was built.
+        objective: The objective to minimise.
+        data: Rows for the objective; every worker gets the same rows.
+        settings: The settings of the training run.
+        log_dir: Folder for TensorBoard's files; only the chief writes them.
+        checkpoint: The file in which the state is saved periodically and at the end. If it exists, training resumes
+            from it; on a CPU the weights are then bit for bit those of an uninterrupted run. The file remains
+            afterwards, because the weights are not yet written and recorded.
+        callbacks: Further callbacks; their state is not in the checkpoint.
+
+    Returns:
+        The losses of the run.
 
     Raises:
-        FloatingPointError: If the loss or the gradients become NaN or infinite; the message names the step.
+        FloatingPointError: The loss or the gradients become NaN or infinite; the message names the step.
         TrainingInterrupted: On SIGTERM or Ctrl-C, if there is a `checkpoint`.
     """
     steps = settings.count_steps(data.train.count)
@@ -58,8 +61,12 @@ def fit(
     strategy = model.distribute_strategy
     chief = is_chief(strategy)
     tokens_per_step = settings.batch_size * data.tokens_per_row
-    told: dict[str, Any] = {"tokens_per_step": tokens_per_step, "steps": steps, "metric_names": objective.metric_names}
-    curve = LossCurve(**told, log_dir=log_dir if chief else None)
+    run_facts: dict[str, Any] = {
+        "tokens_per_step": tokens_per_step,
+        "steps": steps,
+        "metric_names": objective.metric_names,
+    }
+    curve = LossCurve(**run_facts, log_dir=log_dir if chief else None)
     rows_at_once = settings.micro_batch_size
     read = functools.partial(batches_in_order, data.validation, batch_size=rows_at_once, to_batch=data.to_batch)
     validation = Validation(
@@ -67,12 +74,12 @@ def fit(
         curve,
         validation_batches=-(-data.validation.count // rows_at_once),
         steps=steps,
-        every=settings.evaluate_every or -(-steps // LOOKS),
+        every=settings.evaluate_every or -(-steps // DEFAULT_EVALUATIONS),
         patience=settings.early_stopping,
         keep_best=settings.restore_best,
     )
     validation.set_model(model)
-    watching = [TrainingWatch(**told, reports=chief), curve, validation, *callbacks]
+    watching = [TrainingWatch(**run_facts, reports=chief), curve, validation, *callbacks]
     if checkpoint is None:
         _run(model, data, settings, steps, watching)
     else:
@@ -91,7 +98,7 @@ def fit(
 def build_trainer(
     language_model: keras.Model, objective: Objective, settings: TrainingSettings, steps: int
 ) -> LanguageModelTrainer:
-    """What Keras fits, compiled, with all its variables where those of the language model are."""
+    """Returns the compiled model for `fit`; its variables are on the same devices as the language model's."""
     with language_model.distribute_strategy.scope():
         language_model = fuse(language_model)
         model = LanguageModelTrainer(
@@ -112,7 +119,7 @@ def _run(
     steps: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
-    """Takes the steps that are left. They are one epoch of Keras': ours begin and end within it."""
+    """Takes the remaining steps. For Keras they are a single epoch, which may contain several passes over the data."""
     first = int(model.step.numpy())
     if first >= steps:
         return
@@ -137,15 +144,17 @@ def checkpoint_file(
     *,
     facts: Mapping[str, Any],
 ) -> CheckpointFile | None:
-    """Names the checkpoint by what is trained, from which weights, on what and how: nothing else goes on from it.
+    """Returns the checkpoint file of a training run; None without a folder.
+
+    Its name is a hash of the initial weights, the data and the settings. So only the same training run resumes from it.
 
     Args:
-        folder: Of all checkpoints; None: there is to be none.
-        language_model: Before the training.
-        data: All that it is trained on.
-        settings: How.
-        facts: What else decides what is learned and shows in no weight: attention heads, dropout, the objective's own
-            settings. Values that JSON can hold.
+        folder: Folder of all checkpoints; None for no checkpoint.
+        language_model: The model before training.
+        data: The rows of the training run.
+        settings: The settings of the training run.
+        facts: Further JSON values that influence the result but no initial weight: attention heads, dropout, settings
+            of the objective.
     """
     if folder is None:
         return None
@@ -153,7 +162,7 @@ def checkpoint_file(
     everything = [data.train.digest, data.validation.digest, settings.model_dump(mode="json"), facts]
     digest.update(json.dumps(everything, sort_keys=True).encode())
     for variable in language_model.variables:
-        # Not its path, which holds numbers by which Keras counts what a process has made.
+        # Not its path, because Keras numbers the objects of a process in it.
         digest.update(f"{variable.name} {variable.shape} {variable.dtype}".encode())
         digest.update(variable.numpy().tobytes())
     return CheckpointFile(os.path.join(folder, f"{digest.hexdigest()[:32]}.npz"))

@@ -1,4 +1,4 @@
-"""The course of a training: as points, and as TensorBoard's scalars."""
+"""The losses of a training run, as points and as TensorBoard's scalars."""
 
 import dataclasses
 import math
@@ -17,15 +17,15 @@ from modules.training.checkpoint_file import State
 from modules.training.record import LossPoint, ValidationPoint
 
 LOSS_POINTS = 200
-# The metric of an objective that is told as the loss, and as perplexity.
+# If an objective has this metric, it is reported as the loss, and as perplexity.
 NLL = "nll"
 
 
 class LossCurve(keras.callbacks.Callback):
-    """Keeps the losses of a training: the mean of a few steps each, so that a long one has no more than a short one.
+    """The losses of a training run, as means over a few steps. A long run has as many points as a short one.
 
-    Writes the points as TensorBoard's scalars too. A training that goes on from a checkpoint writes them all again: it
-    may have a folder of its own.
+    The points are also written as TensorBoard's scalars. A run that resumes from a checkpoint writes all points again,
+    because its folder may be a new one.
     """
 
     def __init__(
@@ -34,10 +34,10 @@ class LossCurve(keras.callbacks.Callback):
         """Starts a curve.
 
         Args:
-            steps: Of the whole training.
-            tokens_per_step: Targets of a batch.
-            metric_names: The objective's.
-            log_dir: Folder for TensorBoard's files; None: none.
+            steps: Number of steps of the whole training run.
+            tokens_per_step: Number of targets in a batch.
+            metric_names: Names of the objective's metrics.
+            log_dir: Folder for TensorBoard's files; None: no such files.
         """
         super().__init__()
         self.points: list[LossPoint] = []
@@ -51,7 +51,7 @@ class LossCurve(keras.callbacks.Callback):
         self._writers = {name: _writer(log_dir, name) for name in ("train", "validation")} if log_dir else {}
 
     def state(self) -> State:
-        """The curve so far."""
+        """Returns the curve up to now, for a checkpoint."""
         facts = {
             "points": [dataclasses.asdict(point) for point in self.points],
             "validation": [dataclasses.asdict(point) for point in self.validation],
@@ -61,14 +61,14 @@ class LossCurve(keras.callbacks.Callback):
         return State(arrays={}, facts=facts)
 
     def check(self, state: State) -> None:
-        """Raises ValueError if its points have other fields than this code's."""
+        """Raises ValueError if the points of a checkpoint have other fields than those of this code."""
         for name, kind in (("points", LossPoint), ("validation", ValidationPoint)):
             fields = {field.name for field in dataclasses.fields(kind)}
             if any(point.keys() != fields for point in state.facts[name]):
-                raise ValueError(f"its {name} of the loss curve have other fields")
+                raise ValueError(f"the {name} of its loss curve have other fields")
 
     def restore(self, state: State) -> None:
-        """Goes on from `state`."""
+        """Restores the curve from a checkpoint."""
         for point in state.facts["points"]:
             self._add_point(LossPoint(**point))
         for point in state.facts["validation"]:
@@ -81,7 +81,7 @@ class LossCurve(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         assert logs is not None
-        self._figures.append(told_figures(logs, self._metric_names))
+        self._figures.append(reported_figures(logs, self._metric_names))
         self._seconds += time.monotonic() - self._started
         self._last_logs = logs
         step = int(logs["step"])
@@ -89,7 +89,7 @@ class LossCurve(keras.callbacks.Callback):
             self._finish_point()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Makes a last point of what is left where the training stopped early."""
+        """Adds a last point from the remaining steps if training stopped early."""
         if self._figures:
             self._finish_point()
 
@@ -111,17 +111,17 @@ class LossCurve(keras.callbacks.Callback):
 
     @property
     def loss_unit(self) -> str | None:
-        """What the losses are in; None where the objective is not the likelihood of single tokens."""
-        return "nats a token" if NLL in self._metric_names else None
+        """The unit of the losses; None if the objective is not the likelihood of single tokens."""
+        return "nats per token" if NLL in self._metric_names else None
 
     def add_validation(self, step: int, logs: Mapping[str, float]) -> ValidationPoint:
-        """Adds what a look at the validation rows gave, and returns it.
+        """Adds the result of an evaluation on the validation rows, and returns it.
 
         Args:
-            step: After which it was taken.
-            logs: Means: `loss` and the objective's metrics.
+            step: The last step before the evaluation.
+            logs: Mean `loss`, and means of the objective's metrics.
         """
-        figures = told_figures(logs, self._metric_names)
+        figures = reported_figures(logs, self._metric_names)
         point = ValidationPoint(step=step, loss=finite(figures.pop("loss")), metrics=finite(figures))
         self._add_validation(point)
         return point
@@ -146,14 +146,14 @@ class LossCurve(keras.callbacks.Callback):
         self._writers[name].flush()
 
 
-def told_figures(logs: Mapping[str, float], metric_names: Sequence[str]) -> dict[str, float]:
-    """The objective's figures as they are told: `loss`, which is `nll` where there is one, and the other metrics."""
-    others = {name: float(logs[name]) for name in metric_names if name != NLL}
-    return {"loss": float(logs[NLL if NLL in metric_names else "loss"]), **others}
+def reported_figures(logs: Mapping[str, float], metric_names: Sequence[str]) -> dict[str, float]:
+    """Returns the figures to report: `loss`, which is the metric `nll` if there is one, and the other metrics."""
+    metrics = {name: float(logs[name]) for name in metric_names if name != NLL}
+    return {"loss": float(logs[NLL if NLL in metric_names else "loss"]), **metrics}
 
 
 def memory_mb() -> float:
-    """The most memory, in 10⁶ bytes, that the process has held so far: of the first GPU, or without one of RAM."""
+    """Returns the largest memory of the process so far, in 10⁶ bytes: of the first GPU, or without a GPU of RAM."""
     if tf.config.list_logical_devices("GPU"):
         return float(tf.config.experimental.get_memory_info("GPU:0")["peak"]) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""The loss of a training run as a figure: for the report, and as a picture file."""
+"""The loss of a training run as a figure, for the report and as a picture file."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from modules.training.record import LossPoint, TrainingRecord, ValidationPoint
 def draw_losses(
     axes: Axes, record: TrainingRecord, *, training_colour: str = "C0", validation_colour: str = "C1"
 ) -> None:
-    """Draws training loss by step as a line, and validation loss, if there is any, as dots."""
+    """Draws the training loss by step as a line, and the validation loss, if there is any, as dots."""
     axes.plot(*_losses(record.loss), color=training_colour, linewidth=1.2, label="training")
     steps, losses = _losses(record.validation)
     if steps:
@@ -32,11 +32,11 @@ def draw_losses(
 
 
 def write_picture(record: TrainingRecord, path: str | Path) -> None:
-    """Writes the figure as a PNG, with perplexity on the right if the losses are those of tokens.
+    """Writes the figure as a PNG. The axis on the right shows perplexity if the losses have a unit.
 
     Args:
-        record: With at least one point.
-        path: Of the file.
+        record: A record with at least one point.
+        path: Path of the file.
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)

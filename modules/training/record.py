@@ -1,6 +1,6 @@
-"""The record of a training run, `training.json`: its loss, its speed, and samples of what the model writes.
+"""The record of a training run, `training.json`: loss, speed, and samples of the model's text.
 
-Without TensorFlow, because the report and the command line read it.
+This module does not import TensorFlow, because the report and the command line read the record.
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ class LossPoint:
     Attributes:
         step: The last of these steps; the first step of a training run is 1.
         loss: Mean loss of the steps' batches in nats per target that counts. It is always the loss of the text's own
-            tokens, without label smoothing and without a teacher. Objectives that have no such figure report what they
-            minimise. None if it is not a finite number.
+            tokens, without label smoothing and without a teacher. Objectives without such a figure report the
+            loss that they minimise. None if it is not a finite number.
         metrics: Means of the objective's other metrics.
         learning_rate: At the last step.
         gradient_norm: At the last step, before clipping; None if it is not a finite number.
@@ -51,7 +51,7 @@ class ValidationPoint:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A prompt, and how the model continues it before (None if it was not asked) and after the training run."""
+    """A prompt and the model's continuations before (None if there is none) and after the training run."""
 
     prompt: str
     before: str | None

@@ -1,4 +1,4 @@
-"""Fine-tunes GPT-2: the Trainer's `run_fn` and the plain functions behind it."""
+"""The `run_fn` of the Trainer, which fine-tunes GPT-2, and the plain functions that it calls."""
 
 import os
 
@@ -24,35 +24,50 @@ from modules.training.settings import TrainingSettings
 from modules.training.stored_rows import TrainingData
 from modules.training.transformed_examples import read_rows, read_splits
 
-# Beside `preset/` in the Model artifact.
+# In the Model artifact, next to `preset/`.
 ADAPTERS_FILE = "adapters.safetensors"
 # In the ModelRun artifact.
 PICTURE_FILE = "loss.png"
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """TFX's entry: trains on the transformed examples, writes the SavedModel, the preset, `training.json` and a plot.
+    """Trains GPT-2 on the transformed examples and writes the SavedModel, the preset, `training.json` and a plot.
 
-    With LoRA the adapters are written by themselves too, and the other files hold the model with them merged.
-    Of several workers, each of which runs this, the chief alone writes, and the others wait until it has.
+    Supports:
+
+    - plain text and instructions (cross-entropy), and preferences (DPO);
+    - distillation from a larger model, and label smoothing;
+    - starts from random weights, a keras-hub preset, a Hugging Face folder or the latest blessed model;
+    - all weights, or the adapters of LoRA and QLoRA. The adapters are written too; the other files contain the model
+      with the adapters merged;
+    - float32, bfloat16 and float16, XLA, gradient accumulation and rematerialization;
+    - a CPU, a GPU, all GPUs of a machine, several machines, and a TPU. Every worker calls this function. Only the
+      chief writes, and the other workers wait for it;
+    - early stopping, and restoring the best weights;
+    - checkpoints, from which an interrupted run resumes.
 
     Args:
-        fn_args: `custom_config` holds `model` (ModelSettings), `training` (TrainingSettings), `training_fingerprint`
-            (`TrainingSettings.fingerprint`) and `data_kind`, one of `example_tokens.DATA_KINDS`; and
-            `checkpoint_directory`, a folder that outlives the run's artifacts, if a run that was interrupted is to be
-            gone on with; whoever records the model removes the folder then. `base_model` is the SavedModel of the model
-            that a warm start begins with, if there is one.
+        fn_args: `custom_config` contains `model` (ModelSettings), `training` (TrainingSettings),
+            `training_fingerprint` (`TrainingSettings.fingerprint`) and `data_kind`, one of
+            `example_tokens.DATA_KINDS`. It may contain `checkpoint_directory`, a folder that outlives the run's
+            artifacts, so that an interrupted run can resume. The caller that records the model removes the folder.
+            `base_model` is the SavedModel from which a warm start begins; None without a warm start.
+
+    Raises:
+        InputError: A model, a teacher or a vocabulary cannot be loaded or does not fit.
+        FloatingPointError: The loss or the gradients become NaN or infinite.
+        TrainingInterrupted: On SIGTERM or Ctrl-C, if there is a `checkpoint_directory`.
     """
     config = fn_args.custom_config
     model_settings = gpt2.ModelSettings(**config["model"])
     settings = TrainingSettings(**config["training"])
-    strategy = devices.build_strategy(settings)  # first, see there
+    strategy = devices.build_strategy(settings)  # must come first, see `build_strategy`
     table_path = find_table(fn_args.transform_graph_path)
     vocabulary = read_table(table_path)
     context_length = model_settings.context_length
     with strategy.scope():
         objective = build_objective(settings, vocabulary, context_length=context_length)
-        # After the teacher, whose making draws numbers: the student's start does not depend on it.
+        # Seeded after the teacher, which draws random numbers: so the student's start does not depend on it.
         keras.utils.set_random_seed(settings.seed)
         backbone = starting_model(
             fn_args.base_model,
@@ -84,10 +99,10 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def build_objective(settings: TrainingSettings, vocabulary: Vocabulary, *, context_length: int) -> Objective:
-    """What the settings ask to minimise.
+    """Returns the objective that the settings describe.
 
     Raises:
-        InputError: If there is to be a teacher, and it cannot be loaded or does not fit.
+        InputError: The teacher cannot be loaded or does not fit.
     """
     if settings.dpo:
         return DirectPreferenceOptimization(beta=settings.dpo.beta)
@@ -109,42 +124,41 @@ def build_objective(settings: TrainingSettings, vocabulary: Vocabulary, *, conte
 def starting_model(
     base_model: str | None, settings: gpt2.ModelSettings, vocabulary: Vocabulary, *, dtype: str, adapters: bool
 ) -> keras_hub.models.GPT2Backbone:
-    """The model before its training.
+    """Returns the model before training.
 
     Args:
-        base_model: The SavedModel in a Model artifact, for a warm start; None: there is none to start from.
-        settings: What to build without it.
-        vocabulary: This run's.
+        base_model: The SavedModel in a Model artifact, for a warm start; None without a warm start.
+        settings: The settings of the model; they are used if there is no `base_model`.
+        vocabulary: The vocabulary of this run.
         dtype: Keras precision policy.
-        adapters: Whether adapters alone are to be trained on it, by LoRA.
+        adapters: Whether only adapters are trained, by LoRA.
 
     Raises:
-        InputError: A model cannot be loaded, or does not fit; or adapters would be trained on random weights.
+        InputError: A model cannot be loaded or does not fit, or adapters would be trained on random weights.
     """
     if base_model is not None:
         model_dir = os.path.dirname(base_model)
-        logging.info("Warm start: the training begins with the weights of %s.", model_dir)
+        logging.info("Warm start: training starts from the weights of %s.", model_dir)
         check_same_vocabulary(model_dir, vocabulary)
         return gpt2.load_trained(model_dir, settings, dtype=dtype)
     if adapters and settings.preset is None:
         raise InputError(
-            "`training.lora` must start from a trained model. Received: no `model.preset`, and no model that is "
-            "blessed yet for `model.warm_start`. Run without `training.lora` until one is blessed, or name a "
-            "`model.preset`."
+            "`training.lora` must start from a trained model. Received: no `model.preset`, and no blessed model for "
+            "`model.warm_start`. Run without `training.lora` until a model is blessed, or set `model.preset`."
         )
     if settings.warm_start:
-        logging.info("No model is blessed yet to start from: the training begins as without `model.warm_start`.")
+        logging.info("There is no blessed model yet: training starts as without `model.warm_start`.")
     return gpt2.build_backbone(settings, vocabulary_size=vocabulary.size, dtype=dtype)
 
 
 def check_same_vocabulary(model_dir: str, vocabulary: Vocabulary) -> None:
-    """Makes sure that a trained model has exactly this run's vocabulary.
+    """Checks that a trained model has exactly the vocabulary of this run.
 
-    A vocabulary of the same size, trained on other text, would give every token another token's embedding.
+    With another vocabulary of the same size, tokens would get the embeddings of other tokens.
 
     Args:
         model_dir: The folder of TFX's Model artifact, with `Format-Serving/`; a path or a URL such as `gs://bucket/x`.
-        vocabulary: This run's.
+        vocabulary: The vocabulary of this run.
 
     Raises:
         InputError: The vocabularies differ, or the trained model's cannot be read.
@@ -152,8 +166,8 @@ def check_same_vocabulary(model_dir: str, vocabulary: Vocabulary) -> None:
     trained = read_table(os.path.join(model_dir, "Format-Serving", "assets", TABLE_NAME))
     if trained != vocabulary:
         raise InputError(
-            f"a warm start needs the tokenizer of the model in {model_dir}, of {trained.size} tokens. "
-            f"Received: another one, of {vocabulary.size}. {gpt2.WARM_START_CURE}"
+            f"a warm start needs the tokenizer of the model in {model_dir}, which has {trained.size} tokens. "
+            f"Received: another tokenizer, with {vocabulary.size} tokens. {gpt2.WARM_START_CURE}"
         )
 
 
@@ -164,7 +178,7 @@ def train(
     settings: TrainingSettings,
     fn_args: FnArgs,
 ) -> LossCurve:
-    """Trains a backbone in place, or its adapters; goes on where a run of the same training was interrupted."""
+    """Trains a backbone, or only its adapters, in place. Resumes if the same training run was interrupted."""
     with backbone.distribute_strategy.scope():
         if settings.lora:
             lora.apply(backbone, settings.lora)
@@ -185,7 +199,7 @@ def train(
 def write_weights(
     backbone: keras_hub.models.GPT2Backbone, settings: TrainingSettings, model_dir: str
 ) -> keras_hub.models.GPT2Backbone:
-    """Writes `preset/`, and the adapters of LoRA beside it; returns the model that is released, with them merged."""
+    """Writes `preset/` and the adapters of LoRA. Returns the released model, with the adapters merged."""
     if settings.lora:
         os.makedirs(model_dir, exist_ok=True)
         lora.save_adapters(backbone, settings.lora, os.path.join(model_dir, ADAPTERS_FILE))
@@ -197,7 +211,7 @@ def write_weights(
 def write_run(
     fn_args: FnArgs, start: starting_point.Start, curve: LossCurve, *, parameters: int, warm_start: bool
 ) -> None:
-    """Writes into the ModelRun artifact what was seen of the training: `training.json` and the plot."""
+    """Writes the record of the training run, `training.json`, and its plot into the ModelRun artifact."""
     record = starting_point.finish_record(
         start,
         curve,

@@ -1,4 +1,4 @@
-"""How to train: the settings behind `training` of a recipe and behind `modules.training.run_fn`."""
+"""The settings of a training run: `training` in a recipe, and the input of `modules.training.run_fn`."""
 
 import math
 from typing import Annotated, Literal, Self
@@ -16,7 +16,7 @@ Devices = Literal["auto", "cpu", "gpu", "mirrored", "multi_worker", "tpu"]
 
 
 class TrainingSettings(Settings):
-    """AdamW over packed windows: how long, how fast, how exactly, and what is kept."""
+    """The settings of training with AdamW: length, speed, precision, validation, checkpoints and the objective."""
 
     steps: PositiveInt | None = Field(None, description="Optimizer steps. Give either this or `epochs`.")
     epochs: PositiveFloat | None = Field(None, description="Passes over the train split. Give either this or `steps`.")
@@ -105,7 +105,7 @@ class TrainingSettings(Settings):
         if self.batch_size % self.micro_batches:
             raise ValueError(
                 "`micro_batches` must divide `batch_size`. "
-                f"Received: {self.micro_batches} and {self.batch_size}; choose another of the two"
+                f"Received: {self.micro_batches} and {self.batch_size}; change one of the two"
             )
         return self
 
@@ -113,7 +113,7 @@ class TrainingSettings(Settings):
     def _compiled_for_one_device(self) -> Self:
         if self.jit_compile and self.devices in ("mirrored", "multi_worker", "tpu"):
             raise ValueError(
-                "`jit_compile` needs one device, `devices: auto`, `cpu` or `gpu` (a TPU compiles without being asked). "
+                "`jit_compile` needs one device, `devices: auto`, `cpu` or `gpu` (a TPU always compiles). "
                 f"Received: {self.devices}; drop one of the two"
             )
         return self
@@ -122,7 +122,8 @@ class TrainingSettings(Settings):
     def _quantized_where_it_can_be(self) -> Self:
         if self.lora and self.lora.quantization and self.precision == "mixed_float16":
             raise ValueError(
-                "`lora.quantization` needs `precision: float32` or `mixed_bfloat16`. Received: mixed_float16"
+                "`lora.quantization` needs `precision: float32` or `mixed_bfloat16`. Received: mixed_float16; "
+                "change one of the two"
             )
         if self.lora and self.lora.quantization and self.devices == "multi_worker":
             raise ValueError(
@@ -135,22 +136,23 @@ class TrainingSettings(Settings):
     def _preferences_by_themselves(self) -> Self:
         if self.dpo and self.distillation:
             raise ValueError(
-                "`distillation` is of next tokens, and `dpo` compares whole answers: take one of the two out"
+                "`distillation` learns single tokens, and `dpo` compares whole answers. "
+                "Received: both; take one of the two out"
             )
         if self.dpo and self.label_smoothing:
             raise ValueError(
-                "`label_smoothing` smooths single tokens, and `dpo` compares whole answers: take one of the two out. "
-                f"Received: {self.label_smoothing}"
+                "`label_smoothing` smooths single tokens, and `dpo` compares whole answers. "
+                f"Received: {self.label_smoothing} with `dpo`; take one of the two out"
             )
         if self.dpo and self.isolate_documents:
             raise ValueError(
-                "`isolate_documents` is for documents that share a window; with `dpo` every answer has a row of its "
-                "own: take it out. Received: true"
+                "`isolate_documents` is for documents that share a window, and with `dpo` every answer has a row of "
+                "its own. Received: both; take `isolate_documents` out"
             )
         return self
 
     def fingerprint(self) -> str:
-        """Hash of the files that the settings name: the teacher's.
+        """Returns the hash of the teacher's files; empty without distillation.
 
         Raises:
             InputError: `presets.check_name` refuses the teacher.
@@ -163,5 +165,5 @@ class TrainingSettings(Settings):
         return self.batch_size // self.micro_batches
 
     def count_steps(self, windows: int) -> int:
-        """Optimizer steps over a train split of so many windows or pairs; half a step counts as one."""
+        """Returns the optimizer steps over a train split of so many windows or pairs; half a step counts as one."""
         return self.steps or max(1, math.floor((self.epochs or 1) * windows / self.batch_size + 0.5))

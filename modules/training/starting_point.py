@@ -1,4 +1,4 @@
-"""What training leaves behind for the gates and the report: `training.json`, beside TensorBoard's logs."""
+"""Measurements of the model before training, and samples of its text before and after, for `training.json`."""
 
 import dataclasses
 import tempfile
@@ -27,7 +27,7 @@ SAMPLING = SamplingSettings(max_new_tokens=48, temperature=0.7, top_k=40, seed=0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Start:
-    """What the weights can do that the training starts from; `perplexity` is None where it was not asked for."""
+    """The measurements of the model before training; `perplexity` is None if it was not measured."""
 
     perplexity: float | None
     prompts: list[str]
@@ -43,17 +43,17 @@ def measure_start(
     context_length: int,
     with_perplexity: bool,
 ) -> Start:
-    """Measures a model before it is trained, by the very code that the SavedModel serves afterwards.
+    """Measures a model before training, with the same code that the SavedModel serves afterwards.
 
-    Holds a copy of the weights in float32 while it works.
+    A copy of the weights in float32 is in memory meanwhile.
 
     Args:
         backbone: The model.
-        table_path: The vocabulary's table.
+        table_path: Path of the vocabulary's table.
         documents: Batches of the eval split, see `corpus_perplexity`.
         data_kind: One of `example_tokens.DATA_KINDS`.
         context_length: Tokens in a window.
-        with_perplexity: Whether to score the documents, and not only to continue some of them.
+        with_perplexity: Whether to score all documents, in addition to continuing some of them.
     """
     prompts = sample_prompts(documents, read_table(table_path), context_length=context_length)
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +70,7 @@ def measure_start(
 def finish_record(
     start: Start, curve: LossCurve, *, parameters: int, warm_start: bool, saved_model_dir: str
 ) -> TrainingRecord:
-    """Puts together what was seen, with what the trained model writes, read from its SavedModel."""
+    """Returns the record of a training run, with samples that the trained SavedModel writes."""
     generate = tf.saved_model.load(saved_model_dir).signatures["generate"]
     continuations = zip(start.prompts, start.continuations, continue_prompts(generate, start.prompts), strict=True)
     return TrainingRecord(
@@ -85,14 +85,13 @@ def finish_record(
 
 
 def corpus_perplexity(scorer: DocumentScorer, documents: tf.data.Dataset) -> float | None:
-    """exp(nats per token) over all tokens that count, as the Evaluator's `perplexity` in windows that do not overlap.
+    """Returns exp(nats per token) over all tokens that count; None if nothing counts, or if it is not finite.
+
+    It is the Evaluator's `perplexity` in windows that do not overlap.
 
     Args:
-        scorer: Of the model; its windows are those of the SavedModel's `evaluate`.
-        documents: Batches of ragged int64 `[documents, tokens]`: `token_ids`, and `loss_mask` where not all count.
-
-    Returns:
-        None where nothing counts, or the perplexity is no finite number.
+        scorer: The model's scorer; its windows are those of the SavedModel's `evaluate`.
+        documents: Batches of ragged int64 `[documents, tokens]`: `token_ids`, and `loss_mask` if not all tokens count.
     """
 
     @tf.function(autograph=False, input_signature=[documents.element_spec])
@@ -104,17 +103,17 @@ def corpus_perplexity(scorer: DocumentScorer, documents: tf.data.Dataset) -> flo
     for columns in documents:
         nll, tokens, count = (figure.numpy() for figure in score(columns))
         nll_sum, num_tokens, scored = nll_sum + float(nll), num_tokens + int(tokens), scored + int(count)
-        progress.report("Trainer", done=scored, total=None, unit="documents scored before the training")
+        progress.report("Trainer", done=scored, total=None, unit="documents scored before training")
     with np.errstate(over="ignore"):
         return finite(float(np.exp(nll_sum / num_tokens))) if num_tokens else None
 
 
 def continue_prompts(generate: Callable[..., dict[str, tf.Tensor]], prompts: Sequence[str]) -> list[str]:
-    """Continues prompts with the settings that every training shares, so that its samples can be compared.
+    """Continues prompts with settings that all training runs share, so that their samples can be compared.
 
     Args:
-        generate: The signature of that name, of a `TextModel` or of a SavedModel.
-        prompts: Texts.
+        generate: The signature `generate` of a `TextModel` or of a SavedModel.
+        prompts: Texts to continue.
     """
     texts = call_generate(
         generate,
@@ -125,21 +124,23 @@ def continue_prompts(generate: Callable[..., dict[str, tf.Tensor]], prompts: Seq
 
 
 def sample_prompts(documents: tf.data.Dataset, vocabulary: Vocabulary, *, context_length: int) -> list[str]:
-    """Takes prompts from the first documents, see `prompt_tokens`; a model card shows them, so none holds a secret.
+    """Takes prompts from the first documents, see `prompt_tokens`.
+
+    Prompts that look like secrets are left out, because a model card shows the prompts.
 
     Args:
-        documents: Batches as for `corpus_perplexity`; the same ones, in the same order, give the same prompts.
-        vocabulary: Of their tokens.
-        context_length: Of the model; longer prompts lose their beginning, as in generation.
+        documents: Batches as for `corpus_perplexity`. The same documents in the same order give the same prompts.
+        vocabulary: Vocabulary of the documents' tokens.
+        context_length: Context length of the model; longer prompts lose their beginning, as in generation.
     """
     token_bytes = vocabulary.token_bytes()
-    room = prompt_room(context_length, SAMPLING.max_new_tokens) - 1  # an end-of-text comes first
+    room = prompt_room(context_length, SAMPLING.max_new_tokens) - 1  # without the end-of-text before the prompt
     prompts = []
     for columns in documents.unbatch().as_numpy_iterator():
         loss_mask = columns.get("loss_mask")
         token_ids = prompt_tokens(columns["token_ids"].tolist(), None if loss_mask is None else loss_mask.tolist())
         text = b"".join(token_bytes[token_id] for token_id in token_ids[-room:])
-        # A character that is cut in the middle is left out.
+        # An incomplete character at either end is left out.
         prompt = text.decode("utf-8", errors="ignore")
         if next(find_secrets(prompt), None) is None:
             prompts.append(prompt)
@@ -149,16 +150,16 @@ def sample_prompts(documents: tf.data.Dataset, vocabulary: Vocabulary, *, contex
 
 
 def prompt_tokens(token_ids: list[int], loss_mask: list[int] | None) -> list[int]:
-    """The beginning of a document, from which a model is to go on.
+    """Returns the beginning of a document that a model will continue.
 
     ```
-    token_ids = [5, 6, 7, 8]                               [5, 6]  half of it, and at most `PROMPT_TOKENS`
-    token_ids = [5, 6, 7, 8], loss_mask = [0, 1, 1, 0]     [5]     what comes before the first completion
+    token_ids = [5, 6, 7, 8]                               [5, 6]  half of the tokens, at most `PROMPT_TOKENS`
+    token_ids = [5, 6, 7, 8], loss_mask = [0, 1, 1, 0]     [5]     the tokens before the first completion
     ```
 
     Args:
-        token_ids: Of a document.
-        loss_mask: 1 for tokens of completions, 0 for those of prompts; None for plain text.
+        token_ids: Token ids of a document.
+        loss_mask: 1 for tokens of completions, 0 for tokens of prompts; None for plain text.
     """
     if loss_mask is None:
         return token_ids[: min(PROMPT_TOKENS, (len(token_ids) + 1) // 2)]

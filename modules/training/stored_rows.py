@@ -1,4 +1,4 @@
-"""Rows of fixed shape on disk, to be read in any order: what training shuffles over."""
+"""Rows of fixed shape on disk, which training reads in a shuffled order."""
 
 import dataclasses
 import functools
@@ -10,17 +10,26 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+# Rows that `store_rows` reads at once.
 READ_BATCH_SIZE = 1024
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoredRows:
-    """Rows in memory-mapped files without a name, which vanish with the process however it ends.
+    """Rows in memory-mapped temporary files. The files have no name, so they vanish when the process ends.
 
     Attributes:
-        columns: Arrays `[rows, …]`.
-        count: Rows.
-        digest: SHA-256 of all values that were read, hexadecimal; what a model made of them is no part of it.
+        columns: Arrays `[rows, …]` by name.
+        count: Number of rows.
+        digest: SHA-256 of all values that were read, hexadecimal. Columns that were added later are not part of it.
+
+    Example:
+
+    >>> rows = store_rows(tf.data.Dataset.range(3).map(lambda number: {"token_ids": tf.stack([number, 7])}))
+    >>> rows.count
+    3
+    >>> rows.columns["token_ids"].tolist()
+    [[0, 7], [1, 7], [2, 7]]
     """
 
     columns: Mapping[str, np.ndarray]
@@ -33,9 +42,9 @@ class TrainingData:
     """The rows of a training run.
 
     Attributes:
-        train, validation: Rows.
+        train, validation: The rows of both splits.
         to_batch: Turns `{name: [rows, …]}` into a batch of the objective.
-        tokens_per_row: Targets in a row, from which the speed in tokens per second is computed.
+        tokens_per_row: Number of targets in a row; the speed in tokens per second is computed from it.
     """
 
     train: StoredRows
@@ -45,9 +54,9 @@ class TrainingData:
 
 
 class Share(NamedTuple):
-    """Which rows of each batch are read: the batch is cut into `parts`, of which those numbered `mine` come in turn.
+    """The part of each batch that is read. Each batch is cut into `parts`; the parts numbered `mine` are read in turn.
 
-    With `parts = 2`, the batches `2 0 3 1` and `1 2` being:
+    With `parts = 2` and the batches `2 0 3 1` and `1 2`:
 
     ```
     mine = 0, 1     2 0,  3 1,  1,  2
@@ -60,13 +69,13 @@ class Share(NamedTuple):
 
 
 def store_rows(rows: tf.data.Dataset) -> StoredRows:
-    """Reads a data set once.
+    """Reads a data set once and stores its rows.
 
     Args:
         rows: Dictionaries of tensors of fixed shape, e.g. from `batches.packed_windows`.
     """
     spec = rows.element_spec
-    # They stay open behind the arrays, which read them for as long as they live.
+    # The files stay open as long as the arrays exist, because the arrays read them.
     files = {name: tempfile.TemporaryFile() for name in spec}  # noqa: SIM115
     digests = {name: hashlib.sha256() for name in spec}
     count = 0
@@ -92,10 +101,11 @@ def shuffled_batches(
     to_batch: Callable[[dict[str, tf.Tensor]], Any],
     share: Share = Share(),  # noqa: B008  (a constant)
 ) -> tf.data.Dataset:
-    """The batches number `first` to `end - 1` of an endless shuffled sequence, which depends on the seed alone.
+    """Returns the batches number `first` to `end - 1` of an endless shuffled sequence.
 
-    Every epoch has an order of its own; a batch at its end goes on in the next one. With 4 rows in batches of 3, the
-    epochs being `2 0 3 1` and `1 2 0 3`:
+    The sequence depends only on the rows, the batch size and the seed. Every epoch has an order of its own, and a batch
+    may contain the end of an epoch and the start of the next. With 4 rows in batches of 3, and the epochs `2 0 3 1` and
+    `1 2 0 3`:
 
     ```
     0   2 0 3
@@ -104,13 +114,13 @@ def shuffled_batches(
     ```
 
     Args:
-        rows: What is shuffled.
-        batch_size: Rows a batch; divisible by `share.parts`.
-        seed: Of the order.
-        first: Number of the first batch that is given.
-        end: Number of the first batch that is not given any more.
-        to_batch: Makes of `{name: [batch, …]}` what the model takes.
-        share: What is read of each batch.
+        rows: The rows to shuffle.
+        batch_size: Rows per batch; divisible by `share.parts`.
+        seed: Seed of the order.
+        first: Number of the first batch.
+        end: Number after the last batch.
+        to_batch: Turns `{name: [batch, …]}` into the input of the model.
+        share: The part of each batch that is read.
     """
 
     def choose(number: int) -> np.ndarray:
@@ -126,7 +136,7 @@ def batches_in_order(
     to_batch: Callable[[dict[str, tf.Tensor]], Any],
     share: Share = Share(),  # noqa: B008  (a constant)
 ) -> tf.data.Dataset:
-    """All rows as they come; the last batch may be smaller, and a part of it empty."""
+    """Returns batches of all rows in stored order; the last batch may be smaller, and a part of it empty."""
 
     def choose(number: int) -> np.ndarray:
         return np.arange(number * batch_size, min((number + 1) * batch_size, rows.count))
@@ -135,7 +145,7 @@ def batches_in_order(
 
 
 def batch_rows(number: int, *, rows: int, batch_size: int, seed: int) -> np.ndarray:
-    """Which rows a batch of `shuffled_batches` holds: int64 `[batch_size]`."""
+    """Returns the numbers of the rows in a batch of `shuffled_batches`, int64 `[batch_size]`."""
     epochs, places = np.divmod(np.arange(number * batch_size, (number + 1) * batch_size), rows)
     orders = {epoch: _order(seed, epoch, rows) for epoch in np.unique(epochs).tolist()}
     return np.array([orders[epoch][place] for epoch, place in zip(epochs.tolist(), places.tolist(), strict=True)])
@@ -150,7 +160,7 @@ def _read(
     rows: StoredRows,
     numbers: range,
     choose: Callable[[int], np.ndarray],
-    rows_a_part: int | None,
+    rows_per_part: int | None,
     to_batch: Callable[[dict[str, tf.Tensor]], Any],
     share: Share,
 ) -> tf.data.Dataset:
@@ -164,10 +174,10 @@ def _read(
     def gather(place: tf.Tensor) -> Any:
         values = tf.numpy_function(read, [place], [rows.columns[name].dtype for name in names])
         for name, value in zip(names, values, strict=True):
-            value.set_shape((rows_a_part, *rows.columns[name].shape[1:]))
+            value.set_shape((rows_per_part, *rows.columns[name].shape[1:]))
         return to_batch(dict(zip(names, values, strict=True)))
 
-    # Autotuning has nothing to tune here, and its thread can hold up the end of an iterator for 40 s.
+    # Autotuning has no use here, and its thread can delay the end of an iterator by 40 s.
     options = tf.data.Options()
     options.autotune.enabled = False
     places = tf.data.Dataset.range(numbers.start * len(share.mine), numbers.stop * len(share.mine))

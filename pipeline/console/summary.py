@@ -144,7 +144,7 @@ def _gates(run: Run) -> list[RenderableType]:
             of = f" of {check.of}" if check.of else ""
             mark = Text("✔", style="green") if check.passed else Text("✘", style="bold red")
             gate = Text(f"{check.metric}{of}")
-            table.add_row(gate, check.measured_told, check.bound, check.limit_told, mark)
+            table.add_row(gate, check.measured_text, check.bound, check.limit_text, mark)
     return [table] if table.row_count else []
 
 

@@ -67,7 +67,7 @@ def test_a_file_that_cannot_be_loaded_fails_and_the_other_file_passes(tmp_path: 
     assert [check.passed for check in read_checks(evaluation.uri)] == [True, False]
     files = json.loads(Path(evaluation.uri, "files.json").read_text())
     assert [files[precision]["released"] for precision in ("float16", "int8")] == [True, False]
-    assert files["int8"]["verdict"].startswith("rise in perplexity of int8: nan% is not a number for 2%")
+    assert files["int8"]["verdict"].startswith("rise in perplexity of int8: nan% is not comparable with 2%")
     assert evaluation.get_float_custom_property("perplexity_float") == files["float16"]["float_perplexity"]
 
 

@@ -96,7 +96,7 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
         ),
         ("training={steps: 3, dpo: {}}", "go together. Received: `data.kind: text`; take `training.dpo` out"),
         ("training={steps: 3, dpo: {beta: 0}}", "training.dpo.beta: .*greater than 0"),
-        ("training={steps: 3, dpo: {}, label_smoothing: 0.1}", "`dpo` compares whole answers: take one of the two out"),
+        ("training={steps: 3, dpo: {}, label_smoothing: 0.1}", "Received: 0.1 with `dpo`; take one of the two out"),
         ("training={steps: 3, dpo: {}, isolate_documents: true}", "with `dpo` every answer has a row of its own"),
     ],
 )

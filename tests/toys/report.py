@@ -167,7 +167,7 @@ TRAINING: dict[str, Any] = {
         loss_point(10, 8.25, tokens_per_second=7000.0), loss_point(300, 4.84, tokens_per_second=7100.0),
     ],
     "validation": [{"step": 300, "loss": 4.9}],
-    "loss_unit": "nats a token",
+    "loss_unit": "nats per token",
     "perplexity_before": None,
     "samples": [{"prompt": "Roses", "before": " qzx qzx", "after": " are red."}],
 }  # fmt: skip

@@ -1,7 +1,7 @@
 from modules.common import formatting
 
 
-def test_numbers() -> None:
+def test_numbers_have_texts_for_readers() -> None:
     assert [formatting.number(value) for value in (None, 151.806, 0.02, 20000.0, -0.5)] == [
         "not measured", "151.8", "0.02", "20,000", "−0.5",
     ]  # fmt: skip

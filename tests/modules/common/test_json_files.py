@@ -14,12 +14,12 @@ class Point:
     y: tuple[float, ...]
 
 
-def test_what_json_cannot_hold_becomes_null(tmp_path: Path) -> None:
+def test_nan_and_infinity_become_null(tmp_path: Path) -> None:
     write_json(tmp_path / "new", "a.json", {"point": Point(math.nan, (1.5, -math.inf)), "text": "ä\u2028"})
     assert read_json(tmp_path / "new", "a.json") == {"point": {"x": None, "y": [1.5, None]}, "text": "ä\u2028"}
 
 
-def test_a_url_is_no_local_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_is_read_and_written_in_cloud_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cloud_storage.mount(tmp_path / "bucket", monkeypatch)
     write_json("gs://bucket/folder", "a.json", [1])
     assert (tmp_path / "bucket" / "folder" / "a.json").read_text() == "[\n  1\n]\n"

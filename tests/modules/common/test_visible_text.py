@@ -18,22 +18,22 @@ from modules.common.visible_text import visible
         ("line\u2028paragraph\u2029", "line\\u2028paragraph\\u2029"),
         ("\U000e0041 tag", "\\U000e0041 tag"),
         ("\ud800\uffff", "\\ud800\\uffff"),
-        # What scripts and emoji need stays: joiners, Arabic's sign of a number, accents, spaces of any width.
+        # Characters that scripts and emoji need are kept: joiners, the Arabic number sign, accents, wide spaces.
         ("نمی‌خواهم 👩‍👩‍👧 שלום \u0600١ e\u0301 \u3000x", "نمی‌خواهم 👩‍👩‍👧 שלום \u0600١ e\u0301 \u3000x"),
         ("a\tb\nc", "a\tb\nc"),
         ("C:\\x1b", "C:\\x1b"),
     ],
 )
-def test_what_cannot_be_seen_is_written_out(text: str, shown: str) -> None:
+def test_hidden_characters_are_escaped(text: str, shown: str) -> None:
     assert visible(text) == shown
 
 
-def test_what_is_kept_is_the_callers_choice() -> None:
+def test_callers_choose_the_characters_to_keep() -> None:
     assert visible("a\tb\nc", keep="") == "a\\x09b\\x0ac"
 
 
 @given(st.text())
-def test_any_text_is_visible_once_and_for_all(text: str) -> None:
+def test_escaped_text_has_no_hidden_characters_and_does_not_change_again(text: str) -> None:
     shown = visible(text)
     assert visible(shown) == shown
     assert "\\" in shown or shown == text

@@ -1,4 +1,4 @@
-"""What a model says is found in train wherever it stands, and nothing else is."""
+"""Continuations are found anywhere in the train split, and nothing else is found."""
 
 import math
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.toys.words import numbered
 
 
 def recite(*documents: str):
-    """A model that knows some documents by heart, and makes up words otherwise."""
+    """Returns a model that recites some documents, and makes up words after other prompts."""
 
     def generate(prompts, sampling):
         texts = []
@@ -43,10 +43,10 @@ def test_reciting_one_document_of_four_is_a_share_of_a_quarter(train):
     found = measure(settings(max_share=0.2), train, data_kind="text", generate=recite(DOCUMENTS[2]))
     assert (found.recited, found.share) == (1, 0.25)
     assert sorted(row.prompt for row in found.continuations) == [text[:23] for text in DOCUMENTS]
-    told = found.as_dict()
-    assert told["longest"] == {"words": 16, "text": numbered(303, 318), "source": "book.txt"}
-    assert told["share_interval"] == pytest.approx((0.0456, 0.6994), abs=1e-4)
-    assert [row["run"] and row["run"]["words"] for row in told["continuations"]] == [16, None, None, None]
+    written = found.as_dict()
+    assert written["longest"] == {"words": 16, "text": numbered(303, 318), "source": "book.txt"}
+    assert written["share_interval"] == pytest.approx((0.0456, 0.6994), abs=1e-4)
+    assert [row["run"] and row["run"]["words"] for row in written["continuations"]] == [16, None, None, None]
     (check,) = found.checks()
     assert not check.passed
     assert check.sentence == (
@@ -54,7 +54,7 @@ def test_reciting_one_document_of_four_is_a_share_of_a_quarter(train):
     )
 
 
-def test_what_another_document_says_counts_too(train):
+def test_text_of_another_train_document_counts_too(train):
     found = measure(
         settings(), train, data_kind="text", generate=lambda prompts, _: [numbered(400, 411)] * len(prompts)
     )
@@ -62,13 +62,13 @@ def test_what_another_document_says_counts_too(train):
     assert found.checks() == []  # no gate was asked for
 
 
-def test_the_prompt_does_not_count(train):
+def test_text_of_the_prompt_does_not_count(train):
     found = measure(settings(prompt_words=20), train, data_kind="text", generate=lambda prompts, _: ["no " * 40] * 4)
     assert found.share == 0.0
 
 
 @pytest.mark.parametrize("long_ones", [0, 1])
-def test_continuations_too_short_to_recite_do_not_pass_in_silence(train, long_ones):
+def test_the_gate_fails_with_a_reason_if_most_continuations_are_too_short(train, long_ones):
     said = [numbered(101, 140)] * long_ones + [numbered(101, 109)] * (4 - long_ones)
     found = measure(settings(max_share=1), train, data_kind="text", generate=lambda prompts, _: said)
     assert math.isnan(found.share)
@@ -76,7 +76,7 @@ def test_continuations_too_short_to_recite_do_not_pass_in_silence(train, long_on
     assert not check.passed
     assert check.sentence == (
         "share of continuations with 10 words in a row from train: not measured (evaluation.memorisation.max_share: "
-        "half of the continuations must have 10 words, lower run_words or raise max_new_tokens)"
+        "at least half of the continuations must have 10 words; lower run_words or raise max_new_tokens)"
     )
     assert found.as_dict()["share"] is found.as_dict()["share_interval"] is None
 
@@ -84,18 +84,18 @@ def test_continuations_too_short_to_recite_do_not_pass_in_silence(train, long_on
 def test_a_model_that_sometimes_ends_early_is_measured(train):
     said = [numbered(101, 140), numbered(101, 140), "", "The end."]
     found = measure(settings(), train, data_kind="text", generate=lambda prompts, _: said)
-    # What ended early could not have been recited, and does not count.
+    # Continuations that ended early cannot be recited, so they do not count.
     assert (found.share, found.long_enough) == (1.0, 2)
 
 
-def test_a_corpus_of_short_documents_does_not_pass_in_silence(train):
+def test_the_gate_fails_on_a_corpus_of_short_documents(train):
     found = measure(settings(max_share=1, prompt_words=60), train, data_kind="text", generate=recite())
     assert found.continuations == []
     assert [check.passed for check in found.checks()] == [False]
     assert found.as_dict()["longest"] is None
 
 
-def test_of_instructions_completions_are_recited(tmp_path):
+def test_completions_of_instructions_can_be_recited(tmp_path):
     prompt, answer = "### Instruction:\nCount.\n\n### Response:\n", numbered(1, 30)
     rows = [
         {"prompt": [prompt, "More."], "completion": [answer, numbered(31, 45)]},
@@ -114,7 +114,10 @@ def test_of_instructions_completions_are_recited(tmp_path):
 
 
 def test_a_gate_without_prompts_is_refused():
-    with pytest.raises(pydantic.ValidationError, match="`max_share` cannot be measured without `prompts`"):
+    with pytest.raises(
+        pydantic.ValidationError,
+        match=r"`max_share` needs `prompts` above 0\. Received: 0; raise",
+    ):
         MemorisationSettings(prompts=0, max_share=0.1)
 
 

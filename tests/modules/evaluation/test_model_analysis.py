@@ -41,7 +41,9 @@ def gate(rows: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch) -> list[s
     ids=["nothing was measured", "the perplexity is missing", "the whole split is missing"],
 )
 def test_a_missing_metric_fails_the_gate(rows: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert gate(rows, monkeypatch) == ["perplexity: nan is not a number for 1,000,000,000 (evaluation.max_perplexity)"]
+    assert gate(rows, monkeypatch) == [
+        "perplexity: nan is not comparable with 1,000,000,000 (evaluation.max_perplexity)"
+    ]
 
 
 def test_slices_are_sorted_by_feature_and_then_by_number_or_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A model that knows two documents by heart is found out, through its SavedModel; settings say what to measure."""
+"""Tasks measure a SavedModel that has memorised two documents; settings decide what is measured."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from tests.toys.examples import write_documents
 from tests.toys.release import tiny_vocabulary
 
 LETTERS = np.random.default_rng(3).choice(list("abcdefgijklmnopqrsuvwxyz"), size=[4, 30, 4])
-# Four documents of 30 words of 4 letters that mean nothing, so that nobody can guess them.
+# Four documents of 30 words of 4 random letters, which no model can guess.
 DOCUMENTS = [" ".join("".join(word) for word in document) for document in LETTERS]
 KNOWN, UNKNOWN = DOCUMENTS[:2], DOCUMENTS[2:]
 MODEL = gpt2.ModelSettings(
@@ -28,7 +28,7 @@ MODEL = gpt2.ModelSettings(
 
 @pytest.fixture(scope="module")
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A GPT-2 that was shown two documents until it knew them, as a SavedModel."""
+    """Returns the SavedModel of a GPT-2 that was trained on two documents until it memorised them."""
     folder = tmp_path_factory.mktemp("knows_by_heart")
     vocabulary = tiny_vocabulary()
     write_table(vocabulary, folder / "vocabulary.tsv")
@@ -51,14 +51,14 @@ def words(text: str, first: int, last: int) -> str:
 
 @pytest.fixture
 def questions(tmp_path: Path) -> str:
-    """Which of two documents' next words follows the first words?"""
+    """Writes two questions: the next words of which document follow its first words?"""
     choices = [words(text, 10, 14) for text in KNOWN]
     rows = [{"prompt": words(text, 0, 10), "choices": choices, "answer": KNOWN.index(text)} for text in KNOWN]
     (tmp_path / "next.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return str(tmp_path / "next.jsonl")
 
 
-def test_what_it_knows_is_measured_and_written(saved_model, questions, tmp_path):
+def test_memorised_text_is_measured_and_written(saved_model, questions, tmp_path):
     settings = TaskSettings.model_validate({
         "memorisation": {"prompts": 4, "prompt_words": 6, "run_words": 12, "max_new_tokens": 80, "max_share": 0.25},
         "tasks": [{"kind": "multiple_choice", "name": "next_words", "file": questions, "min_accuracy": 0.9}],
@@ -71,7 +71,7 @@ def test_what_it_knows_is_measured_and_written(saved_model, questions, tmp_path)
     assert progress == [(0, 8), (4, 8), (8, 8)]
     results.write(tmp_path / "output")
     written = json.loads((tmp_path / "output" / "tasks.json").read_text())
-    # Prompted with what it does not know it also comes back to what it does, but for fewer words.
+    # After an unknown prompt the model also returns to known text, but recites fewer words.
     recited = written["memorisation"]["continuations"][:2]
     assert {row["prompt"] for row in recited} == {words(text, 0, 6) for text in KNOWN}
     assert {row["run"]["text"] for row in recited} == {words(text, 6, 22) for text in KNOWN}
@@ -84,7 +84,7 @@ def test_what_it_knows_is_measured_and_written(saved_model, questions, tmp_path)
     ]
 
 
-def test_its_answers_are_right_where_it_knows_them(saved_model, tmp_path):
+def test_answers_are_right_for_memorised_text(saved_model, tmp_path):
     rows = [
         {"prompt": [words(text, 0, 10)], "completion": [" " + words(text, 10, 20)]} for text in (KNOWN[0], UNKNOWN[0])
     ]
@@ -102,7 +102,7 @@ def test_its_answers_are_right_where_it_knows_them(saved_model, tmp_path):
     assert [check.passed for check in results.checks()] == [True, False]
 
 
-def test_nothing_to_measure_needs_no_model(tmp_path):
+def test_no_model_is_loaded_if_there_is_nothing_to_measure(tmp_path):
     settings = TaskSettings.model_validate({"memorisation": {"prompts": 0}})
     corpus = Corpus(train_files=[], eval_files=[], data_kind="text", template=None)
     results = evaluate(settings, "no such folder", corpus)
@@ -111,10 +111,10 @@ def test_nothing_to_measure_needs_no_model(tmp_path):
     assert json.loads((tmp_path / "tasks.json").read_text()) == {"memorisation": None, "tasks": []}
 
 
-def test_answers_need_a_corpus_that_has_some():
+def test_answers_need_a_corpus_with_completions():
     tasks = TaskSettings.model_validate({"tasks": [{"kind": "answers"}]}).tasks
     check_tasks(tasks, data_kind="instruction")
-    with pytest.raises(InputError, match=r"`data\.kind: text`, which has none"):
+    with pytest.raises(InputError, match=r"needs a corpus with completions.* Received: `data\.kind: text`"):
         check_tasks(tasks, data_kind="text")
 
 
@@ -138,19 +138,25 @@ def test_files_are_checked_early_and_fingerprinted(questions):
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
-        ([{"kind": "answers"}, {"kind": "answers"}], "`answers` is there once: answers is repeated"),
-        ([{"kind": "multiple_choice", "name": "a", "file": "x.jsonl"}] * 2, "a name of its own.*: a is repeated"),
+        (
+            [{"kind": "answers"}, {"kind": "answers"}],
+            "`answers` may occur only once. Received: answers,",
+        ),
+        (
+            [{"kind": "multiple_choice", "name": "a", "file": "x.jsonl"}] * 2,
+            "a name of its own.* Received: a, which",
+        ),
         ([{"kind": "riddles"}], "'multiple_choice', 'answers'"),
         ([{"kind": "answers", "min_rouge": 0.5}], "min_rouge"),
         ([{"kind": "multiple_choice", "name": "a", "file": "x.jsonl", "min_accuracy": 75}], "less than or equal to 1"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(tasks, message):
+def test_invalid_settings_are_refused(tasks, message):
     with pytest.raises(pydantic.ValidationError, match=message):
         TaskSettings.model_validate({"tasks": tasks})
 
 
-def test_settings_come_back_from_json(questions):
+def test_settings_survive_json(questions):
     settings = TaskSettings.model_validate(
         {"tasks": [{"kind": "multiple_choice", "name": "a", "file": questions}, {"kind": "answers", "min_bleu": 3}]}
     )

@@ -12,7 +12,7 @@ SETTINGS = TFLiteGateSettings()
 
 
 def _figures(nll_sum: float, tokens: int = 100, whole_split: bool = True) -> FileFigures:
-    """Of a file, where the SavedModel needs 2 nats a token."""
+    """Returns the figures of a file; the SavedModel has 2 nats per token."""
     return FileFigures(
         nll_sum=nll_sum,
         float_nll_sum=2.0 * tokens,
@@ -27,7 +27,7 @@ def _figures(nll_sum: float, tokens: int = 100, whole_split: bool = True) -> Fil
     )
 
 
-def test_the_rise_is_that_of_the_perplexity() -> None:
+def test_the_rise_is_the_relative_rise_in_perplexity() -> None:
     figures = _figures(nll_sum=201.0)
     assert figures.float_perplexity == pytest.approx(math.exp(2))
     assert figures.perplexity == pytest.approx(math.exp(2.01))
@@ -39,7 +39,7 @@ def test_the_rise_is_that_of_the_perplexity() -> None:
     [("int8", 201.9, True), ("int8", 202.1, False), ("float16", 200.4, True), ("float16", 200.6, False)],
 )
 def test_each_precision_has_its_own_limit(precision, nll_sum: float, passed: bool) -> None:
-    # A hundredth of a nat a token is a rise of 1%: int8 may rise by 2%, float16 by 0.5%.
+    # 0.01 nats per token are a rise of 1%. The limits are 2% for int8 and 0.5% for float16.
     assert rise_check(precision, _figures(nll_sum), SETTINGS).passed is passed
 
 
@@ -48,11 +48,11 @@ def test_a_better_file_passes() -> None:
 
 
 @pytest.mark.parametrize("figures", [_figures(math.nan), _figures(math.inf), _figures(1e9), _figures(0.0, tokens=0)])
-def test_what_is_no_number_fails(figures: FileFigures) -> None:
+def test_a_rise_that_is_not_finite_fails(figures: FileFigures) -> None:
     assert not rise_check("int8", figures, SETTINGS).passed
 
 
-def test_a_check_tells_its_tokens_and_its_setting() -> None:
+def test_a_check_names_its_tokens_and_its_setting() -> None:
     check = rise_check("int8", _figures(205.0, whole_split=False), SETTINGS)
     assert check.sentence == (
         "rise in perplexity of int8 of the first 100 tokens: 5.127% is above 2% (evaluation.tflite.max_rise.int8)"
@@ -62,13 +62,13 @@ def test_a_check_tells_its_tokens_and_its_setting() -> None:
 def _written(folder: Path, on_failure: str) -> dict[str, FileResult]:
     settings = TFLiteGateSettings(on_failure=on_failure)
     figures = {"float16": _figures(200.0), "int8": _figures(math.nan)}
-    checks = {precision: rise_check(precision, one, settings) for precision, one in figures.items()}
+    checks = {precision: rise_check(precision, measured, settings) for precision, measured in figures.items()}
     write_results(folder, tflite_gate.file_results(figures, checks, settings=settings))
     assert "NaN" not in (folder / "files.json").read_text()
     return read_results(folder)
 
 
-def test_a_file_that_fails_is_left_out_alone(tmp_path: Path) -> None:
+def test_only_the_failed_file_is_left_out(tmp_path: Path) -> None:
     files = _written(tmp_path, "leave_out")
     assert files["float16"] == FileResult(
         perplexity=pytest.approx(math.exp(2)),
@@ -97,7 +97,7 @@ def test_with_stop_no_file_is_released(tmp_path: Path) -> None:
     }
 
 
-def test_what_may_ship() -> None:
+def test_with_stop_every_file_must_pass_before_anything_ships() -> None:
     good, bad = (rise_check("int8", _figures(nll), SETTINGS) for nll in (200.0, 300.0))
     stop = TFLiteGateSettings(on_failure="stop")
     assert [tflite_gate.may_release(checks, stop) for checks in ([good, good], [good, bad])] == [True, False]
@@ -107,6 +107,6 @@ def test_what_may_ship() -> None:
 @pytest.mark.parametrize(
     "values", [{"max_rise": {"int4": 0.1}}, {"max_rise": {"int8": -0.1}}, {"on_failure": "ship"}, {"max_tokens": 0}]
 )
-def test_settings_nobody_reads_are_refused(values: dict) -> None:
+def test_invalid_settings_are_refused(values: dict) -> None:
     with pytest.raises(pydantic.ValidationError, match=next(iter(values))):
         TFLiteGateSettings.model_validate(values)

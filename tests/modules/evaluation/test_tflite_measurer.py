@@ -1,4 +1,4 @@
-"""The gate's figures of real files, against the SavedModel that they were made of."""
+"""Measurements of real TFLite files, compared with the SavedModel that they were made from."""
 
 import shutil
 from pathlib import Path
@@ -34,18 +34,18 @@ def split(tmp_path: Path) -> str:
     return write_split(tmp_path / "Split-eval", *({"text": [text], "source": ["file"]} for text in TEXTS))
 
 
-def test_float16_is_as_good_as_the_saved_model_and_continues_alike(split: str) -> None:
+def test_float16_has_the_perplexity_and_the_continuations_of_the_saved_model(split: str) -> None:
     release, _ = converted_release()
     scored: list[tuple[int, int]] = []
     measurer = _measurer(split, on_documents=lambda done, documents: scored.append((done, documents)))
     figures = measurer.measure(release.tflite("float16"))
     evaluate = tf.saved_model.load(release.saved_model).signatures["evaluate"]
-    expected = evaluate(examples=tf.constant([one.serialized for one in measurer.reference.documents]))
+    expected = evaluate(examples=tf.constant([document.serialized for document in measurer.reference.documents]))
     assert figures.tokens == expected["num_tokens"].numpy().sum() == 76
     assert figures.float_nll_sum == pytest.approx(expected["nll_sum"].numpy().sum(), rel=1e-9)
     assert figures.nll_sum == pytest.approx(figures.float_nll_sum, rel=1e-3)
     assert (figures.documents, figures.whole_split) == (3, True)
-    # The empty document is no prompt.
+    # The empty document is not used as a prompt.
     agreement = figures.greedy_agreement
     assert (agreement.prompts, agreement.tokens, agreement.whole, agreement.mean) == (2, 64, 2, 64.0)
     assert figures.decode_tokens_per_second > 0
@@ -53,7 +53,7 @@ def test_float16_is_as_good_as_the_saved_model_and_continues_alike(split: str) -
     assert scored == [(1, 3), (2, 3), (3, 3), (4, 3), (5, 3), (6, 3)]
 
 
-def test_int8_is_measured_by_itself(split: str) -> None:
+def test_int8_has_a_rise_of_its_own(split: str) -> None:
     release, _ = converted_release()
     measurer = _measurer(split)
     float16, int8 = (measurer.measure(release.tflite(precision)) for precision in PRECISIONS)
@@ -70,13 +70,13 @@ def test_a_file_of_nan_is_measured_and_fails(split: str, tmp_path: Path) -> None
     assert not rise_check("float16", figures, TFLiteGateSettings()).passed
 
 
-def test_no_documents_fail(tmp_path: Path) -> None:
+def test_a_split_without_documents_fails(tmp_path: Path) -> None:
     figures = _measurer(write_split(tmp_path / "Split-eval")).measure(converted_release()[0].tflite("int8"))
     assert (figures.documents, figures.tokens, figures.greedy_agreement) == (0, 0, None)
     assert not rise_check("int8", figures, TFLiteGateSettings()).passed
 
 
-def test_scoring_another_file_than_the_one_that_ships_is_noticed(split: str, tmp_path: Path) -> None:
+def test_a_scoring_file_of_another_model_is_an_error(split: str, tmp_path: Path) -> None:
     path = write_nan_files(tmp_path / "mixed")
     release, _ = converted_release()
     shutil.copyfile(release.tflite("float16"), path)
@@ -84,7 +84,7 @@ def test_scoring_another_file_than_the_one_that_ships_is_noticed(split: str, tmp
         _measurer(split).measure(path)
 
 
-def test_of_instructions_the_completions_are_scored(tmp_path: Path) -> None:
+def test_only_completions_of_instructions_are_scored(tmp_path: Path) -> None:
     release, _ = converted_release()
     folder = str(tmp_path / "model")
     saved_model.export_saved_model(
@@ -113,8 +113,8 @@ def test_whole_documents_are_read_until_there_are_enough_tokens(split: str, max_
 
 def test_a_prompt_is_the_beginning_of_a_document(split: str) -> None:
     documents, _ = read_documents(split, BytePairTokenizer(saved_release().table), data_kind="text", max_tokens=None)
-    assert [one.prompt for one in documents] == [b"abc, the other th.", b"", b"the " * 15 + b"the"]
-    assert [len(one.token_ids) for one in documents] == [13, 0, 60]
+    assert [document.prompt for document in documents] == [b"abc, the other th.", b"", b"the " * 15 + b"the"]
+    assert [len(document.token_ids) for document in documents] == [13, 0, 60]
 
 
 @pytest.mark.parametrize(

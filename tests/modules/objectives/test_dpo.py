@@ -7,9 +7,9 @@ from modules.objectives.dpo import REFERENCE, DirectPreferenceOptimization, answ
 OBJECTIVE = DirectPreferenceOptimization(beta=0.5)
 
 
-def test_the_loss_of_one_pair_by_hand() -> None:
-    # Of two tokens, the probability of token 1 at each place; only what `weights` names counts.
-    ones = np.array([[0.9, 0.8, 0.5], [0.3, 0.25, 0.5]])
+def test_the_loss_of_a_pair_equals_a_calculation_by_hand() -> None:
+    # The probability of token 1 of two tokens at each place; only targets with a weight count.
+    shares = np.array([[0.9, 0.8, 0.5], [0.3, 0.25, 0.5]])
     batch = {
         REFERENCE: tf.math.log([[0.3, 0.5]]),
         "token_ids": tf.zeros([1, 2, 3], tf.int32),
@@ -19,7 +19,7 @@ def test_the_loss_of_one_pair_by_hand() -> None:
 
     def model(inputs):
         assert set(inputs) == {"token_ids", "padding_mask"}
-        return tf.constant(np.log(np.stack([1 - ones, ones], axis=-1)) + 3, tf.float32)
+        return tf.constant(np.log(np.stack([1 - shares, shares], axis=-1)) + 3, tf.float32)
 
     # chosen: 0.8 × 0.5 = 0.4, rejected: 0.25
     np.testing.assert_allclose(answer_log_probabilities(model, batch), np.log([[0.4, 0.25]]), rtol=1e-5)

@@ -14,8 +14,8 @@ def keras_losses(logits: tf.Tensor, targets: tf.Tensor, label_smoothing: float) 
     )
 
 
-def test_a_value_computed_by_hand():
-    logits = tf.math.log([[1.0, 2.0, 1.0], [0.25, 0.25, 0.5]])  # softmax: [1/4, 1/2, 1/4] and as it stands
+def test_values_and_gradients_equal_a_calculation_by_hand():
+    logits = tf.math.log([[1.0, 2.0, 1.0], [0.25, 0.25, 0.5]])  # softmax: [1/4, 1/2, 1/4] and [1/4, 1/4, 1/2]
     losses = token_cross_entropy(logits, tf.constant([1, 0]))
     np.testing.assert_allclose(losses, [np.log(2), np.log(4)], rtol=1e-6)
 
@@ -56,7 +56,7 @@ def test_large_logits_do_not_overflow():
     assert losses.numpy().tolist() == [1e4, 0.0]
 
 
-def test_batches_of_any_size_pass_one_trace():
+def test_one_trace_accepts_batches_of_any_size():
     @tf.function(input_signature=[tf.TensorSpec([None, None, 3]), tf.TensorSpec([None, None], tf.int32)])
     def losses_of(logits, targets):
         return token_cross_entropy(logits, targets)
@@ -81,9 +81,9 @@ def differentiate_divergence(divergence_of, student, teacher, temperature, weigh
     return divergence, tape.gradient(total, student)
 
 
-def test_a_divergence_computed_by_hand():
+def test_a_divergence_equals_a_calculation_by_hand():
     student = tf.math.log([[0.25, 0.25, 0.5]])
-    teacher = tf.math.log([[0.5, 0.25, 0.25]]) + 7  # softmax does not care
+    teacher = tf.math.log([[0.5, 0.25, 0.25]]) + 7  # softmax ignores a constant
     divergence, gradient = differentiate_divergence(token_divergence, student, teacher, 1.0, 1.0)
     # 1/2 log(1/2 ÷ 1/4) + 1/4 log(1/4 ÷ 1/4) + 1/4 log(1/4 ÷ 1/2) = (1/2 - 1/4) log 2
     np.testing.assert_allclose(divergence, [np.log(2) / 4], rtol=1e-6)
@@ -91,7 +91,7 @@ def test_a_divergence_computed_by_hand():
 
 
 def test_a_temperature_divides_both_logits():
-    # Half of log [1, 4, 16] and of log [16, 4, 1]: [1, 2, 4] / 7 and [4, 2, 1] / 7.
+    # Divided by 2 the logits are log [1, 2, 4] and log [4, 2, 1], so the shares are [1, 2, 4] / 7 and [4, 2, 1] / 7.
     student, teacher = (tf.math.log([shares]) for shares in ([1.0, 4.0, 16.0], [16.0, 4.0, 1.0]))
     divergence, gradient = differentiate_divergence(token_divergence, student, teacher, 2.0, 1.0)
     np.testing.assert_allclose(divergence, [(4 * np.log(4) - np.log(4)) / 7], rtol=1e-6)
@@ -114,7 +114,7 @@ def test_divergences_and_gradients_are_those_of_keras(dtype, tolerance, jit_comp
     )
 
 
-def test_equal_logits_do_not_diverge_however_large():
+def test_equal_large_logits_have_no_divergence():
     logits = tf.constant([[1e4, 0.0, -1e4]])
     divergence, gradient = differentiate_divergence(token_divergence, logits, logits, 2.0, 1.0)
     assert divergence.numpy().tolist() == [0.0]

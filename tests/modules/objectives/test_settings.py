@@ -16,12 +16,12 @@ def test_a_changed_file_of_the_teacher_changes_the_fingerprint(tmp_path: Path) -
     assert settings.fingerprint() != before
 
 
-def test_a_teacher_that_is_not_there_is_named() -> None:
+def test_a_missing_teacher_is_named_in_the_message() -> None:
     with pytest.raises(InputError, match=r"`training.distillation.teacher` names no folder. Received: ./nowhere"):
         DistillationSettings(teacher="./nowhere").fingerprint()
 
 
 @pytest.mark.parametrize("wrong", [{"temperature": 0}, {"mix": 1.1}, {"mix": -0.1}])
-def test_values_without_a_meaning_are_refused(wrong: dict[str, float]) -> None:
+def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(pydantic.ValidationError):
         DistillationSettings(teacher="gpt2_large_en", **wrong)

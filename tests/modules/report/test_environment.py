@@ -5,7 +5,7 @@ from pathlib import Path
 from modules.report.environment import LOCK, describe_environment
 
 
-def test_versions_and_the_lock(tmp_path: Path) -> None:
+def test_the_environment_has_versions_processors_and_the_hash_of_the_lock(tmp_path: Path) -> None:
     lock = tmp_path / "uv.lock"
     lock.write_text("numpy 2")
     facts = describe_environment(lock)
@@ -16,5 +16,5 @@ def test_versions_and_the_lock(tmp_path: Path) -> None:
     assert LOCK.is_file()
 
 
-def test_without_a_lock(tmp_path: Path) -> None:
-    assert describe_environment(tmp_path / "uv.lock")["uv.lock"] == "not found beside the code"
+def test_a_missing_lock_is_reported(tmp_path: Path) -> None:
+    assert describe_environment(tmp_path / "uv.lock")["uv.lock"] == "not found next to the code"

@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 from modules.report import escaping
 
 RENDERER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-# What Markdown and HTML act on comes up far more often than in any text.
+# Characters with a meaning in Markdown and HTML are far more frequent than in real texts.
 NASTY = st.text(st.one_of(st.sampled_from("|`\\<>&*_[]()#+-=~!:.@$\n\r\t 1a\u202e\x1b"), st.characters()))
 
 
@@ -41,7 +41,7 @@ def one_line(text: str) -> str:
         ("\ud800\uffff", "\\ud800\\uffff"),
     ],
 )
-def test_what_cannot_be_seen_is_written_out(text: str, shown: str) -> None:
+def test_hidden_characters_are_escaped(text: str, shown: str) -> None:
     assert escaping.visible(text) == shown
 
 
@@ -54,11 +54,11 @@ def test_what_cannot_be_seen_is_written_out(text: str, shown: str) -> None:
         ("1. no list", "1\\. no list"),
         ("# no heading", "\\# no heading"),
         ("- no item", "\\- no item"),
-        # What GitHub acts on besides: addresses, mentions, emoji, mathematics.
+        # Markup of GitHub: addresses, mentions, emoji, mathematics.
         ("https://a.b www.a.b me@a.b :smile: $x$", "https\\://a.b www\\.a.b me\\@a.b \\:smile: \\$x\\$"),
     ],
 )
-def test_markdown_of_a_line(text: str, escaped: str) -> None:
+def test_markup_in_a_line_is_escaped(text: str, escaped: str) -> None:
     assert escaping.markdown(text) == escaped
 
 

@@ -16,14 +16,14 @@ def gathered(folder: Path, **settings: Any) -> Report:
     return gathering.gather(artifacts, pipeline="poems", run="run 7", configuration=CONFIGURATION)
 
 
-def test_what_the_nodes_wrote_comes_together(tmp_path: Path) -> None:
+def test_a_report_contains_the_results_of_all_nodes(tmp_path: Path) -> None:
     report = gathered(tmp_path)
     assert report.verdict.sentence == "Blessed: the one gate passed."
     assert report.data.splits == (
         Split(name="train", documents=180, size_bytes=70000, tokens=17500),
         Split(name="eval", documents=20, size_bytes=4000, tokens=1000),
     )
-    assert report.data.dropped == {"exact duplicate": 7}  # none was too short
+    assert report.data.dropped == {"exact duplicate": 7}  # no document was too short
     assert (report.data.input_fingerprint, report.data.secrets) == ("1f1f", {"email_address": 2})
     assert (report.model.start, report.model.num_layers, report.model.context_length) == ("a random start", 4, 32)
     assert [(file.name, file.size_bytes, file.perplexity, file.released) for file in report.files] == [
@@ -37,26 +37,26 @@ def test_what_the_nodes_wrote_comes_together(tmp_path: Path) -> None:
     ]
 
 
-def test_of_a_refused_model_nothing_ships(tmp_path: Path) -> None:
+def test_no_file_of_a_refused_model_is_released(tmp_path: Path) -> None:
     report = gathered(tmp_path, checks=[REFUSED], blessed=False)
     assert report.verdict.sentence == "Refused: perplexity 152 is above 150 (evaluation.max_perplexity)."
     assert [file.released for file in report.files] == [False, False, False]
 
 
-def test_a_file_that_failed_stays_behind_alone(tmp_path: Path) -> None:
+def test_only_the_failed_file_is_not_released(tmp_path: Path) -> None:
     report = gathered(tmp_path, int8_released=False)
     assert report.verdict.blessed
     assert [file.released for file in report.files] == [True, True, False]
 
 
-def test_not_a_number_is_no_value(tmp_path: Path) -> None:
+def test_nan_in_a_record_is_read_as_none(tmp_path: Path) -> None:
     nan = float("nan")  # which Python's json writes and reads, although it is not JSON
     training = gathered(tmp_path, training={"perplexity_before": nan, "loss": [loss_point(1, nan)]}).training
     assert training.perplexity_before is None
     assert training.loss[0].loss is None
 
 
-def test_where_every_file_is_needed_nothing_ships(tmp_path: Path) -> None:
+def test_no_file_is_released_if_every_file_is_needed_and_one_failed(tmp_path: Path) -> None:
     artifacts = write_artifacts(tmp_path, int8_released=False)
     stopped = dataclasses.replace(artifacts["tflite_evaluation"], properties={"blessed": 0})
     report = gathering.gather(
@@ -67,7 +67,7 @@ def test_where_every_file_is_needed_nothing_ships(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["evaluation/metrics.json", "evaluation/checks.json", "model_run/training.json"])
-def test_a_node_that_did_not_write_is_an_error(tmp_path: Path, name: str) -> None:
+def test_a_missing_file_of_a_node_is_an_error(tmp_path: Path, name: str) -> None:
     artifacts = write_artifacts(tmp_path)
     (tmp_path / name).unlink()
     with pytest.raises(FileNotFoundError, match=Path(name).name):
@@ -88,14 +88,14 @@ def test_folders_of_the_machine_are_left_out(value: Any, shown: Any) -> None:
     assert gathering.without_folders(value) == shown
 
 
-def test_samples_hold_no_secret_and_are_short(tmp_path: Path) -> None:
+def test_samples_contain_no_secret_and_are_short(tmp_path: Path) -> None:
     documents = ["Write to jane.doe@gmail.com.", "Roses are red.", "Violets " * 200]
     samples = gathered(tmp_path, documents=documents).data.samples
     assert [sample.text for sample in samples] == ["Roses are red.", ("Violets " * 75).strip() + " …"]
     assert {sample.source for sample in samples} == {"poems.txt"}
 
 
-def test_samples_come_from_different_sources_where_they_can(tmp_path: Path) -> None:
+def test_samples_come_from_different_sources_if_possible(tmp_path: Path) -> None:
     artifacts = write_artifacts(tmp_path)
     path = next((tmp_path / "examples" / "Split-train").iterdir())
     with tf.io.TFRecordWriter(str(path), "GZIP") as writer:

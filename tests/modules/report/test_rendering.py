@@ -16,7 +16,7 @@ VOID = {"meta", "br", "wbr", "link", "img", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """Elements, attributes and the visible text; nothing may be left open, or closed that is not open."""
+    """Elements, attributes and visible text of a page; every element must be closed exactly once."""
 
     def __init__(self, page: str):
         super().__init__()
@@ -53,7 +53,7 @@ def gathered(folder: Path, configuration: dict[str, Any] = CONFIGURATION, **sett
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Report:
-    """A script in every place that foreign text reaches."""
+    """Returns a report with a script in every place that can contain foreign text."""
     return gathered(
         tmp_path,
         {**CONFIGURATION, "data": {**CONFIGURATION["data"], "source": f"{HOSTILE}.txt"}},
@@ -100,11 +100,11 @@ def test_the_page_needs_nothing_from_outside(hostile: Report) -> None:
     ids = [value for name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
     assert {link.removeprefix("#") for link in links} <= set(ids)
-    # Whatever slips through, the browser runs no script and loads nothing.
+    # Even if a script were in the page, the browser would run no script and load nothing.
     assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
 
 
-def test_both_tell_the_same(tmp_path: Path) -> None:
+def test_page_and_card_contain_the_same_facts(tmp_path: Path) -> None:
     report = gathered(tmp_path, slices=[evaluation_slice("", 120.0, 150.0), evaluation_slice("scipy", 110.0, 100.0)])
     page = " ".join(Page(rendering.render_html(report)).text.split())
     card = MarkdownIt("commonmark").enable("table").render(rendering.render_markdown(report).split("\n---\n")[1])
@@ -130,7 +130,7 @@ def test_the_verdict_comes_first(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_missing_is_said_in_words(tmp_path: Path) -> None:
+def test_missing_values_are_described_in_words(tmp_path: Path) -> None:
     nothing = dict.fromkeys(("perplexity", "bits_per_byte", "token_accuracy"))
     bare = {**evaluation_slice("", None), "candidate": {**quality(None), **nothing}}
     report = gathered(
@@ -145,18 +145,18 @@ def test_what_is_missing_is_said_in_words(tmp_path: Path) -> None:
         assert not re.search(r"\b(None|nan|inf)\b", text)
         assert "not measured" in text
         assert "othing was checked." in text
-        assert "Before the training" not in text
+        assert "Before training" not in text
         assert "Samples of the train split" not in text
 
 
-def test_folders_of_the_machine_are_nowhere(tmp_path: Path) -> None:
+def test_folders_of_the_machine_are_not_shown(tmp_path: Path) -> None:
     report = gathered(tmp_path)
     for text in (rendering.render_html(report), rendering.render_markdown(report)):
         assert "/home/someone" not in text
         assert str(tmp_path) not in text
 
 
-def test_front_matter_tells_what_is_known(tmp_path: Path) -> None:
+def test_front_matter_contains_known_facts(tmp_path: Path) -> None:
     _, front_matter, _ = rendering.render_markdown(gathered(tmp_path)).split("---\n", 2)
     assert yaml.safe_load(front_matter) == {
         "language": ["en"],
@@ -167,12 +167,12 @@ def test_front_matter_tells_what_is_known(tmp_path: Path) -> None:
     }
 
 
-def test_a_language_that_nobody_checked_is_not_claimed(tmp_path: Path) -> None:
+def test_front_matter_names_no_language_that_was_not_checked(tmp_path: Path) -> None:
     configuration = {**CONFIGURATION, "data": {"source": "poems/*.txt", "cleaning": {"languages": None}}}
     _, front_matter, _ = rendering.render_markdown(gathered(tmp_path, configuration)).split("---\n", 2)
     assert "language" not in yaml.safe_load(front_matter)
 
 
-def test_every_template_is_named_for_the_cache_key() -> None:
+def test_every_template_is_part_of_the_cache_key() -> None:
     folder = rendering.TEMPLATES[0].parent
     assert sorted(rendering.TEMPLATES) == sorted(path for path in folder.iterdir() if path.is_file())

@@ -89,7 +89,7 @@ def with_other_points(found: State) -> State:
     ("change", "problem"),
     [
         (with_other_shapes, "its variables differ from those of the model"),
-        (with_other_points, "its points of the loss curve have other fields"),
+        (with_other_points, "the points of its loss curve have other fields"),
     ],
 )
 def test_a_checkpoint_of_other_code_is_ignored(

@@ -16,7 +16,7 @@ OBJECTIVE = DirectPreferenceOptimization(beta=0.5)
 
 
 def log_probability(model: keras.Model, tokens: list[int], answer: int) -> float:
-    """Of the tokens from place `answer` on, given those before, without batches and padding."""
+    """Returns the log-probability of the tokens from place `answer` on, computed without batches and padding."""
     inputs = {"token_ids": np.array([tokens[:-1]]), "padding_mask": np.ones([1, len(tokens) - 1], bool)}
     logits = model(inputs, training=False).numpy()[0].astype(np.float64)
     shares = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
@@ -24,7 +24,7 @@ def log_probability(model: keras.Model, tokens: list[int], answer: int) -> float
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_the_reference_is_what_a_frozen_copy_would_say(dropout: float) -> None:
+def test_the_reference_equals_the_scores_of_a_frozen_copy(dropout: float) -> None:
     model = tiny_model(dropout=dropout)
     pairs = add_reference(counting_pairs(3), model, batch_size=2)
     by_hand = [
@@ -34,10 +34,10 @@ def test_the_reference_is_what_a_frozen_copy_would_say(dropout: float) -> None:
     ]
     np.testing.assert_allclose(pairs.columns[REFERENCE], by_hand, rtol=1e-5)
     assert pairs.columns[REFERENCE].dtype == np.float32
-    assert pairs.digest == counting_pairs(3).digest  # a checkpoint is found again wherever the last digits differ
+    assert pairs.digest == counting_pairs(3).digest  # so that a checkpoint is found even if the last digits differ
 
 
-def test_at_the_start_nothing_is_preferred() -> None:
+def test_the_margin_is_zero_before_training() -> None:
     model = tiny_model()
     pairs = add_reference(counting_pairs(4), model, batch_size=4)
     sums = OBJECTIVE(model, preference_pairs.to_batch({name: tf.constant(c) for name, c in pairs.columns.items()}))
@@ -65,7 +65,7 @@ def test_training_raises_margin_and_accuracy(options: dict[str, object]) -> None
     assert curve.loss_unit is None
 
 
-def test_a_batch_in_parts_teaches_the_same() -> None:
+def test_micro_batches_learn_the_same_as_the_whole_batch() -> None:
     whole, parts = (train(changed(PREFERENCES, steps=3, micro_batches=count))[0] for count in (1, 4))
-    for one, other in zip(whole.get_weights(), parts.get_weights(), strict=True):
-        np.testing.assert_allclose(one, other, atol=2e-5)
+    for weight, weight_of_parts in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, weight_of_parts, atol=2e-5)

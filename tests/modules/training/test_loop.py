@@ -16,7 +16,7 @@ from tests.toys.training import MODEL, SETTINGS, backwards, changed, counting_da
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
-def test_learns_to_count_in_every_precision_with_float32_weights(precision: str) -> None:
+def test_a_model_learns_to_count_in_every_precision_with_float32_weights(precision: str) -> None:
     model, curve = train(changed(SETTINGS, precision=precision, steps=60))
     assert curve.points[-1].loss < 0.5 < curve.points[0].loss
     assert [point.step for point in curve.validation] == [15, 30, 45, 60]
@@ -25,17 +25,17 @@ def test_learns_to_count_in_every_precision_with_float32_weights(precision: str)
 
 
 @pytest.mark.parametrize(
-    ("changes", "looks"),
+    ("changes", "evaluations"),
     [
         ({"steps": 7}, [2, 4, 6, 7]),
-        ({"steps": None, "epochs": 1.5}, [4, 8, 12, 15]),  # of 40 windows, in batches of 4
+        ({"steps": None, "epochs": 1.5}, [4, 8, 12, 15]),  # 40 windows in batches of 4
         ({"steps": 7, "evaluate_every": 3}, [3, 6, 7]),
     ],
 )
-def test_takes_exactly_the_steps_asked_for(changes: dict, looks: list[int]) -> None:
+def test_a_run_has_the_requested_steps_and_evaluations(changes: dict, evaluations: list[int]) -> None:
     _, curve = train(changed(SETTINGS, **changes))
-    assert [point.step for point in curve.points] == list(range(1, looks[-1] + 1))
-    assert [point.step for point in curve.validation] == looks
+    assert [point.step for point in curve.points] == list(range(1, evaluations[-1] + 1))
+    assert [point.step for point in curve.validation] == evaluations
 
 
 def test_isolated_documents_train_the_backbone() -> None:
@@ -48,7 +48,7 @@ def test_isolated_documents_train_the_backbone() -> None:
     model = gpt2.language_model(backbone, isolate_documents=True)
     curve = loop.fit(model, LanguageModelling(), data, settings)
     assert curve.validation[-1].loss < 0.5 < curve.points[0].loss
-    # The documents begin without <|endoftext|> here; what the backbone learned shows in windows of one document.
+    # The documents begin without <|endoftext|>, so the backbone is tested on a window of a single document.
     inputs = {"token_ids": np.array([[3, 4, 5]]), "padding_mask": np.ones((1, 3))}
     assert np.argmax(gpt2.language_model(backbone)(inputs).numpy(), axis=-1).tolist() == [[4, 5, 6]]
 
@@ -59,7 +59,7 @@ def validation_loss(model: keras.Model, data: TrainingData) -> float:
     return trainer.evaluate(batch, batch_size=10, verbose=0, return_dict=True)["nll"]
 
 
-def test_stops_early_and_ends_with_the_best_weights() -> None:
+def test_a_run_stops_early_and_ends_with_the_best_weights() -> None:
     settings = changed(SETTINGS, steps=60, evaluate_every=2, early_stopping=3, restore_best=True)
     data = backwards()
     model, curve = train(settings, data=data)
@@ -70,7 +70,7 @@ def test_stops_early_and_ends_with_the_best_weights() -> None:
     assert validation_loss(model, data) == pytest.approx(losses[best], rel=1e-5)
 
 
-def test_without_restoring_the_last_weights_stay() -> None:
+def test_a_run_without_restoring_ends_with_the_last_weights() -> None:
     data = backwards()
     model, curve = train(changed(SETTINGS, steps=20, evaluate_every=5), data=data)
     losses = [point.loss for point in curve.validation]
@@ -80,7 +80,7 @@ def test_without_restoring_the_last_weights_stay() -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RowsAtOnce(LanguageModelling):
-    """Keeps how many rows went through the model at once, in steps and in looks."""
+    """An objective that records the number of rows in each call of the model, in steps and in evaluations."""
 
     seen: list[int]
 
@@ -89,20 +89,20 @@ class RowsAtOnce(LanguageModelling):
         return super().__call__(model, batch)
 
 
-def test_a_look_takes_no_more_rows_at_once_than_a_micro_batch() -> None:
+def test_an_evaluation_uses_batches_of_the_size_of_a_micro_batch() -> None:
     curves, rows = {}, {}
     for micro_batches in (1, 4):
         rows[micro_batches] = []
         settings = changed(SETTINGS, steps=1, batch_size=8, micro_batches=micro_batches)
         objective = RowsAtOnce(seen=rows[micro_batches])
         curves[micro_batches] = loop.fit(tiny_model(), objective, counting_data(validation=9), settings)
-    # A step on 8 windows, then a look at 9.
+    # A step on 8 windows, then an evaluation on 9.
     assert rows == {1: [8, 8, 1], 4: [2, 2, 2, 2, 2, 2, 2, 2, 1]}
     whole, parts = (curves[micro_batches].validation[0].loss for micro_batches in (1, 4))
     assert parts == pytest.approx(whole, rel=1e-6)
 
 
-def test_a_loss_that_is_no_number_stops_and_names_the_step() -> None:
+def test_a_nan_loss_is_an_error_that_names_the_step() -> None:
     class Poison(keras.callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
             if logs["step"] == 2:
@@ -113,14 +113,14 @@ def test_a_loss_that_is_no_number_stops_and_names_the_step() -> None:
         train(SETTINGS, callbacks=[Poison()])
 
 
-def test_gradients_that_are_no_numbers_stop_once_the_scale_cannot_fall() -> None:
+def test_infinite_gradients_are_an_error_once_the_scale_cannot_fall() -> None:
     logs = {"step": 4, "loss": 2.0, "gradient_norm": math.inf}
     check_numbers({**logs, "loss_scale": 2.0}, steps=9)
     with pytest.raises(FloatingPointError, match="the gradients' norm became inf at step 4 of 9"):
         check_numbers({**logs, "loss_scale": 1.0}, steps=9)
 
 
-def test_progress_tells_what_a_watcher_wants_to_know(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_events_have_steps_perplexity_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr("modules.common.progress.report", lambda node, **event: seen.append((node, event)))
     _, curve = train(changed(SETTINGS, steps=3, label_smoothing=0.5))
@@ -131,12 +131,12 @@ def test_progress_tells_what_a_watcher_wants_to_know(monkeypatch: pytest.MonkeyP
     assert last["tokens_per_second"] > 0
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(0.4, "0:00"), (66, "1:06"), (3599, "59:59"), (45296, "12:34:56")])
-def test_the_time_left_in_words(seconds: float, told: str) -> None:
-    assert hours_minutes_seconds(seconds) == told
+@pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0:00"), (66, "1:06"), (3599, "59:59"), (45296, "12:34:56")])
+def test_the_time_left_is_shown_as_minutes_and_seconds(seconds: float, shown: str) -> None:
+    assert hours_minutes_seconds(seconds) == shown
 
 
-def test_another_configuration_or_other_data_has_another_checkpoint() -> None:
+def test_each_combination_of_weights_data_and_settings_has_its_own_checkpoint() -> None:
     data = counting_data()
 
     def path(*, seed: int = 0, data: TrainingData = data, dropout: float = 0.0, **changes: object) -> Path:

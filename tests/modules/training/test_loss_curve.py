@@ -8,12 +8,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from modules.training import loss_curve
 from modules.training.checkpoint_file import CheckpointFile
-from modules.training.loss_curve import LossCurve, told_figures
+from modules.training.loss_curve import LossCurve, reported_figures
 from modules.training.record import ValidationPoint
 
 
 def follow(curve: LossCurve, losses: list[float], *, first: int = 1) -> None:
-    """Calls the curve as Keras does."""
+    """Calls the curve like Keras."""
     for step, loss in enumerate(losses, start=first):
         curve.on_train_batch_begin(step)
         logs = {"step": step, "loss": loss + 7, "nll": loss, "learning_rate": step / 10, "gradient_norm": float("inf")}
@@ -21,7 +21,7 @@ def follow(curve: LossCurve, losses: list[float], *, first: int = 1) -> None:
 
 
 @pytest.fixture(autouse=True)
-def two_seconds_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def two_seconds_per_step(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = itertools.count(step=2)
     monkeypatch.setattr(loss_curve.time, "monotonic", lambda: next(clock))
 
@@ -38,14 +38,14 @@ def test_a_point_is_the_mean_of_its_steps(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize(("steps", "points"), [(1, 1), (200, 200), (201, 101), (3200, 200), (4001, 191)])
-def test_a_long_training_has_no_more_points_than_a_short_one(steps: int, points: int) -> None:
+def test_a_long_run_has_at_most_200_points(steps: int, points: int) -> None:
     curve = LossCurve(steps=steps, tokens_per_step=10)
     follow(curve, [1.0] * steps)
     assert len(curve.points) == points
     assert curve.points[-1].step == steps
 
 
-def test_a_curve_goes_on_from_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_curve_resumes_from_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loss_curve, "LOSS_POINTS", 3)
     whole, begun, resumed = (LossCurve(steps=8, tokens_per_step=10) for _ in range(3))
     follow(whole, [9, 7, 5, 6, 4, 2, 3, 1])
@@ -66,7 +66,7 @@ def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
     }
 
 
-def test_tensorboard_shows_the_points_also_those_from_before_an_interruption(tmp_path: Path) -> None:
+def test_tensorboard_shows_all_points_after_an_interruption(tmp_path: Path) -> None:
     begun = LossCurve(steps=4, tokens_per_step=10)
     follow(begun, [9, 7])
     begun.add_validation(2, {"loss": 9.0, "nll": float("nan")})
@@ -77,11 +77,11 @@ def test_tensorboard_shows_the_points_also_those_from_before_an_interruption(tmp
     shown = scalars(tmp_path / "train")
     assert shown["loss"] == [(1, 9), (2, 7), (3, 5), (4, 3)]
     assert shown["tokens_per_second"] == [(1, 5), (2, 5), (3, 5), (4, 5)]
-    assert set(shown) == {"loss", "learning_rate", "tokens_per_second", "memory_mb"}  # the norm is no number
+    assert set(shown) == {"loss", "learning_rate", "tokens_per_second", "memory_mb"}  # the norm is not finite
     assert scalars(tmp_path / "validation") == {"loss": [(4, 2.5)]}
 
 
-def test_an_objective_without_nll_has_its_loss_and_metrics_and_no_perplexity(
+def test_an_objective_without_nll_has_a_loss_and_metrics_without_a_unit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loss_curve, "LOSS_POINTS", 1)
@@ -97,12 +97,12 @@ def test_an_objective_without_nll_has_its_loss_and_metrics_and_no_perplexity(
     assert scalars(tmp_path / "validation") == {"loss": [(2, 0.5)], "reward_margin": [(2, 0.5)]}
 
 
-def test_the_likelihood_is_told_as_the_loss() -> None:
-    assert told_figures({"loss": 2, "nll": 1, "step": 7}, ["nll"]) == {"loss": 1.0}
-    assert told_figures({"loss": 2, "margin": 1, "step": 7}, ["margin"]) == {"loss": 2.0, "margin": 1.0}
+def test_nll_is_reported_as_the_loss() -> None:
+    assert reported_figures({"loss": 2, "nll": 1, "step": 7}, ["nll"]) == {"loss": 1.0}
+    assert reported_figures({"loss": 2, "margin": 1, "step": 7}, ["margin"]) == {"loss": 2.0, "margin": 1.0}
 
 
-def test_a_metric_that_is_no_number_is_none_and_can_be_saved(tmp_path: Path) -> None:
+def test_a_metric_that_is_not_finite_is_none_and_can_be_saved(tmp_path: Path) -> None:
     curve = LossCurve(steps=8, tokens_per_step=10, metric_names=("reward_margin",))
     point = curve.add_validation(4, {"loss": 0.5, "reward_margin": float("nan")})
     assert point == ValidationPoint(step=4, loss=0.5, metrics={"reward_margin": None})
@@ -113,7 +113,7 @@ def test_a_metric_that_is_no_number_is_none_and_can_be_saved(tmp_path: Path) -> 
     assert saved.facts["validation"] == [{"step": 4, "loss": 0.5, "metrics": {"reward_margin": None}}]
 
 
-def test_a_training_that_stops_early_loses_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_stops_early_loses_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loss_curve, "LOSS_POINTS", 2)
     curve = LossCurve(steps=8, tokens_per_step=10)
     follow(curve, [9, 7, 6, 2,   5, 3])  # fmt: skip

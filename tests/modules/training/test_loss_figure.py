@@ -24,19 +24,19 @@ def drawn(shown: TrainingRecord) -> Axes:
     return axes
 
 
-def test_losses_are_drawn_by_step_without_those_that_are_no_number() -> None:
+def test_only_finite_losses_are_drawn() -> None:
     training, validation = drawn(record(validation=VALIDATION)).lines
     assert training.get_xydata().tolist() == [[1, 9], [2, 7], [3, 5], [4, 3]]
     assert validation.get_xydata().tolist() == [[2, 6]]
 
 
-def test_without_validation_the_line_stands_alone() -> None:
+def test_without_validation_only_the_training_loss_is_drawn() -> None:
     axes = drawn(record(loss_unit=None))
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training"]
     assert axes.get_ylabel() == "loss"
 
 
-@pytest.mark.parametrize("loss_unit", ["nats a token", None])
+@pytest.mark.parametrize("loss_unit", ["nats per token", None])
 def test_the_picture_is_drawn_with_and_without_validation(tmp_path: Path, loss_unit: str | None) -> None:
     write_picture(record(loss_unit=loss_unit), tmp_path / "training.png")
     write_picture(record(loss_unit=loss_unit, validation=VALIDATION), tmp_path / "both.png")

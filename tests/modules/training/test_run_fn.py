@@ -36,7 +36,7 @@ def windows_of(count: int, **columns: list[int]) -> tf.data.Dataset:
     return counting_windows(count).map(lambda window: {**window, **columns})
 
 
-def test_too_little_text_is_told_with_its_cure() -> None:
+def test_too_little_text_is_refused_with_a_cure() -> None:
     with pytest.raises(InputError, match=r"the train split fills 3 windows of 9 tokens, fewer than 4; add text"):
         store_windows(counting_windows(3), counting_windows(3), SETTINGS)
     with pytest.raises(InputError, match=r"the eval split fills 0 windows"):
@@ -49,7 +49,7 @@ def test_too_little_text_is_told_with_its_cure() -> None:
 
 
 @pytest.mark.parametrize(("validation_windows", "stored"), [(5, 5), (80, 10), (None, 10)])
-def test_so_many_validation_windows_as_asked_for_are_kept(validation_windows: int | None, stored: int) -> None:
+def test_the_requested_number_of_validation_windows_is_stored(validation_windows: int | None, stored: int) -> None:
     settings = changed(SETTINGS, validation_windows=validation_windows)
     data = store_windows(counting_windows(12), counting_windows(10), settings)
     assert (data.train.count, data.validation.count, data.tokens_per_row) == (12, stored, 8)
@@ -61,7 +61,7 @@ FEATURES = {
 
 
 def transformed_examples(folder: Path, rows: list[dict[str, list[bytes]]], data_kind: str) -> str:
-    """Files as Transform writes them, and its graph in `folder`; returns the file's path."""
+    """Writes examples as Transform does, and its graph into `folder`; returns the path of the examples."""
     made = _transformed_examples(json.dumps(rows, default=bytes.hex), data_kind)
     shutil.copytree(made / "graph", folder)
     return shutil.copy(made / "graph.gz", f"{folder}.gz")
@@ -69,7 +69,7 @@ def transformed_examples(folder: Path, rows: list[dict[str, list[bytes]]], data_
 
 @functools.cache
 def _transformed_examples(rows_in_hex: str, data_kind: str) -> Path:
-    """Transforms once what several tests train on."""
+    """Transforms the rows once for several tests."""
     folder = Path(tempfile.mkdtemp(prefix="transformed_"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     texts = json.loads(rows_in_hex)
@@ -96,7 +96,7 @@ def run_trainer(
     settings: TrainingSettings,
     base_model: str | None = None,
 ) -> FnArgs:
-    """Runs `run_fn` on rows as the Trainer does; train and eval are the same."""
+    """Runs `run_fn` like the Trainer; the rows are both train and eval split."""
     file = transformed_examples(folder / "graph", rows, data_kind)
     accessor = DataAccessor(
         get_tf_dataset_factory_from_artifact([standard_artifacts.Examples()], []), record_batch_factory=None,
@@ -116,7 +116,7 @@ def run_trainer(
 
 
 def saved_preset(folder: Path, backbone: keras_hub.models.GPT2Backbone) -> gpt2.ModelSettings:
-    """The settings of a start from a backbone, whose files are put into the folder."""
+    """Writes a backbone as a preset into the folder; returns the settings that start from it."""
     backbone.save_to_preset(str(folder))
     return gpt2.ModelSettings(preset=str(folder), context_length=backbone.max_sequence_length)
 
@@ -138,17 +138,17 @@ def test_run_fn_learns_the_answers_and_not_the_questions(tmp_path: Path) -> None
     assert tokens == 4 + 1  # y e s ! <|endoftext|>: the vocabulary has bytes only
     assert answer / tokens < 0.5
     question, tokens = score(b"yes!", b"qwerty")
-    assert question / tokens > 3  # log(25) = 3.2 nats a letter at best, had it been learned
+    assert question / tokens > 3  # random letters: learned ones would have at best log(25) = 3.2 nats per letter
 
     record = json.loads((tmp_path / "run" / "training.json").read_text())
-    assert record["perplexity_before"] is None  # a random start has none worth telling
+    assert record["perplexity_before"] is None  # not measured for a random start
     assert [point["step"] for point in record["loss"]] == list(range(1, 101))
     assert record["loss"][-1]["loss"] < 1 < record["loss"][0]["loss"]
     assert [point["step"] for point in record["validation"]] == [25, 50, 75, 100]
     prompts = {row.tobytes().decode() for row in letters}
     picture = tf.io.decode_png((tmp_path / "run" / "loss.png").read_bytes())
     assert picture.shape[1] == 960
-    assert list((tmp_path / "run" / "train").iterdir())  # TensorBoard's
+    assert list((tmp_path / "run" / "train").iterdir())  # TensorBoard's files
     for sample in record["samples"]:
         assert sample["prompt"] in prompts
         assert "yes!" not in sample["before"]
@@ -173,7 +173,7 @@ def test_run_fn_learns_which_answer_is_preferred(tmp_path: Path) -> None:
 
     record = json.loads((tmp_path / "run" / "training.json").read_text())
     first, last = record["loss"][0], record["loss"][-1]
-    assert first["loss"] == pytest.approx(np.log(2), abs=1e-3)  # the reference is the base: LoRA begins as no change
+    assert first["loss"] == pytest.approx(np.log(2), abs=1e-3)  # LoRA starts without a change to the reference
     assert last["loss"] < 0.5
     assert last["metrics"]["reward_margin"] > 0.5
     assert last["metrics"]["reward_accuracy"] == record["validation"][-1]["metrics"]["reward_accuracy"] == 1.0
@@ -182,17 +182,17 @@ def test_run_fn_learns_which_answer_is_preferred(tmp_path: Path) -> None:
 
     evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
     outputs = evaluate(examples=tf.constant([example(rows[0])]))
-    assert outputs["num_tokens"].numpy().tolist() == [3 + 1]  # y e s <|endoftext|>: the answer that was chosen
+    assert outputs["num_tokens"].numpy().tolist() == [3 + 1]  # y e s <|endoftext|>: the chosen answer
 
 
-def test_too_few_pairs_that_fit_are_told_with_their_cure() -> None:
+def test_too_few_pairs_that_fit_are_refused_with_a_cure() -> None:
     pairs = documents(*[([1, 2], [3], [4])] * 3, ([1] * 9, [2], [3]))
     with pytest.raises(InputError, match="the train split has 3 pairs that fit into 9 tokens, fewer than 4; add rows"):
         read_rows(pairs, pairs, changed(SETTINGS, dpo={}), context_length=8, end_of_text_id=0)
 
 
-def test_perplexity_before_is_what_the_saved_model_measures(tmp_path: Path) -> None:
-    # Shorter than a window of 16 tokens, longer, and empty; malformed and multi-byte.
+def test_the_perplexity_before_equals_that_of_the_saved_model(tmp_path: Path) -> None:
+    # Texts longer and shorter than a window of 16 tokens, empty, malformed and multi-byte.
     texts = [b"one two three four five six seven eight", b"", "na\u00efve \U0001f9d1 \xff".encode() + b"\xff", b"short"]
     rows = [{"text": [text]} for text in texts * 3]
     keras.utils.set_random_seed(3)
@@ -202,7 +202,7 @@ def test_perplexity_before_is_what_the_saved_model_measures(tmp_path: Path) -> N
     for weight in backbone.weights:  # far from uniform
         weight.assign(weight + 0.3 * np.random.default_rng(7).standard_normal(weight.shape))
     model = saved_preset(tmp_path / "preset", backbone)
-    # With a rate of (almost) zero the model stays.
+    # A learning rate of almost zero does not change the model.
     settings = changed(SETTINGS, steps=1, learning_rate=1e-30, precision="mixed_bfloat16")
     fn_args = run_trainer(tmp_path, rows, "text", model, settings)
 
@@ -216,7 +216,7 @@ def test_perplexity_before_is_what_the_saved_model_measures(tmp_path: Path) -> N
     assert [sample["before"] for sample in record["samples"]] == [sample["after"] for sample in record["samples"]]
 
 
-def test_with_lora_the_adapters_are_kept_beside_the_merged_model(tmp_path: Path) -> None:
+def test_with_lora_the_adapters_are_written_next_to_the_merged_model(tmp_path: Path) -> None:
     rows = [{"text": [b"the cat sat on the mat. " * 3]}] * 40
     settings = changed(SETTINGS, steps=4, lora={"rank": 2, "targets": ["query"], "quantization": "int8"})
     base = gpt2.build_backbone(MODEL, vocabulary_size=257, dtype="float32")
@@ -226,34 +226,34 @@ def test_with_lora_the_adapters_are_kept_beside_the_merged_model(tmp_path: Path)
     query = merged.transformer_layers[0]._self_attention_layer._query_dense
     assert query.kernel.dtype == "float32"
     assert not query.lora_enabled
-    # On the base that it began with, the file gives what was released.
+    # The base with the adapters of the file is the released model.
     lora.load_adapters(base, tmp_path / "model" / "adapters.safetensors")
-    for one, other in zip(lora.merge(base).get_weights(), merged.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for weight, released in zip(lora.merge(base).get_weights(), merged.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, released)
     assert "generate" in tf.saved_model.load(fn_args.serving_model_dir).signatures
 
 
-def test_a_training_whose_model_was_never_recorded_is_not_done_again(tmp_path: Path) -> None:
+def test_a_finished_run_whose_model_was_not_recorded_takes_no_step_again(tmp_path: Path) -> None:
     rows = [{"text": [b"the cat sat on the mat. " * 3]}] * 40
     fn_args = run_trainer(tmp_path, rows, "text", MODEL, changed(SETTINGS, steps=4))
     assert len(list((tmp_path / "checkpoints").glob("*.npz"))) == 1
     record = json.loads((tmp_path / "run" / "training.json").read_text())
-    # Killed before TFX records the model, the next run calls this again, and takes no step: speeds would differ.
+    # If a run is killed before TFX records the model, the next run calls `run_fn` again. Steps would change the speeds.
     run_fn(fn_args)
     assert json.loads((tmp_path / "run" / "training.json").read_text()) == record
 
 
 def saved_perplexity(fn_args: FnArgs, rows: list[dict[str, list[bytes]]]) -> float:
-    """What the SavedModel measures."""
+    """Returns the perplexity of the SavedModel on the rows."""
     evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
     outputs = evaluate(examples=tf.constant([example(row) for row in rows]))
     return float(np.exp(outputs["nll_sum"].numpy().sum() / outputs["num_tokens"].numpy().sum()))
 
 
-def test_a_warm_start_begins_with_the_trained_model(tmp_path: Path) -> None:
+def test_a_warm_start_begins_from_the_trained_model(tmp_path: Path) -> None:
     rows = [{"text": [b"the cat sat on the mat. " * 3]}] * 40
     trained = run_trainer(tmp_path / "first", rows, "text", MODEL, changed(SETTINGS, steps=20))
-    # With a rate of (almost) zero the model stays, and the adapters begin as no change.
+    # A learning rate of almost zero does not change the model, and the adapters start without a change.
     settings = changed(SETTINGS, steps=1, learning_rate=1e-30, lora={"rank": 2})
     warm = MODEL.model_copy(update={"warm_start": True, "dropout": 0.1})
     run_trainer(tmp_path / "second", rows, "text", warm, settings, base_model=trained.serving_model_dir)
@@ -262,15 +262,15 @@ def test_a_warm_start_begins_with_the_trained_model(tmp_path: Path) -> None:
         keras_hub.models.GPT2Backbone.from_preset(str(tmp_path / name / "model" / "preset"))
         for name in ("first", "second")
     )
-    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
+    for weight, weight_after in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, weight_after)
     before, after = (
         json.loads((tmp_path / name / "run" / "training.json").read_text()) for name in ("first", "second")
     )
     assert (before["warm_start"], after["warm_start"]) == (False, True)
     assert after["perplexity_before"] == pytest.approx(saved_perplexity(trained, rows), rel=1e-5)
     assert after["samples"][0]["before"] == before["samples"][0]["after"]
-    # The windows of validation are few, and in the same order: the first look after the start sees the last one's loss.
+    # Both runs have the same validation windows, so the first loss of the second run is the last one of the first.
     assert after["validation"][0]["loss"] == pytest.approx(before["validation"][-1]["loss"], rel=1e-5)
 
 
@@ -278,12 +278,12 @@ def test_a_warm_start_with_another_tokenizer_is_refused() -> None:
     base_model = f"{saved_release().folder}/model/Format-Serving"
     sizes = {"num_layers": 2, "num_heads": 4, "hidden_dim": 32, "intermediate_dim": 64}
     settings = gpt2.ModelSettings(**sizes, context_length=CONTEXT_LENGTH)
-    # As many tokens as the trained model has, of other texts.
-    other = Vocabulary.from_merges([(1, 2), (3, 4)])
+    # As many tokens as the trained model has, but other tokens.
+    vocabulary = Vocabulary.from_merges([(1, 2), (3, 4)])
     with pytest.raises(
-        InputError, match=r"needs the tokenizer of the model in .* 259 tokens. Received: another one, of 259"
+        InputError, match=r"needs the tokenizer of the model in .* 259 tokens. Received: another tokenizer, with 259"
     ):
-        starting_model(base_model, settings, other, dtype="float32", adapters=False)
+        starting_model(base_model, settings, vocabulary, dtype="float32", adapters=False)
 
 
 def test_the_vocabulary_of_a_warm_start_may_be_in_cloud_storage(
@@ -295,32 +295,32 @@ def test_the_vocabulary_of_a_warm_start_may_be_in_cloud_storage(
     assets.mkdir(parents=True)
     write_table(vocabulary, assets / "vocabulary.tsv")
     check_same_vocabulary(f"{cloud_storage.BUCKET}/model", vocabulary)
-    with pytest.raises(InputError, match=r"needs the tokenizer of the model in gs://bucket/model, of 258 tokens"):
+    with pytest.raises(InputError, match=r"tokenizer of the model in gs://bucket/model, which has 258 tokens"):
         check_same_vocabulary(f"{cloud_storage.BUCKET}/model", Vocabulary.from_merges([(3, 4)]))
 
 
-def test_with_nothing_blessed_a_warm_start_is_a_start_like_any_other(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_a_blessed_model_a_warm_start_has_the_usual_start(caplog: pytest.LogCaptureFixture) -> None:
     keras.utils.set_random_seed(0)
     plain = starting_model(None, MODEL, Vocabulary.from_merges([]), dtype="float32", adapters=False)
     keras.utils.set_random_seed(0)
     settings = MODEL.model_copy(update={"warm_start": True})
     with caplog.at_level("INFO", logger="absl"):
         warm = starting_model(None, settings, Vocabulary.from_merges([]), dtype="float32", adapters=False)
-    for one, other in zip(plain.get_weights(), warm.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, other)
-    assert "No model is blessed yet to start from" in caplog.text
+    for weight, warm_weight in zip(plain.get_weights(), warm.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, warm_weight)
+    assert "There is no blessed model yet: training starts as without `model.warm_start`" in caplog.text
 
 
-def test_with_nothing_blessed_there_is_nothing_for_adapters_to_change() -> None:
+def test_adapters_without_a_trained_model_are_refused() -> None:
     settings = MODEL.model_copy(update={"warm_start": True})
     with pytest.raises(InputError, match=r"`training.lora` must start from a trained model. Received: no `model.prese"):
         starting_model(None, settings, Vocabulary.from_merges([]), dtype="float32", adapters=True)
 
 
-def test_run_fn_teaches_what_the_teacher_says_and_not_the_text(tmp_path: Path) -> None:
+def test_run_fn_learns_the_predictions_of_the_teacher_and_not_the_text(tmp_path: Path) -> None:
     backbone = gpt2.build_backbone(MODEL, vocabulary_size=257, dtype="float32")
     y = ord("y") - ord("!")
-    # A teacher whose every prediction is "y": the hidden state is the norm's beta, and only y's embedding meets it.
+    # The teacher always predicts "y": the hidden state is the norm's beta, and only the embedding of "y" is parallel.
     direction = np.eye(MODEL.hidden_dim)[0]
     backbone.layer_norm.gamma.assign(0 * direction)
     backbone.layer_norm.beta.assign(20 * direction)
@@ -333,5 +333,5 @@ def test_run_fn_teaches_what_the_teacher_says_and_not_the_text(tmp_path: Path) -
     record = json.loads((tmp_path / "run" / "training.json").read_text())
     for sample in record["samples"]:
         assert set(sample["after"]) == {"y"} != set(sample["before"])
-    # The loss that is told is the text's, which the teacher knows nothing of.
+    # The reported loss is that of the text, which the teacher does not predict.
     assert record["validation"][-1]["loss"] > record["loss"][0]["loss"]

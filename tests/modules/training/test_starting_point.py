@@ -9,7 +9,7 @@ from tests.toys.release import CONTEXT_LENGTH, saved_release, tiny_backbone, tin
 
 
 def documents(*texts: bytes) -> tf.data.Dataset:
-    """Batches of two documents as `read_documents` gives them: each byte is a token, that of `!` 0."""
+    """Makes batches of two documents as `read_documents` does. Each byte is a token; the token of `!` is 0."""
     ids = {token: token_id for token_id, token in enumerate(tiny_vocabulary().token_bytes())}
     rows = [[ids[bytes([byte])] for byte in text] for text in texts]
     token_ids = tf.ragged.constant(rows, tf.int64, ragged_rank=1, row_splits_dtype=tf.int64)
@@ -26,25 +26,25 @@ def documents(*texts: bytes) -> tf.data.Dataset:
         (list(range(99)), None, list(range(16))),
         ([5, 6, 7, 8], [0, 1, 1, 0], [5]),
         ([5, 6, 7, 8], [1, 1, 0, 1], []),
-        ([5, 6], [0, 0], [5, 6]),  # the completion is <|endoftext|> alone
+        ([5, 6], [0, 0], [5, 6]),  # the completion is only <|endoftext|>
     ],
 )
-def test_prompts_are_beginnings(token_ids: list[int], loss_mask: list[int] | None, prompt: list[int]) -> None:
+def test_prompts_are_document_beginnings(token_ids: list[int], loss_mask: list[int] | None, prompt: list[int]) -> None:
     assert prompt_tokens(token_ids, loss_mask) == prompt
 
 
 def test_prompts_come_from_the_first_documents() -> None:
     texts = [b"the cat!", b"", "caf\u00e9 au lait".encode()[:8], b"once", b"the fifth"]
-    # `caf\xc3`, half of 8 bytes, ends within a character.
+    # The half of 8 bytes, `caf\xc3`, ends within a character.
     assert sample_prompts(documents(*texts), tiny_vocabulary(), context_length=32) == ["the ", "", "caf", "on"]
 
 
 def test_a_long_prompt_loses_its_beginning() -> None:
-    # A context of 12: 6 to the new tokens, 1 to <|endoftext|>, 5 to the prompt.
+    # The context has 12 tokens: 6 new tokens, 1 <|endoftext|>, and 5 tokens of the prompt.
     assert sample_prompts(documents(b"abcdefghijklmnopqrst"), tiny_vocabulary(), context_length=12) == ["fghij"]
 
 
-def test_before_the_training_the_model_is_measured_as_the_saved_model_is_later() -> None:
+def test_the_starting_model_is_measured_like_the_saved_model() -> None:
     texts = [b"the end of the beginning", b"this", b"that"]
     start = measure_start(
         tiny_backbone(), saved_release().table, documents(*texts), data_kind="text", context_length=CONTEXT_LENGTH,
@@ -60,11 +60,11 @@ def test_before_the_training_the_model_is_measured_as_the_saved_model_is_later()
 def test_perplexity_sums_over_all_batches(tmp_path) -> None:
     model = saved_model.build_text_model(tiny_backbone(), saved_release().table, str(tmp_path), context_length=16)
     model.model.token_embedding.assign(tf.zeros_like(model.model.token_embedding))
-    model.model.token_embedding.assign_add(tf.eye(259, 32))  # neither uniform nor the same for each token
+    model.model.token_embedding.assign_add(tf.eye(259, 32))  # predictions are not uniform and differ between tokens
     texts = [b"a", b"bb", b"ccc " * 9]  # two batches of unequal length
-    one_by_one = [model.scorer.score(next(iter(documents(text)))["token_ids"]) for text in texts]
-    nll = sum(float(scores.nll_sum[0]) for scores in one_by_one)
-    assert [int(scores.num_tokens[0]) for scores in one_by_one] == [2, 3, 37]
+    separate_scores = [model.scorer.score(next(iter(documents(text)))["token_ids"]) for text in texts]
+    nll = sum(float(scores.nll_sum[0]) for scores in separate_scores)
+    assert [int(scores.num_tokens[0]) for scores in separate_scores] == [2, 3, 37]
     assert corpus_perplexity(model.scorer, documents(*texts)) == pytest.approx(np.exp(nll / 42), rel=1e-6)
 
 
@@ -75,12 +75,12 @@ def test_tokens_that_do_not_count_are_not_in_the_perplexity(tmp_path) -> None:
     )
     [columns] = only_ends
     scores = model.scorer.score(columns["token_ids"], columns["loss_mask"])
-    assert scores.num_tokens.numpy().tolist() == [1, 1]  # <|endoftext|> alone
+    assert scores.num_tokens.numpy().tolist() == [1, 1]  # only <|endoftext|>
     nll = np.mean(scores.nll_sum, dtype=np.float64)
     assert corpus_perplexity(model.scorer, only_ends) == pytest.approx(np.exp(nll), rel=2e-6)
 
 
-def test_perplexity_that_is_no_number_is_none(tmp_path) -> None:
+def test_a_perplexity_that_is_not_finite_is_none(tmp_path) -> None:
     model = saved_model.build_text_model(tiny_backbone(), saved_release().table, str(tmp_path), context_length=16)
     assert corpus_perplexity(model.scorer, documents(b"x").take(0)) is None
     for value in (float("nan"), 1e30):

@@ -6,7 +6,7 @@ from modules.training.stored_rows import Share, StoredRows, batch_rows, batches_
 
 
 def numbered_rows(count: int) -> StoredRows:
-    """Rows n, n + 100."""
+    """Stores the rows [n, n + 100]."""
     return store_rows(tf.data.Dataset.range(count).map(lambda n: {"token_ids": tf.stack([n, n + 100])}))
 
 
@@ -28,13 +28,13 @@ def test_an_epoch_holds_every_row_once_in_a_seeded_order_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("first", [0, 1, 4, 5, 6, 9])
-def test_the_sequence_goes_on_anywhere_as_if_it_had_been_read_so_far(first: int) -> None:
+def test_the_sequence_can_start_at_any_batch(first: int) -> None:
     rows = numbered_rows(7)  # with batches of 3 no epoch ends with a batch
     whole = taken(rows, first=0, end=10, batch_size=3)
     assert taken(rows, first=first, end=10, batch_size=3) == whole[first:]
 
 
-def test_a_batch_at_the_end_of_an_epoch_goes_on_in_the_next() -> None:
+def test_a_batch_may_contain_the_end_of_an_epoch_and_the_start_of_the_next() -> None:
     numbers = np.concatenate([batch_rows(number, rows=4, batch_size=3, seed=0) for number in range(4)])
     assert [sorted(epoch) for epoch in numbers.reshape(3, 4).tolist()] == [[0, 1, 2, 3]] * 3
 
@@ -55,7 +55,7 @@ def test_a_share_is_the_same_part_of_every_batch() -> None:
     assert read(Share(parts=2, mine=range(1, 2))) == [[2, 3], []]
 
 
-def test_many_rows_are_stored_as_they_are_and_told_apart_by_their_digest() -> None:
+def test_many_rows_are_stored_unchanged_and_different_rows_have_different_digests() -> None:
     rows = numbered_rows(2500)  # more than are read at once
     assert rows.count == 2500
     assert rows.columns["token_ids"].tolist() == [[n, n + 100] for n in range(2500)]
