@@ -171,10 +171,8 @@ def test_a_missing_slice_refuses_the_model(first_run, checkout: Checkout) -> Non
 
 
 @pytest.mark.parametrize(("on_failure", "status"), [("leave_out", 0), ("stop", 3)])
-def test_a_failed_tflite_file_is_left_out_or_stops_the_release(
-    first_run, checkout: Checkout, on_failure, status
-) -> None:
-    # int8 may be better than float by chance, but no perplexity falls by 100%. Users cannot set such a limit.
+def test_a_tflite_file_that_fails_is_left_out_or_stops_all(first_run, checkout: Checkout, on_failure, status) -> None:
+    # int8 may be better than float by chance, but no perplexity falls by 100%: a limit that users cannot set.
     gate = checkout.folder / "modules" / "evaluation" / "tflite_gate.py"
     with edited(gate, "int8: NonNegativeFloat", "int8: float"):
         no_rise = checkout.run(
@@ -219,7 +217,7 @@ def test_an_unknown_node_is_named(first_run, checkout: Checkout) -> None:
     assert "Trainer" in result.stderr
 
 
-def test_data_that_breaks_the_contract_stops_the_pipeline_with_a_message(first_run, checkout: Checkout) -> None:
+def test_data_that_breaks_the_contract_stops_the_pipeline_in_words(first_run, checkout: Checkout) -> None:
     contract = checkout.folder / "schemas" / "text.pbtxt"
     feature = 'feature { name: "language" type: BYTES presence { min_fraction: 1.0 min_count: 1 } }\n'
     with edited(contract, None, feature):
