@@ -130,7 +130,7 @@ def test_a_package_holds_one_docstring_and_nothing_else(folder: str) -> None:
         assert [ast.unparse(statement) for statement in body] == expected, place(path)
 
 
-def test_what_tests_share_comes_from_the_toys() -> None:
+def test_tests_import_only_the_toys_and_no_other_test() -> None:
     wrong = {
         f"{place(path)} imports {name}"
         for path in sources("tests")

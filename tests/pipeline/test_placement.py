@@ -41,7 +41,7 @@ def fingerprints(placement: Placement) -> dict[str, str]:
     return {name: getattr(placement, name) for name in FINGERPRINTS}
 
 
-def test_here_everything_is_below_the_workspace(config: PipelineConfig, tmp_path: Path) -> None:
+def test_locally_everything_is_in_the_workspace(config: PipelineConfig, tmp_path: Path) -> None:
     here = Placement.local(config)
     folder = tmp_path / "workspace" / "topics"
     assert here.pipeline_root == str(folder / "artifacts")

@@ -72,7 +72,7 @@ def test_without_a_known_end_there_is_no_bar(tmp_path: Path) -> None:
     ]
 
 
-def test_progress_in_words() -> None:
+def test_progress_is_described_by_position_and_figures() -> None:
     assert describe_progress(progress(TEXT)) == (
         "123,456/500,000 steps · 12:34:56 left",
         "loss 10.82 · perplexity 12,346 · 123,456 tokens/s",
