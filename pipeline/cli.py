@@ -23,13 +23,13 @@ from pipeline.request import RunRequest
 if TYPE_CHECKING:
     from pipeline.metadata.reader import Run
 
-# Click's UsageError, found by a subclass that Typer exports: Typer brings a Click of its own.
+# Click's UsageError. Typer brings a Click of its own and exports only a subclass, from which the class is reached.
 _UsageError: Any = typer.BadParameter.__bases__[0]
 
 
 @contextlib.contextmanager
 def _visible_usage_errors() -> Iterator[None]:
-    """Writes out hidden characters of the command line in what Click complains about; Typer prints that itself."""
+    """Makes hidden characters of the command line visible in Click's error messages, which Typer prints itself."""
     try:
         yield
     except _UsageError as error:
@@ -38,10 +38,10 @@ def _visible_usage_errors() -> Iterator[None]:
 
 
 class _Commands(typer.core.TyperGroup):
-    """The commands, with the errors in their command lines made visible."""
+    """Group of the commands; hidden characters in errors about a command line are made visible."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parses what comes before the command's name."""
+        """Parses the arguments before the command's name."""
         with _visible_usage_errors():
             return super().parse_args(ctx, args)
 
@@ -53,25 +53,25 @@ class _Commands(typer.core.TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    help="Fine-tunes GPT-2 on your own text and ships it through gates.",
+    help="Fine-tunes GPT-2 on your own text and releases the models that pass every gate.",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,  # `main` shows them
+    pretty_exceptions_enable=False,  # `main` prints exceptions
 )
 console = Console()
 errors = Console(stderr=True)
 
 ConfigOption = Annotated[
     Path,
-    typer.Option("--config", help="The recipe to run, a YAML file.", show_default="the recipe of `make run`"),
+    typer.Option("--config", help="Recipe to use, a YAML file.", show_default="the recipe of `make run`"),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Overrides one setting, e.g. training.steps=500."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one setting, e.g. training.steps=500. May be repeated."),
 ]
 
 
 class Format(enum.StrEnum):
-    """Files of a release that can generate."""
+    """Files of a release that can generate text."""
 
     SAVED_MODEL = "saved_model"
     TFLITE_INT8 = "tflite-int8"
@@ -90,12 +90,12 @@ def run(
     set_: SetOption = None,
     from_node: Annotated[
         str | None,
-        typer.Option(help="Start at this node; what comes before is taken from the last run.", metavar="NODE"),
+        typer.Option(help="Start at this node; reuse the results of earlier nodes from the last run.", metavar="NODE"),
     ] = None,
 ) -> None:
-    """Runs the pipeline here: raw text in, a gated release out.
+    """Runs the pipeline on this machine, from raw text to a release.
 
-    Exit status: 0 pushed, 3 the gate said no, 2 bad configuration or input, 1 anything else.
+    Exit status: 0 released, 1 any other error, 2 bad configuration or input, 3 refused by a gate.
     """
     from pipeline.console import run_view
     from pipeline.console.summary import print_summary
@@ -113,9 +113,9 @@ def run(
 
 @app.command()
 def validate(config: ConfigOption = DEFAULT_RECIPE, set_: SetOption = None) -> None:
-    """Reads and cleans the data, checks it against its contract, and stops there.
+    """Reads and cleans the data and checks it against its contract, without training.
 
-    Exit status: 0 the data is good, 2 bad configuration or input, 1 anything else.
+    Exit status: 0 the data is valid, 1 any other error, 2 bad configuration or input.
     """
     from pipeline.console import run_view
     from pipeline.console.summary import print_data
@@ -125,11 +125,11 @@ def validate(config: ConfigOption = DEFAULT_RECIPE, set_: SetOption = None) -> N
     console.print(f"[bold]{settings.name}[/]  {escape(str(settings.data.source))}", highlight=False)
     finished = run_to_end(RunRequest(config=settings, run_id=run_view.new_run_id(), until="data"))
     print_data(finished, console)
-    console.print("[bold green]DATA GOOD[/]  it meets its contract.")
+    console.print("[bold green]DATA VALID[/]  The data meets its contract.")
 
 
 def run_to_end(request: RunRequest) -> "Run":
-    """Runs the request in a child process and shows it; returns the run, and exits where it failed."""
+    """Runs the request in a child process and shows its progress; returns the run, or exits if the run failed."""
     from pipeline.console import run_view
     from pipeline.metadata.reader import MetadataReader
 
@@ -145,22 +145,22 @@ def run_to_end(request: RunRequest) -> "Run":
 
 
 def describe_model(settings: PipelineConfig) -> str:
-    """Returns one line with the model, its start and its data."""
+    """Returns one line about the model, its initial weights and its data."""
     model = settings.model
     if model.sizes:
-        start = f"GPT-2 of {model.sizes.num_layers} layers × {model.sizes.hidden_dim}, from a random start"
+        start = f"GPT-2 with {model.sizes.num_layers} layers × {model.sizes.hidden_dim}, randomly initialized"
     else:
-        start = f"GPT-2 from the preset {model.preset}"
+        start = f"GPT-2 with the weights of the preset {model.preset}"
     if model.warm_start:
-        start += ", or from the latest blessed model if there is one"
-    return f"{start}, context {model.context_length}, on {settings.data.source}"
+        start += ", or the latest blessed model if there is one"
+    return f"{start}, context {model.context_length}, data {settings.data.source}"
 
 
 @app.command()
 def generate(
-    prompt: Annotated[str, typer.Option(help="Text to continue; an instruction for models of instructions.")],
+    prompt: Annotated[str, typer.Option(help="Text to continue; for instruction models, the instruction.")],
     release: Annotated[
-        Path | None, typer.Option(help="Folder of a release; default: the newest in the workspace.")
+        Path | None, typer.Option(help="Folder of the release. Default: the newest release in the workspace.")
     ] = None,
     format: Annotated[Format, typer.Option(help="Which file of the release generates.")] = Format.SAVED_MODEL,
     max_new_tokens: Annotated[int, typer.Option(min=1, max=2**31 - 1)] = 64,
@@ -168,7 +168,7 @@ def generate(
     top_k: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Draw among this many likeliest tokens.")] = 40,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1)] = 0,
     raw: Annotated[bool, typer.Option("--raw", help="Do not put the prompt into the model's own template.")] = False,
-    workspace: Annotated[Path, typer.Option()] = Path("workspace"),
+    workspace: Annotated[Path, typer.Option(help="Folder in which to look for releases.")] = Path("workspace"),
 ) -> None:
     """Continues a prompt with a released model."""
     from modules.model.sampling import SamplingSettings
@@ -191,12 +191,12 @@ def generate(
 @app.command()
 def runs(
     workspace: Annotated[Path, typer.Option(help="Folder that holds metadata.sqlite.")] = Path("workspace"),
-    limit: Annotated[int, typer.Option(min=1, help="Show the latest so many.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Number of runs to show, newest first.")] = 20,
 ) -> None:
-    """Lists past runs, their verdicts and perplexities, from ML Metadata."""
+    """Lists past runs with their verdicts and perplexities, from ML Metadata."""
     from pipeline.metadata.reader import MetadataReader
 
-    # Fits 80 columns.
+    # The table fits 80 columns.
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for column in ("run", "pipeline", "verdict", "perplexity", "baseline", "release"):
         table.add_column(
@@ -216,48 +216,56 @@ def runs(
 
 @app.command()
 def compare(
-    one: Annotated[str, typer.Argument(metavar="RUN", help="A run's id or the start of it, latest, or latest~1.")],
-    other: Annotated[str, typer.Argument(metavar="RUN", help="The run to hold against it.")],
+    left: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="Id of a run, the first characters of an id, latest, or latest~1 (the one before)."
+        ),
+    ],
+    right: Annotated[str, typer.Argument(metavar="RUN", help="Run to compare it with.")],
     workspace: Annotated[Path, typer.Option(help="Folder that holds metadata.sqlite.")] = Path("workspace"),
 ) -> None:
-    """Prints two runs side by side: what changed in data, settings, code and results."""
+    """Compares two runs: differences in data, settings, code, results and time."""
     from pipeline.console.comparison import comparison
     from pipeline.metadata.reader import MetadataReader
 
     reader = MetadataReader(workspace / "metadata.sqlite")
-    console.print(comparison(reader.find_run(one), reader.find_run(other)), highlight=False)
+    console.print(comparison(reader.find_run(left), reader.find_run(right)), highlight=False)
 
 
 @app.command()
 def compile(
-    output: Annotated[Path, typer.Option(help="The YAML file to write.")],
-    image: Annotated[str, typer.Option(help="Container image that holds this project.")] = "tfx-gpt2:latest",
+    output: Annotated[Path, typer.Option(help="YAML file to write.")],
+    image: Annotated[str, typer.Option(help="Container image with this project.")] = "tfx-gpt2:latest",
     pipeline_root: Annotated[
-        str, typer.Option(help="Cloud Storage folder for artifacts and releases, gs://…")
+        str, typer.Option(help="Cloud Storage folder of artifacts and releases, gs://…")
     ] = "gs://your-bucket/tfx-gpt2",
-    target: Annotated[Target, typer.Option()] = Target.VERTEX,
+    target: Annotated[Target, typer.Option(help="Orchestrator to compile for.")] = Target.VERTEX,
     config: ConfigOption = DEFAULT_RECIPE,
     set_: SetOption = None,
 ) -> None:
-    """Compiles the same DAG for another orchestrator; nothing runs."""
+    """Compiles the pipeline for another orchestrator, without running it."""
     from pipeline.runners.vertex import compile_pipeline
 
     settings = load_config(config, set_)
     check_model(settings)
     if settings.data.on_drift == "stop":
-        raise InputError("drift is not checked on Vertex yet, so it cannot stop there: set data.on_drift to warn.")
+        raise InputError(
+            "`data.on_drift` must be `warn` on Vertex, where drift is not checked yet. Received: 'stop'. "
+            "Add --set data.on_drift=warn."
+        )
     compile_pipeline(settings, output, image=image, pipeline_root=pipeline_root)
     console.print(f"wrote {output} for {target.value}", markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
-    """Runs the command line; an InputError becomes its message and exit status 2, any other a traceback and 1."""
+    """Runs the command line. Prints an InputError as a message (exit status 2), any other error as a traceback (1)."""
     try:
         app()
     except InputError as error:
         errors.print(f"[bold red]error[/]: {escape(str(error))}", highlight=False, soft_wrap=True)
         raise SystemExit(2) from None
     except Exception:
-        # Not left to Python: the message may hold text of a document.
+        # Python would print the message as it is; it may hold hidden characters of a document.
         errors.print(traceback.format_exc().rstrip("\n"), markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(1) from None

@@ -1,7 +1,7 @@
-"""Hashes of what a node's result depends on besides its inputs: the project's own code, and the locked packages.
+"""Hashes of the project's code and of the locked packages, on which a node's result depends besides its inputs.
 
-TFX fingerprints neither (a stale model would be reused after an edit), so the DAG puts these hashes into every
-node's executor specification, which is part of TFX's cache key.
+TFX hashes neither and would reuse a stale model after an edit. So the DAG puts these hashes into every node's executor
+specification, which is part of TFX's cache key.
 """
 
 import ast
@@ -16,12 +16,12 @@ PACKAGES = ("modules", "components")
 
 
 def code_fingerprint(entry_modules: Iterable[str], data_files: Iterable[Path] = (), root: Path = ROOT) -> str:
-    """Returns the SHA-256 of the lock, the modules with all that they import of the project, and data files.
+    """Returns the SHA-256 of the lock, the modules, the project files that they import, and data files.
 
     Args:
         entry_modules: Dotted names, e.g. `["modules.training.run_fn"]`.
-        data_files: Other files that the result depends on, e.g. a schema.
-        root: The checkout.
+        data_files: More files on which the result depends, e.g. a schema.
+        root: Folder of the checkout.
     """
     digest = hashlib.sha256()
     sources = sorted({path for name in entry_modules for path in imported_files(name, root)})
@@ -33,7 +33,7 @@ def code_fingerprint(entry_modules: Iterable[str], data_files: Iterable[Path] = 
 
 @functools.cache
 def imported_files(module: str, root: Path = ROOT) -> frozenset[Path]:
-    """Finds the files of a project module and of every project module it imports, without importing them."""
+    """Returns the files of a project module and of every project module that it imports, without importing them."""
     found: set[Path] = set()
     waiting = [module]
     while waiting:
@@ -44,7 +44,7 @@ def imported_files(module: str, root: Path = ROOT) -> frozenset[Path]:
 
 
 def _files_of(module: str, root: Path) -> set[Path]:
-    """Returns a module's file and the `__init__.py` of each package above it; nothing for modules of others."""
+    """Returns a module's file and the `__init__.py` of each package above it; nothing for modules of other projects."""
     parts = module.split(".")
     if parts[0] not in PACKAGES:
         return set()

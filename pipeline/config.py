@@ -1,4 +1,4 @@
-"""The typed configuration of a run: one definition behind YAML, the command line and the DAG."""
+"""Typed configuration of a run; recipes, the command line and the DAG share this definition."""
 
 import difflib
 import types
@@ -27,7 +27,7 @@ RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = RECIPES / "documentation.yaml"
 
 Share = PositiveInt
-# Where a pipeline ends: with data that meets its contract, with tokens that do, or with a release.
+# Last stage of a run: data that meets its contract, tokens that meet theirs, or a release.
 Stage = Literal["data", "tokens", "release"]
 
 
@@ -42,7 +42,7 @@ class SplitWeights(Settings):
 
 
 class DataConfig(Settings):
-    """Where the text comes from; see README, "Your own data"."""
+    """Settings of the text: its source, kind, splits and cleaning; see README, "Your own data"."""
 
     source: str | list[str] = Field(description="`tfds:name[/config]`, a glob of files, or a list of globs.")
     tfds_splits: tuple[str, ...] | None = Field(
@@ -72,23 +72,27 @@ class DataConfig(Settings):
     )
 
     def to_source(self) -> DataSource:
-        """The same as the reader's own type."""
+        """Returns the settings of the source as `modules.data` takes them.
+
+        Raises:
+            InputError: `source` mixes a TFDS name with files, or lists several TFDS names.
+        """
         settings = self.model_dump(include={"tfds_splits", "kind", "template", "text_column", "document_separator"})
         if isinstance(self.source, str):
             return DataSource.from_string(self.source, **settings)
         if any(name.startswith(TFDS_PREFIX) for name in self.source):
             if len(self.source) > 1:
-                raise InputError(f"`data.source` is one TFDS name or globs of files. Received: {self.source}.")
+                raise InputError(f"`data.source` must be one TFDS name or globs of files. Received: {self.source}.")
             return DataSource.from_string(self.source[0], **settings)
         return DataSource(files=tuple(self.source), **settings)
 
 
 class TokenizerConfig(Settings):
-    """Byte-level BPE: trained on the corpus, taken from a preset, or read from GPT-2's two files; or bytes alone."""
+    """Settings of the tokenizer: byte-level BPE (trained, from a preset, or from GPT-2's two files), or plain bytes."""
 
     kind: Literal["bpe", "byte"] = Field(
         "bpe",
-        description="`byte` takes the 256 bytes as tokens: for tiny corpora and languages without a tokenizer. `bpe` "
+        description="`byte` uses the 256 bytes as tokens, for tiny corpora and languages without a tokenizer. `bpe` "
         "needs one of the other settings.",
     )
     vocabulary_size: Annotated[int, Field(ge=258)] | None = Field(
@@ -97,10 +101,10 @@ class TokenizerConfig(Settings):
         "merges are those of Hugging Face's trainer.",
     )
     preset: str | None = Field(
-        None, description="Take the vocabulary of this preset: a name or folder as in `model.preset`."
+        None, description="Use the vocabulary of this preset: a name or folder as in `model.preset`."
     )
     vocabulary: Path | None = Field(
-        None, description="Take the vocabulary of this file in GPT-2's format; needs `merges`."
+        None, description="Use the vocabulary of this file in GPT-2's format; needs `merges`."
     )
     merges: Path | None = Field(None, description="The merges that belong to `vocabulary`, in GPT-2's format.")
 
@@ -117,14 +121,14 @@ class TokenizerConfig(Settings):
         return self
 
     def settings(self) -> dict[str, Any]:
-        """The one way that was chosen, as `modules.tokenization.tokenizer_files` takes it."""
+        """Returns the chosen way as `modules.tokenization.tokenizer_files` takes it."""
         if self.kind == "byte":
             return {"kind": "byte"}
         return self.model_dump(mode="json", exclude_none=True, exclude={"kind"})
 
 
 class EvaluationConfig(PerplexityGateSettings):
-    """How a model is measured, and the gates that it must pass."""
+    """Settings of the evaluation: how models are measured, and the gates that they must pass."""
 
     strided: bool = Field(
         False,
@@ -145,24 +149,24 @@ class EvaluationConfig(PerplexityGateSettings):
 
     @property
     def gate(self) -> PerplexityGateSettings:
-        """The limits alone."""
+        """Returns only the limits of the perplexity gate."""
         return PerplexityGateSettings.model_validate(
             self.model_dump(include=set(PerplexityGateSettings.model_fields), exclude_unset=True)
         )
 
     @property
     def sliced_by(self) -> tuple[str, ...]:
-        """`slices`, and what a limit asks for beside them."""
+        """Returns the features of `slices`, followed by those that only a limit names."""
         return tuple(dict.fromkeys((*self.slices, *(limit.feature for limit in self.slice_limits))))
 
     @property
     def task_settings(self) -> TaskSettings:
-        """As the TaskEvaluator takes it."""
+        """Returns the settings of the TaskEvaluator."""
         return TaskSettings(memorisation=self.memorisation, tasks=self.tasks)
 
 
 class PipelineConfig(Settings):
-    """Everything a run needs to know."""
+    """All settings of a run."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,60}$")] = Field(
         description="Name of the pipeline in ML Metadata, in the workspace and on Vertex."
@@ -170,7 +174,7 @@ class PipelineConfig(Settings):
     workspace: Path = Field(Path("workspace"), description="Folder for metadata, artifacts, logs and releases.")
     data: DataConfig = Field(description="The text: source, kind, splits, cleaning.")
     tokenizer: TokenizerConfig = Field(description="The vocabulary.")
-    model: ModelSettings = Field(description="Where the weights and sizes come from.")
+    model: ModelSettings = Field(description="Source of the weights, and the sizes of the model.")
     training: TrainingSettings = Field(description="How to train.")
     evaluation: EvaluationConfig = Field(description="How to measure, and the gates.")
 
@@ -178,8 +182,8 @@ class PipelineConfig(Settings):
     def _preset_with_its_tokenizer(self) -> Self:
         if self.model.preset and (self.tokenizer.vocabulary_size or self.tokenizer.kind == "byte"):
             raise ValueError(
-                "`model.preset` brings a vocabulary: use it by `tokenizer.preset` instead of training one by "
-                "`tokenizer.vocabulary_size` or `kind: byte`"
+                "`model.preset` comes with a vocabulary: select it with `tokenizer.preset` instead of training one "
+                "with `tokenizer.vocabulary_size` or using `kind: byte`"
             )
         return self
 
@@ -187,17 +191,17 @@ class PipelineConfig(Settings):
     def _adapters_of_a_trained_model(self) -> Self:
         if self.training.lora and self.model.preset is None and not self.model.warm_start:
             raise ValueError(
-                "`training.lora` changes a trained model a little, and a random start has learned nothing: start from "
-                "`model.preset` or by `model.warm_start`, or take `training.lora` out"
+                "`training.lora` adapts a trained model, and a randomly initialized model has learned nothing: set "
+                "`model.preset` or `model.warm_start`, or remove `training.lora`"
             )
         return self
 
     @model_validator(mode="after")
     def _preferences_by_dpo(self) -> Self:
         if (self.data.kind == "preference") != (self.training.dpo is not None):
-            cure = "take `training.dpo` out" if self.training.dpo else "add `training.dpo`, e.g. `dpo: {beta: 0.1}`"
+            cure = "remove `training.dpo`" if self.training.dpo else "add `training.dpo`, e.g. `dpo: {beta: 0.1}`"
             raise ValueError(
-                "`data.kind: preference` and `training.dpo` go together. "
+                "`data.kind: preference` and `training.dpo` must be set together. "
                 f"Received: `data.kind: {self.data.kind}`; {cure}"
             )
         return self
@@ -211,12 +215,14 @@ class PipelineConfig(Settings):
             )
         if self.evaluation.min_improvement is not None and self.model.preset is None:
             raise ValueError(
-                "`evaluation.min_improvement` is over `model.preset`, and there is none: drop one or add the other"
+                "`evaluation.min_improvement` compares with `model.preset`, which is not set: add `model.preset`, or "
+                "remove `evaluation.min_improvement`"
             )
         if self.evaluation.min_improvement is not None and self.model.warm_start:
             raise ValueError(
-                "`evaluation.min_improvement` is over `model.preset`, with which a warm start does not begin: drop one "
-                "of the two; `evaluation.max_regression` is over the latest blessed model"
+                "`evaluation.min_improvement` compares with `model.preset`, and a warm start begins from the latest "
+                "blessed model: remove one of the two; `evaluation.max_regression` compares with the latest blessed "
+                "model"
             )
         return self
 
@@ -228,36 +234,36 @@ class PipelineConfig(Settings):
         by_name = "/" not in teacher and not Path(teacher).is_dir()
         if by_name and (self.tokenizer.vocabulary_size or self.tokenizer.kind == "byte"):
             raise ValueError(
-                f"`training.distillation.teacher: {teacher}` has GPT-2's vocabulary: use it by `tokenizer.preset` "
-                "instead of training one by `tokenizer.vocabulary_size` or `kind: byte`"
+                f"`training.distillation.teacher: {teacher}` has GPT-2's vocabulary: select it with "
+                "`tokenizer.preset` instead of training one with `tokenizer.vocabulary_size` or using `kind: byte`"
             )
         return self
 
     @property
     def metadata_path(self) -> Path:
-        """The SQLite database of ML Metadata, shared by all pipelines of the workspace."""
+        """Returns the path of ML Metadata's SQLite database, which all pipelines of the workspace share."""
         return self.workspace / "metadata.sqlite"
 
     @property
     def pipeline_root(self) -> Path:
-        """Where TFX keeps this pipeline's artifacts."""
+        """Returns the folder of this pipeline's artifacts."""
         return self.workspace / self.name / "artifacts"
 
     @property
     def push_directory(self) -> Path:
-        """Where releases appear; TF Serving's `--model_base_path`."""
+        """Returns the folder of the releases, TF Serving's `--model_base_path`."""
         return self.workspace / self.name / "releases"
 
 
 def load_config(path: Path | None = None, overrides: list[str] | None = None) -> PipelineConfig:
-    """Reads a YAML recipe, applies `key=value` overrides and validates the whole.
+    """Reads a YAML recipe, applies `key=value` overrides and validates the result.
 
     Args:
-        path: The YAML file; default: the recipe of `make run`.
+        path: YAML file. Default: the recipe of `make run`.
         overrides: Dotted keys with YAML values, e.g. `["training.steps=10", "data.source=data/*.txt"]`.
 
     Raises:
-        InputError: With every problem found, each with its place and cure.
+        InputError: The recipe is not valid; the message lists every problem with its key and cure.
     """
     path = path or DEFAULT_RECIPE
     try:
@@ -292,7 +298,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     for parent in parents:
         child = target.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise InputError(f"--set {key}: `{parent}` holds a value, not settings. Received: {child!r}.")
+            raise InputError(f"--set {key}: `{parent}` is a value and holds no settings. Received: {child!r}.")
         target = child
     target[last] = value
 
@@ -319,7 +325,7 @@ def _known_keys(place: tuple[str | int, ...]) -> list[str]:
 
 
 def _settings_type(settings: Any, part: str | int) -> Any:
-    """The type of a field, of an item of a list, or of the alternative of a union that a tag names."""
+    """Returns the type of a field, of an item of a list, or of the alternative of a union that a tag names."""
     if isinstance(part, int):
         return _bare(typing.get_args(settings)[0])
     alternatives = typing.get_args(settings)
@@ -329,7 +335,7 @@ def _settings_type(settings: Any, part: str | int) -> Any:
 
 
 def _bare(annotation: Any) -> Any:
-    """Without `Annotated` and `| None`."""
+    """Returns the annotation without `Annotated` and `| None`."""
     if typing.get_origin(annotation) is Annotated:
         annotation = typing.get_args(annotation)[0]
     kinds = [kind for kind in typing.get_args(annotation) if kind is not type(None)]

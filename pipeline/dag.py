@@ -1,4 +1,4 @@
-"""The DAG, from text to release: the same for LocalDagRunner and for Vertex Pipelines."""
+"""The DAG from text to release, which LocalDagRunner and Vertex Pipelines share."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -39,8 +39,8 @@ from pipeline.config import PipelineConfig, Stage
 from pipeline.placement import Placement
 
 SCHEMAS = Path("schemas")
-# The default runner would download a binary and run it. This one works in the process, without an image; given one,
-# TFX does not pack a copy of itself for each node (3 s, and 53 MB that stay in the temporary folder).
+# Beam's default runner would download and run a binary; this runner works in the same process. It needs no container
+# image, but if one is named, TFX does not pack a copy of itself for each node (3 s, and 53 MB in the temporary folder).
 BEAM_ARGS = ["--runner=FnApiRunner", "--sdk_container_image=none"]
 
 
@@ -48,9 +48,9 @@ def create_pipeline(config: PipelineConfig, placement: Placement, *, until: Stag
     """Builds the pipeline; nothing runs yet.
 
     Args:
-        config: What to train on what.
-        placement: Where.
-        until: Where it ends: with data that meets its contract, with tokens that do, or with a release.
+        config: Settings of the run.
+        placement: Place where the pipeline runs.
+        until: Last stage: data that meets its contract, tokens that meet theirs, or a release.
     """
     data = _data_nodes(config, placement)
     nodes = data.nodes
@@ -71,7 +71,7 @@ def create_pipeline(config: PipelineConfig, placement: Placement, *, until: Stag
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Data:
-    """The nodes up to the data gate, and what the others take from them."""
+    """Nodes up to the data gate, with the outputs that later nodes use."""
 
     nodes: list[BaseNode]
     examples: Channel
@@ -89,7 +89,7 @@ def _data_nodes(config: PipelineConfig, placement: Placement) -> _Data:
         data_directory=placement.data_directory,
     )
     examples = example_gen.outputs["examples"]
-    # Sketches are bounded; TFDV's exact counts would hold every different text in memory.
+    # Sketches have a bounded size; TFDV's exact counts would hold every distinct text in memory.
     statistics_gen = StatisticsGen(
         examples=examples, stats_options=tfdv.StatsOptions(use_sketch_based_topk_uniques=True)
     )
@@ -110,14 +110,14 @@ def _data_nodes(config: PipelineConfig, placement: Placement) -> _Data:
 def _checking_nodes(
     config: PipelineConfig, placement: Placement, statistics: Channel, *, contract: Path, ids: tuple[str, str, str, str]
 ) -> list[BaseNode]:
-    """Returns nodes that check statistics by a contract and by the last ones that met it; the contract is the first.
+    """Returns the nodes that compare statistics with a contract and with the latest that met it; first the contract.
 
     Args:
-        config: Whether drift stops the run.
-        placement: Where the contract is, and whether earlier statistics can be looked up.
-        statistics: Of StatisticsGen.
-        contract: The schema's file, below the project.
-        ids: Of the contract, the resolver of the earlier statistics, the validator and the gate.
+        config: States whether drift stops the run.
+        placement: States where the contract is, and whether earlier statistics can be resolved.
+        statistics: Output of StatisticsGen.
+        contract: Path of the schema in the project.
+        ids: Ids of the contract, the resolver of the earlier statistics, the validator and the gate.
     """
     contract_id, resolver_id, validator_id, gate_id = ids
     contract_gen = ImportSchemaGen(schema_file=str(placement.project / contract)).with_id(contract_id)
@@ -149,7 +149,7 @@ def _checking_nodes(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Tokens:
-    """The nodes up to the gate of the tokens, and what the others take from them."""
+    """Nodes up to the token gate, with the outputs that later nodes use."""
 
     nodes: list[BaseNode]
     transform: TextTransform
@@ -168,8 +168,8 @@ def _token_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> _
             "tokenizer_fingerprint": placement.tokenizer_fingerprint,
             "data_kind": config.data.kind,
         },
-        disable_statistics=True,  # TokenStatistics has those that mean something
-        disable_analyzer_cache=True,  # the vocabulary's analyzer has none
+        disable_statistics=True,  # TokenStatistics computes the useful statistics
+        disable_analyzer_cache=True,  # the vocabulary's analyzer has no cache
     )
     transform.with_id("Transform").add_upstream_node(data.gate)
     statistics_gen = StatisticsGen(
@@ -190,7 +190,7 @@ def _token_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> _
 
 def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, tokens: _Tokens) -> list[BaseNode]:
     """Returns the nodes from tokens to a release."""
-    # Only if asked for: the input changes with every blessing, and the Trainer works again whenever it does.
+    # Optional, because this input changes with every newly blessed model and then the Trainer runs again.
     start = [_warm_start()] if config.model.warm_start else []
     trainer = Trainer(
         run_fn="modules.training.run_fn.run_fn",
@@ -221,7 +221,7 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, toke
 
 
 def _warm_start() -> Resolver:
-    """Resolves the latest blessed model, as the start of training; this run's own model does not exist yet."""
+    """Resolves the latest blessed model, from which training starts; this run's own model does not exist yet."""
     return Resolver(
         strategy_class=LatestBlessedModelStrategy,
         model=Channel(type=Model),
@@ -232,7 +232,7 @@ def _warm_start() -> Resolver:
 def _evaluating_nodes(
     config: PipelineConfig, placement: Placement, data: _Data, trainer: Trainer
 ) -> list[BaseComponent | Resolver]:
-    """Returns the nodes that decide whether the model is blessed; the Evaluator comes last."""
+    """Returns the nodes that decide whether the model is blessed; the Evaluator is the last."""
     model = trainer.outputs["model"]
     baseline = Resolver(
         strategy_class=LatestOtherBlessedModelStrategy if placement.own_strategies else LatestBlessedModelStrategy,
@@ -272,7 +272,7 @@ def _releasing_nodes(
 ) -> list[BaseNode]:
     """Returns the nodes from a model, blessed or not, to its TFLite files, their gate, the report and the release."""
     converter = TFLiteConverter(model=trainer.outputs["model"], context_length=config.model.context_length)
-    # The verdict on the model comes first; the report of a refused one shows its files all the same.
+    # The model is evaluated first. A refused model is converted too, because its report shows the TFLite files.
     converter.add_upstream_node(evaluator)
     subject = {"model": trainer.outputs["model"], "examples": data.examples, **converter.outputs}
     tflite_evaluator = TFLiteEvaluator(
@@ -312,7 +312,7 @@ def _releasing_nodes(
 
 
 def fingerprint_code(*nodes: BaseComponent, modules: Iterable[str] = (), data_files: Iterable[Path] = ()) -> None:
-    """Makes each node's cache key depend on its own code, on more modules or files, and on the lock."""
+    """Adds a hash of its own code, of more modules or files, and of the lock to each node's cache key."""
     for node in nodes:
         entries = [type(node).__module__, *modules]
         node.executor_spec.add_extra_flags([f"--code={code_fingerprint(entries, data_files)}"])

@@ -1,4 +1,4 @@
-"""The ids of the DAG's nodes in the order in which they run, known without loading TFX."""
+"""Ids of the DAG's nodes in the order in which they run; importing this module does not load TFX."""
 
 NODES = (
     "Contract",

@@ -1,4 +1,4 @@
-"""The place where a pipeline runs, here or on Vertex Pipelines, and the fingerprints of what it reads."""
+"""Place where a pipeline runs, this machine or Vertex Pipelines, and the fingerprints of its input files."""
 
 import dataclasses
 from pathlib import Path
@@ -14,22 +14,23 @@ from pipeline.config import PipelineConfig
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Place where a pipeline runs, with the fingerprints of its inputs.
+    """Place where a pipeline runs, with the fingerprints of its input files.
 
     Attributes:
-        pipeline_root: Where TFX writes artifacts.
-        push_directory: Where releases appear.
-        push_directory_id: Names the life of the push directory: a new one has releases pushed again.
-        data_directory: Where TFDS prepares data sets.
-        data_fingerprint: Hash of the input text; a changed one re-runs the DAG.
+        pipeline_root: Folder of TFX's artifacts.
+        push_directory: Folder of the releases.
+        push_directory_id: Id of the push directory. A directory that is created anew has a new id, and the Pusher runs
+            again.
+        data_directory: Folder in which TFDS prepares data sets.
+        data_fingerprint: Hash of the input text; a changed text re-runs the DAG.
         tokenizer_fingerprint: Hash of the vocabulary files in use.
         preset_fingerprint: Hash of the files of `model.preset`.
         training_fingerprint: Hash of the files that `training` names.
         task_fingerprint: Hash of the files of `evaluation.tasks`.
-        checkpoint_directory: Where an interrupted training run leaves its state; None: nowhere.
-        project: Folder of this project there.
-        own_strategies: Whether resolvers may use the project's strategies; Vertex knows only TFX's own.
-        metadata_connection_config: MLMD's connection; None where the orchestrator brings its own.
+        checkpoint_directory: Folder of the checkpoints of an interrupted training run; None: none are written.
+        project: Folder of this project in that place.
+        own_strategies: Whether resolvers may use the project's strategies; Vertex supports only those of TFX.
+        metadata_connection_config: Connection to ML Metadata; None if the orchestrator has its own.
     """
 
     pipeline_root: str
@@ -48,7 +49,7 @@ class Placement:
 
     @classmethod
     def local(cls, config: PipelineConfig) -> Self:
-        """Returns the placement in the configuration's workspace on this machine; reads all input files."""
+        """Returns the placement in the workspace on this machine; reads all input files."""
         from tfx.orchestration import metadata
 
         return cls(
@@ -66,7 +67,7 @@ class Placement:
         """Returns the placement below a folder of Cloud Storage; reads all input files.
 
         Args:
-            config: What to train on what.
+            config: Settings of the run.
             pipeline_root: `gs://` folder of artifacts, with releases under `releases/` and TFDS data under `tfds/`.
         """
         root = pipeline_root.rstrip("/")
@@ -82,7 +83,7 @@ class Placement:
 
 
 def checkpoint_directory(config: PipelineConfig) -> Path:
-    """Returns where an interrupted training run of this configuration's pipeline leaves its state on this machine."""
+    """Returns the folder of the checkpoints of this pipeline's interrupted training runs on this machine."""
     return (config.workspace / config.name / "checkpoints").absolute()
 
 
@@ -95,7 +96,7 @@ class _Fingerprints(TypedDict):
 
 
 def _fingerprints(config: PipelineConfig) -> _Fingerprints:
-    """Returns the hashes of everything that a run reads, by the attributes of Placement."""
+    """Returns the hashes of all files that a run reads, by the attributes of Placement."""
     return {
         "data_fingerprint": corpus.fingerprint(config.data.to_source()),
         "tokenizer_fingerprint": tokenizer_files.fingerprint(config.tokenizer.settings()),

@@ -1,6 +1,6 @@
 """Checks of data, settings and devices before the first node runs.
 
-The heavy libraries are imported where they are needed: the command line loads this module.
+Heavy libraries are imported inside the functions, because the command line loads this module.
 """
 
 from modules.common.errors import InputError
@@ -11,10 +11,10 @@ from pipeline.request import RunRequest
 
 
 def check_data(settings: PipelineConfig) -> None:
-    """Reads as much of the data as two seconds allow.
+    """Reads the data for at most two seconds and checks it.
 
     Raises:
-        InputError: It cannot be used.
+        InputError: The data cannot be used.
     """
     from modules.data import corpus
 
@@ -22,10 +22,10 @@ def check_data(settings: PipelineConfig) -> None:
 
 
 def check_model(settings: PipelineConfig) -> None:
-    """Checks that the model, its tokenizer and its tasks go together.
+    """Checks that the settings of the model, its tokenizer and its tasks match.
 
     Raises:
-        InputError: They do not.
+        InputError: They do not match.
     """
     from modules.evaluation import tasks
     from modules.model.presets import check_positions
@@ -44,10 +44,10 @@ def check_model(settings: PipelineConfig) -> None:
 
 
 def check_slices(settings: PipelineConfig) -> None:
-    """Checks that the contract has the features by which the eval split is to be sliced.
+    """Checks that the contract has every feature that divides the eval split into slices.
 
     Raises:
-        InputError: It lacks one.
+        InputError: The contract lacks such a feature.
     """
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
@@ -58,16 +58,16 @@ def check_slices(settings: PipelineConfig) -> None:
     for name in settings.evaluation.sliced_by:
         if name not in features:
             raise InputError(
-                f"`evaluation.slices` and `slice_limits` take features of schemas/{contract.name}: "
+                f"`evaluation.slices` and `slice_limits` must name features of schemas/{contract.name}: "
                 f"{', '.join(features)}. Received: {name!r}."
             )
 
 
 def check_devices(request: RunRequest) -> None:
-    """Checks that the Trainer, which works in this process, will have its devices: the nodes before it take long.
+    """Checks the devices of the Trainer, which runs in this process, before the slow nodes ahead of it run.
 
     Raises:
-        InputError: They are not there, or are those of several machines.
+        InputError: The devices are missing, or belong to several machines.
     """
     from modules.training import devices
 
@@ -77,14 +77,14 @@ def check_devices(request: RunRequest) -> None:
     if settings.devices == "multi_worker":
         raise InputError(
             "`training.devices: multi_worker` needs workers that run only the Trainer, each in a process that has not "
-            "used TensorFlow, and a pipeline that runs here uses it before. Take `mirrored`, all GPUs of this machine, "
-            "or another orchestrator."
+            "used TensorFlow before. A pipeline on this machine uses TensorFlow before the Trainer. Use `mirrored` "
+            "(all GPUs of this machine) or another orchestrator."
         )
     try:
         devices.build_strategy(settings)
     except InputError as error:
-        # Whether the Trainer would be cached is known when it is reached, not before.
+        # Only the run itself finds out whether the Trainer is cached.
         after = NODES[NODES.index("Trainer") + 1]
         raise InputError(
-            f"{error} Where the last run trained what is to be looked at, go on after it: `--from-node {after}`."
+            f"{error} If the last run already trained the model, start after the Trainer: `--from-node {after}`."
         ) from None

@@ -1,4 +1,4 @@
-"""The request for one run, as the command line hands it to a runner."""
+"""Request for one run, which the command line passes to a runner."""
 
 import pydantic
 
@@ -6,13 +6,13 @@ from pipeline.config import PipelineConfig, Stage
 
 
 class RunRequest(pydantic.BaseModel):
-    """A run that the command line asks for.
+    """Request for one run.
 
     Attributes:
         config: The configuration.
-        run_id: Names the run in ML Metadata.
-        from_node: Start here and reuse what came before from the last run; None: run all.
-        until: Where the pipeline ends: `data`, `tokens` or `release`.
+        run_id: Id of the run in ML Metadata.
+        from_node: First node to run; earlier nodes are reused from the last run. None: run all.
+        until: Last stage: `data`, `tokens` or `release`.
     """
 
     config: PipelineConfig

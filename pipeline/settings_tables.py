@@ -1,6 +1,6 @@
-"""Tables of settings in the pages, generated from the settings' own descriptions: `make docs`.
+"""Tables of settings in the Markdown pages, generated from the settings' descriptions by `make docs`.
 
-A page marks the place of a table with a pair of comments that name a section of the configuration:
+Two comments in a page mark the place of a table and name a section of the configuration:
 
     <!-- settings: data.cleaning -->
     <!-- end of settings -->
@@ -22,7 +22,7 @@ from modules.common.settings import Settings
 from pipeline.code_fingerprint import ROOT
 from pipeline.config import PipelineConfig
 
-# The name of the configuration itself, whose settings have no section.
+# Section name of the whole configuration.
 WHOLE = "pipeline"
 PLACE = re.compile(r"(<!-- settings: (?P<section>[\w.]+) -->\n).*?(<!-- end of settings -->)", re.DOTALL)
 _HEADER = "| setting | type | default | meaning |\n|---|---|---|---|\n"
@@ -36,9 +36,9 @@ _SIGNS = {
 
 
 def sections() -> dict[str, type[Settings]]:
-    """Returns the settings of each section by its dotted name, `training.lora`; the whole is `pipeline`.
+    """Returns the settings class of each section by dotted name, `training.lora`; `pipeline` is the configuration.
 
-    Where a list takes settings of several kinds, each kind is a section: `evaluation.tasks.answers`.
+    If a list takes settings of several kinds, each kind is a section: `evaluation.tasks.answers`.
     """
     return {WHOLE: PipelineConfig, **dict(_sections_of(PipelineConfig, ""))}
 
@@ -50,11 +50,11 @@ def pages() -> list[Path]:
 
 
 def current(page: Path, places: Mapping[str, Path]) -> str:
-    """Returns a page's text with its tables as the settings are now.
+    """Returns a page's text with current tables.
 
     Args:
-        page: The file to read.
-        places: The page of each section, as `places_of` returns it.
+        page: File to read.
+        places: Page of each section, as `places_of` returns it.
 
     Raises:
         KeyError: The page names a section that does not exist.
@@ -65,12 +65,12 @@ def current(page: Path, places: Mapping[str, Path]) -> str:
 
 
 def places_of(files: Sequence[Path]) -> dict[str, Path]:
-    """Returns the page that has the table of each section."""
+    """Returns for each section the page that contains its table."""
     return {match["section"]: page for page in files for match in PLACE.finditer(page.read_text(encoding="utf-8"))}
 
 
 def table(section: str, page: Path, places: Mapping[str, Path]) -> str:
-    """Returns the Markdown table of one section; a setting with a table elsewhere links to that page."""
+    """Returns the Markdown table of a section; a setting that has a table on another page links to it."""
     rows = _rows(sections()[section], "" if section == WHOLE else f"{section}.", "", page, places)
     return _HEADER + "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
@@ -95,7 +95,7 @@ def _settings_in(annotation: Any) -> Iterator[type[Settings]]:
 def _rows(
     settings: type[Settings], section: str, shown: str, page: Path, places: Mapping[str, Path]
 ) -> Iterator[tuple[str, str, str, str]]:
-    """Yields setting, type, default and meaning; settings without a table of their own take a row each."""
+    """Yields setting, type, default and meaning; nested settings without an own table get a row each."""
     for name, field in settings.model_fields.items():
         kinds = list(_settings_in(field.annotation))
         tables = [places[key] for key in sections() if key in places and f"{key}.".startswith(f"{section}{name}.")]
@@ -110,7 +110,7 @@ def _rows(
 
 
 def _type(annotation: Any, bounds: Sequence[Any] = ()) -> str:
-    """Returns a type in words, with its choices or bounds: `integer ≥ 1`."""
+    """Returns a type as text, with its choices or bounds: `integer ≥ 1`."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         within = [item.metadata if isinstance(item, FieldInfo) else [item] for item in arguments[1:]]
@@ -130,7 +130,7 @@ def _type(annotation: Any, bounds: Sequence[Any] = ()) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    """Returns the default as a recipe would give it."""
+    """Returns the default as it would be written in a recipe."""
     value = field.default
     if field.is_required():
         return "required"

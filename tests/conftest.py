@@ -1,4 +1,4 @@
-"""One real run of the pipeline, shared by all tests that look at its results."""
+"""Fixtures for one real run of the pipeline, which all tests of its results share, and the order of the tests."""
 
 from pathlib import Path
 from pydoc_data import topics
@@ -10,7 +10,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.toys.checkout import RECIPE, ROOT, Checkout, FinishedRun, copy_project, edited
 
-# How long an example takes is up to the machine, which may have other work.
+# No time limits: the machine may be busy with other work.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 

@@ -1,6 +1,6 @@
-"""Imports point one way, and everything lives where one looks for it.
+"""Imports point in one direction, and every file has its place.
 
-notebooks, tests -> pipeline -> components -> modules, and of the rooms of modules/ each imports those to its left.
+notebooks, tests -> pipeline -> components -> modules; a room of modules/ imports only the rooms to its left.
 """
 
 import ast
@@ -20,13 +20,13 @@ ROOMS = (
     "common", "data", "cleaning", "model", "tokenization", "objectives", "export", "release", "serving", "training",
     "evaluation", "report",
 )  # fmt: skip
-# What several components share belongs to none of them.
+# Files that several components share.
 SHARED_COMPONENTS = {"artifact_types", "mlmd_properties"}
-# TensorFlow and Keras read environment variables when they are imported. `modules` sets them; `pipeline` and `tests`,
-# where a process starts, import it before anything else.
+# TensorFlow and Keras read environment variables when they are imported. `modules` sets these variables. `pipeline` and
+# `tests`, in which processes start, therefore import `modules` first.
 ENVIRONMENT = "modules/__init__.py"
 ENTRANCES = {"pipeline/__init__.py", "tests/__init__.py"}
-# Tests whose subject is not one file of their room.
+# Tests that test more than one file of their room.
 NO_MIRROR = {
     "tokenization/test_bpe_exact.py": "every implementation of BPE",
     "training/test_resuming.py": "checkpoints, rows and the loop together",
@@ -34,17 +34,17 @@ NO_MIRROR = {
 
 
 def sources(folder: str) -> Iterator[Path]:
-    """All Python files under a folder of the project."""
+    """Returns all Python files under a folder of the project."""
     return (path for path in sorted((ROOT / folder).rglob("*.py")) if "__pycache__" not in path.parts)
 
 
 def place(path: Path) -> str:
-    """The path from the project's folder, with `/`."""
+    """Returns the path relative to the project's folder, with `/`."""
     return path.relative_to(ROOT).as_posix()
 
 
 def imported_names(path: Path) -> set[str]:
-    """The modules, and names in them, that a file imports anywhere."""
+    """Returns the modules, and the names in them, that a file imports anywhere."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -56,7 +56,7 @@ def imported_names(path: Path) -> set[str]:
 
 
 def project_modules(path: Path, folder: str) -> set[str]:
-    """The files of a folder that a file imports, as `modules.common.errors`."""
+    """Returns the modules of a folder that a file imports, e.g. `modules.common.errors`."""
     return {
         name
         for name in imported_names(path)
@@ -130,7 +130,7 @@ def test_a_package_holds_one_docstring_and_nothing_else(folder: str) -> None:
         assert [ast.unparse(statement) for statement in body] == expected, place(path)
 
 
-def test_what_tests_share_comes_from_the_toys() -> None:
+def test_tests_import_only_the_toys_and_no_other_test() -> None:
     wrong = {
         f"{place(path)} imports {name}"
         for path in sources("tests")

@@ -1,4 +1,4 @@
-"""The notebooks run headless on a real workspace, hold no logic and carry no outputs."""
+"""The notebooks run on a real workspace and contain no logic and no outputs."""
 
 import ast
 from pathlib import Path
@@ -13,7 +13,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs_headless_and_shows_tables_and_figures(
+def test_a_notebook_runs_and_shows_tables_and_figures(
     path: Path, first_run: FinishedRun, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TFX_GPT2_WORKSPACE", str(checkout.folder / "workspace"))
@@ -26,7 +26,7 @@ def test_runs_headless_and_shows_tables_and_figures(
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_holds_no_logic_and_no_outputs(path: Path) -> None:
+def test_a_notebook_contains_no_logic_and_no_outputs(path: Path) -> None:
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":
             assert cell.outputs == []

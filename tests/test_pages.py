@@ -41,7 +41,7 @@ def inline_code(page: Path) -> list[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """Anchors as GitHub makes them: `## Your own data` is `your-own-data`, a second one `your-own-data-1`."""
+    """Returns anchors as GitHub makes them: `## Your own data` is `your-own-data`, its second use `your-own-data-1`."""
     found: Counter[str] = Counter()
     names = set()
     tokens = parse(page)
@@ -55,7 +55,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """The words of every command in code, without comments: `["make", "run"]`."""
+    """Yields the words of every command in code, without comments: `["make", "run"]`."""
     fences = [line for token in parse(page) if token.type == "fence" for line in token.content.splitlines()]
     for line in [*fences, *inline_code(page)]:
         if re.match(r"make |\.venv/bin/|tfx-gpt2 |python -m ", line):
@@ -63,14 +63,14 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 def pipeline_arguments(words: list[str]) -> list[str] | None:
-    """What follows `tfx-gpt2` or `python -m pipeline`; None for other programs."""
+    """Returns the words after `tfx-gpt2` or `python -m pipeline`; None for other programs."""
     if words[0].endswith("tfx-gpt2"):
         return words[1:]
     return words[3:] if words[1:3] == ["-m", "pipeline"] else None
 
 
 def exists(name: str) -> bool:
-    """Whether a file or folder has this name; `<room>` stands for any."""
+    """Returns whether a file or folder has this name; `<room>` matches any name."""
     pattern = re.sub(r"<\w+>", "*", name).rstrip("/")
     if "/" not in pattern:
         return (ROOT / pattern).exists() or any(next((ROOT / top).rglob(pattern), None) for top in FOLDERS)
@@ -95,7 +95,7 @@ def test_tables_of_settings_are_current(page: Path) -> None:
 
 def test_every_setting_is_in_a_table_and_has_a_description() -> None:
     sections = settings_tables.sections()
-    # Two small ones are part of the table above them, as `splits.train`.
+    # Two small sections are rows of the table of their parent, e.g. `splits.train`.
     assert set(sections) - set(settings_tables.places_of(PAGES)) == {"data.splits", "evaluation.tflite.max_rise"}
     assert {
         f"{section}.{name}"
@@ -114,7 +114,7 @@ def test_a_table_names_type_default_and_meaning() -> None:
 
 
 @every_page
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_a_target(page: Path) -> None:
     wrong = []
     for link in (str(token.attrs["href"]) for token in inline(page, "link_open")):
         if link.startswith("https://"):
@@ -144,7 +144,7 @@ def test_a_room_has_a_page_that_names_its_files(room: Path) -> None:
 
 
 @every_page
-def test_functions_are_where_the_page_names_them(page: Path) -> None:
+def test_functions_are_in_the_files_that_the_page_names(page: Path) -> None:
     wrong = []
     for match in DEFINED.finditer(page.read_text(encoding="utf-8")):
         file = ROOT / match["file"]
@@ -184,7 +184,7 @@ def test_the_table_of_commands_is_complete(command: str) -> None:
     assert set(re.findall(r"--[\w-]+", row)) == options(command)
 
 
-def test_what_is_wrong_is_found(tmp_path: Path) -> None:
+def test_wrong_links_files_and_commands_are_found(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "# A `b` c!\n\n# A b c\n\n[x](gone.md) `tests/gone.py`\n\n```\nmake gone  # so\ntfx-gpt2 gone\n```\n"
@@ -196,4 +196,4 @@ def test_what_is_wrong_is_found(tmp_path: Path) -> None:
     assert is_setting("training.lora.rank")
     assert not is_setting("training.ranks")
     with pytest.raises(AssertionError, match=r"gone\.md"):
-        test_links_lead_somewhere(page)
+        test_links_have_a_target(page)

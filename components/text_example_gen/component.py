@@ -30,14 +30,16 @@ class TextExampleGen(base_beam_component.BaseBeamComponent):
     """Generator that reads and cleans documents and splits them by the hash of their text.
 
     Example:
-        >>> source = DataSource.from_string("poems/*.txt", document_separator="blank_line")
+        >>> from tfx.components import StatisticsGen
         >>> example_gen = TextExampleGen(
-        ...     source=source.model_dump_json(),
+        ...     source=DataSource.from_string("poems/*.txt", document_separator="blank_line").model_dump_json(),
         ...     splits='{"train": 18, "eval": 1, "test": 1}',
-        ...     input_fingerprint=corpus.fingerprint(source),
+        ...     input_fingerprint="1f1f",  # corpus.fingerprint(source)
         ...     data_directory="workspace/tfds",
         ... )
         >>> statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
+        >>> statistics_gen.outputs["statistics"].type_name
+        'ExampleStatistics'
     """
 
     SPEC_CLASS = TextExampleGenSpec

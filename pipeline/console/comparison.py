@@ -1,4 +1,4 @@
-"""Two runs side by side: what changed between them, and what came of it."""
+"""Comparison of two runs: differences in data, settings, code, results and time."""
 
 import dataclasses
 import math
@@ -17,11 +17,11 @@ from pipeline.metadata.reader import Execution, Run
 from pipeline.nodes import NODES
 
 _RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
-# What TFX itself writes onto examples and statistics.
+# Properties that TFX itself writes to examples and statistics.
 _TFX_PROPERTIES = {"file_format", "payload_format", "span", "split_names", "stats_dashboard_link", "version"}
 _DATA_NODES = NODES[: NODES.index("WarmStartModel")]
 
-# So that a table of the longest setting's name and two values fits 80 columns.
+# With this width a table with the longest setting name and two values fits 80 columns.
 _VALUE_WIDTH = 18
 _ABSENT = "-"
 
@@ -31,61 +31,61 @@ class Changes:
     """Differences between two runs' values, and how many values are the same.
 
     Attributes:
-        differing: The values of both runs by name; None where a run has none.
-        alike: How many names have the same value in both.
+        differing: Both runs' values by name; None if a run does not have the value.
+        unchanged: Number of names with the same value in both.
     """
 
     differing: Mapping[str, tuple[Any, Any]]
-    alike: int
+    unchanged: int
 
 
-def changes(one: Mapping[str, Any], other: Mapping[str, Any]) -> Changes:
+def changes(left: Mapping[str, Any], right: Mapping[str, Any]) -> Changes:
     """Compares two runs' values by name.
 
     ```
-    one   = {"steps": 10, "seed": 0}
-    other = {"steps": 20, "seed": 0, "epochs": 1}    differing = {"steps": (10, 20), "epochs": (None, 1)}, alike = 1
+    left  = {"steps": 10, "seed": 0}
+    right = {"steps": 20, "seed": 0, "epochs": 1}    differing = {"steps": (10, 20), "epochs": (None, 1)}, unchanged = 1
     ```
     """
-    pairs = {name: (one.get(name), other.get(name)) for name in [*one, *other]}
+    pairs = {name: (left.get(name), right.get(name)) for name in [*left, *right]}
     differing = {name: pair for name, pair in pairs.items() if not _same(*pair)}
-    return Changes(differing=differing, alike=len(pairs) - len(differing))
+    return Changes(differing=differing, unchanged=len(pairs) - len(differing))
 
 
-def comparison(one: Run, other: Run) -> RenderableType:
-    """Draws the two runs in tables that fit 80 columns."""
-    data = [_source(run) | _measured(run, _DATA_NODES) for run in (one, other)]
-    rest = [node for node in _nodes(one, other) if node not in _DATA_NODES]
-    results = [_measured(run, rest) for run in (one, other)]
+def comparison(left: Run, right: Run) -> RenderableType:
+    """Draws the comparison as tables that fit 80 columns."""
+    data = [_source(run) | _measured(run, _DATA_NODES) for run in (left, right)]
+    rest = [node for node in _nodes(left, right) if node not in _DATA_NODES]
+    results = [_measured(run, rest) for run in (left, right)]
     return Group(
-        _runs(one, other),
+        _runs(left, right),
         *_section("Data", "figures", changes(*data), measured=True),
-        *_records(one, other),
+        *_records(left, right),
         *_section("Results", "figures", changes(*results), measured=True),
-        *_times(one, other),
+        *_times(left, right),
     )
 
 
-def _runs(one: Run, other: Run) -> Table:
+def _runs(left: Run, right: Run) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     for title, cells in {
-        "run": [run.id for run in (one, other)],
-        "pipeline": [run.pipeline for run in (one, other)],
-        "started": [f"{run.started:%Y-%m-%d %H:%M:%S} UTC" if run.started else _ABSENT for run in (one, other)],
-        "git commit": [run.record.commit if run.record and run.record.commit else _ABSENT for run in (one, other)],
-        "verdict": [run.verdict for run in (one, other)],
+        "run": [run.id for run in (left, right)],
+        "pipeline": [run.pipeline for run in (left, right)],
+        "started": [f"{run.started:%Y-%m-%d %H:%M:%S} UTC" if run.started else _ABSENT for run in (left, right)],
+        "git commit": [run.record.commit if run.record and run.record.commit else _ABSENT for run in (left, right)],
+        "verdict": [run.verdict for run in (left, right)],
     }.items():
         table.add_row(title, *(Text(cell, style="bold" if title in ("run", "verdict") else "") for cell in cells))
     return table
 
 
-def _nodes(one: Run, other: Run) -> list[str]:
-    """Returns the nodes of both, in the order in which they started."""
-    return list(dict.fromkeys(execution.node for run in (one, other) for execution in run.executions))
+def _nodes(left: Run, right: Run) -> list[str]:
+    """Returns the nodes of both runs in the order of their start."""
+    return list(dict.fromkeys(execution.node for run in (left, right) for execution in run.executions))
 
 
 def _source(run: Run) -> dict[str, Any]:
-    """Returns the data's source, by a name as `_measured` gives to what belongs to no node."""
+    """Returns the setting `data.source` under `/data.source`, a name of `_measured` without a node."""
     settings = dotted(run.record.configuration) if run.record else {}
     return {f"/{name}": value for name, value in settings.items() if name == "data.source"}
 
@@ -93,7 +93,7 @@ def _source(run: Run) -> dict[str, Any]:
 def _measured(run: Run, nodes: Iterable[str]) -> dict[str, Any]:
     """Returns the properties of nodes' outputs: `{"Evaluator evaluation/perplexity": 151.8, …}`.
 
-    A resolver's outputs are left out: others made them, mostly in other runs.
+    The outputs of resolvers are left out: other nodes wrote them, usually in other runs.
     """
     return {
         f"{execution.node} {output}/{name}": value
@@ -107,22 +107,22 @@ def _measured(run: Run, nodes: Iterable[str]) -> dict[str, Any]:
 
 
 def _identifies(name: str, value: Any) -> bool:
-    """Returns whether a property names the artifact or its place, rather than what it is like."""
+    """Returns whether a property identifies the artifact or its location instead of describing its content."""
     return name.endswith("_id") or name == "sha256" or (isinstance(value, str) and os.path.isabs(value))
 
 
-def _records(one: Run, other: Run) -> list[RenderableType]:
-    """Compares settings and code, where those of both runs are known."""
-    if one.record is None or other.record is None:
-        unknown = " and ".join(dict.fromkeys(run.id for run in (one, other) if run.record is None))
-        return [Text(), Text(f"Configuration and code of {unknown} are not known: runs did not keep theirs then.")]
-    settings = changes(*(dotted(run.configuration) for run in (one.record, other.record)))
-    code = changes(one.record.code, other.record.code)
+def _records(left: Run, right: Run) -> list[RenderableType]:
+    """Compares settings and code if ML Metadata has the records of both runs."""
+    if left.record is None or right.record is None:
+        unknown = " and ".join(dict.fromkeys(run.id for run in (left, right) if run.record is None))
+        return [Text(), Text(f"Configuration and code of {unknown} are not known: ML Metadata has no record of them.")]
+    settings = changes(*(dotted(run.configuration) for run in (left.record, right.record)))
+    code = changes(left.record.code, right.record.code)
     return [*_section("Configuration", "settings", settings), *_section("Code", "files", code)]
 
 
 def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"training": {"steps": 10}}` as `{"training.steps": 10}`."""
+    """Flattens nested settings: `{"training": {"steps": 10}}` becomes `{"training.steps": 10}`."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         flat |= dotted(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
@@ -130,13 +130,13 @@ def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _section(title: str, noun: str, found: Changes, *, measured: bool = False) -> list[RenderableType]:
-    """Draws a heading with how much is alike, and one row per difference.
+    """Draws a heading with the number of unchanged values, and one row per difference.
 
     Args:
         title: The heading.
-        noun: What is counted, in the plural.
+        noun: Name of the values, in the plural.
         found: The differences.
-        measured: Whether they are figures, by names as `_measured` gives them: then the change is shown too.
+        measured: Whether the values are figures with names of `_measured`; if so, the change is shown too.
     """
     table = _table()
     if not measured:
@@ -156,14 +156,14 @@ def _section(title: str, noun: str, found: Changes, *, measured: bool = False) -
     return [*_heading(title, noun, found), table]
 
 
-def _times(one: Run, other: Run) -> list[RenderableType]:
-    """Compares the nodes' times; those that took the same, like all that were cached in both, are only counted."""
-    took = [{execution.node: _took(execution) for execution in run.executions} for run in (one, other)]
+def _times(left: Run, right: Run) -> list[RenderableType]:
+    """Compares the nodes' durations; nodes with the same duration, or cached in both runs, are only counted."""
+    took = [{execution.node: _took(execution) for execution in run.executions} for run in (left, right)]
     found = changes(*took)
     table = _table()
     for node, pair in found.differing.items():
         _add_row(table, Text(node), *(cell or _ABSENT for cell in pair))
-    _add_row(table, Text("all"), duration(one.seconds), duration(other.seconds))
+    _add_row(table, Text("total"), duration(left.seconds), duration(right.seconds))
     return [*_heading("Time", "nodes", found), table]
 
 
@@ -174,8 +174,11 @@ def _took(execution: Execution) -> str:
 
 
 def _heading(title: str, noun: str, found: Changes) -> list[Text]:
-    alike = f"{found.alike} {noun} alike" if found.differing else f"all {found.alike} {noun} alike"
-    return [Text(), Text.assemble((title, "bold"), "  ", (alike, "dim"))]
+    unchanged = f"{found.unchanged} {noun} unchanged"
+    return [
+        Text(),
+        Text.assemble((title, "bold"), "  ", (unchanged if found.differing else f"all {unchanged}", "dim")),
+    ]
 
 
 def _table() -> Table:
@@ -187,17 +190,17 @@ def _table() -> Table:
 
 
 def _add_row(table: Table, label: RenderableType, *cells: str) -> None:
-    """Adds a row of plain texts: `[red]` in a setting is no markup."""
+    """Adds a row of plain texts, so that `[red]` in a setting is not read as markup."""
     table.add_row(label, *map(Text, cells))
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Returns whether two values are equal; NaN equals itself."""
-    return bool(one == other) or (one != one and other != other)
+def _same(left: Any, right: Any) -> bool:
+    """Returns whether two values are equal; NaN equals NaN."""
+    return bool(left == right) or (left != left and right != right)
 
 
 def _shown(value: Any) -> str:
-    """Returns a value in words: `4,096`, `151.806`, `true`, `a.txt, b.txt`; a dash for nothing."""
+    """Returns a value as text: `4,096`, `151.806`, `true`, `a.txt, b.txt`; a dash for no value."""
     if value is None or value == "":
         return _ABSENT
     if isinstance(value, bool):
@@ -206,25 +209,25 @@ def _shown(value: Any) -> str:
         return f"{value:,.0f}" if math.isfinite(value) and value == round(value) else f"{value:,.6g}"
     if isinstance(value, list):
         return ", ".join(_shown(item) for item in value)
-    # Before it is cut to a width.
+    # Hidden characters become visible before the text is cut to a width.
     return visible(" ".join(str(value).split()))
 
 
-def _shortened(one: str, other: str) -> tuple[str, str]:
-    """Cuts long texts so that they still show where they part.
+def _shortened(left: str, right: str) -> tuple[str, str]:
+    """Cuts long texts so that their first difference stays visible.
 
     ```
     texts/of/the/year/2024.txt    …the/year/2024.txt
     texts/of/the/year/2025.txt    …the/year/2025.txt
     ```
     """
-    longest = max(len(one), len(other))
+    longest = max(len(left), len(right))
     if longest <= _VALUE_WIDTH:
-        return one, other
-    parting = next((place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), longest)
-    # From as far left as lets the longer one's end be seen, but not beyond where they part.
-    start = min(parting, longest - _VALUE_WIDTH + 1)
-    return _cut(one, start), _cut(other, start)
+        return left, right
+    difference = next((place for place, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), longest)
+    # The end of the longer text is shown if the first difference is then still visible.
+    start = min(difference, longest - _VALUE_WIDTH + 1)
+    return _cut(left, start), _cut(right, start)
 
 
 def _cut(text: str, start: int) -> str:
@@ -232,11 +235,11 @@ def _cut(text: str, start: int) -> str:
     return text if len(text) <= _VALUE_WIDTH else f"{text[: _VALUE_WIDTH - 1]}…"
 
 
-def _change(one: Any, other: Any) -> str:
-    """Returns `-641.9 (-80.9%)`; nothing where it would mean nothing."""
-    numbers = [value for value in (one, other) if isinstance(value, int | float) and math.isfinite(value)]
-    if len(numbers) < 2 or {one, other} == {0, 1}:  # the latter: no and yes
+def _change(left: Any, right: Any) -> str:
+    """Returns the change of a figure, `-641.9 (-80.9%)`; an empty text for flags and for values that are no numbers."""
+    numbers = [value for value in (left, right) if isinstance(value, int | float) and math.isfinite(value)]
+    if len(numbers) < 2 or {left, right} == {0, 1}:  # 0 and 1 are a flag: no and yes
         return ""
-    change = other - one
+    change = right - left
     text = f"{change:+,.0f}" if change == round(change) else f"{change:+,.4g}"
-    return f"{text} ({change / abs(one):+,.1%})" if one else text
+    return f"{text} ({change / abs(left):+,.1%})" if left else text

@@ -1,4 +1,4 @@
-"""The view of a run at work: its nodes and how far the present one is."""
+"""Live view of a run: its nodes and the progress of the running node."""
 
 import contextlib
 import datetime
@@ -31,7 +31,7 @@ _SECONDS_BETWEEN_LINES = 10
 
 
 class Watch:
-    """Reads a run's events and keeps what is known: nodes, progress, the reason of a failure."""
+    """Reader of a run's events; keeps the state of the nodes, their progress, and the reason of a failure."""
 
     def __init__(self, events_path: Path):
         self.path = events_path
@@ -42,7 +42,7 @@ class Watch:
         self.failure: dict[str, Any] | None = None
 
     def read(self) -> list[dict[str, Any]]:
-        """Takes in the new events and returns them."""
+        """Reads the new events, updates the state and returns the events."""
         if not self.path.exists():
             return []
         with self.path.open(encoding="utf-8") as file:
@@ -80,16 +80,16 @@ class Watch:
 
 
 def run_in_child(request: RunRequest, log_path: Path, console: Console) -> Watch:
-    """Runs the request in a child process, its output in a log, and shows its progress until it ends.
+    """Runs the request in a child process, writes its output to a log, and shows its progress until it ends.
 
     Args:
         request: What to run.
-        log_path: Where the child's output goes; made with its folder.
-        console: Where to show the progress: a live table in a terminal, else one line per event.
+        log_path: File for the child's output; it and its folder are created.
+        console: Shows the progress: a live table in a terminal, otherwise one line per event.
 
     Returns:
-        The events that were seen; `failure` is None where every node succeeded. Ctrl-C and SIGTERM end the child,
-        which saves a training run that is under way, and are then a failure like others.
+        The events that were read; `failure` is None if every node succeeded. Ctrl-C and SIGTERM end the child, which
+        first saves the training run in progress; they are reported as a failure.
     """
     log_path.parent.mkdir(parents=True, exist_ok=True)
     watch = Watch(log_path.with_suffix(".events.jsonl"))
@@ -110,7 +110,7 @@ def run_in_child(request: RunRequest, log_path: Path, console: Console) -> Watch
             with _interrupted_by_sigterm():
                 _show(watch, child, console)
         except KeyboardInterrupt:
-            reason = "the run was interrupted; the same command resumes it"
+            reason = "the run was interrupted. Run the same command again to resume it."
         finally:
             if child.poll() is None:
                 child.terminate()
@@ -123,7 +123,7 @@ def run_in_child(request: RunRequest, log_path: Path, console: Console) -> Watch
 
 @contextlib.contextmanager
 def _interrupted_by_sigterm() -> Iterator[None]:
-    """Turns SIGTERM into a KeyboardInterrupt, as Ctrl-C is."""
+    """Makes SIGTERM raise KeyboardInterrupt, as Ctrl-C does."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -161,7 +161,7 @@ def _plain_line(event: dict[str, Any], watch: Watch) -> str | None:
         return f"✔ {node}: {'cached' if state['state'] == 'cached' else duration(state['seconds'])}"
     if event["event"] == "progress":
         shown = watch.nodes.get(node, {})
-        # One line in a while is enough for a log.
+        # Fewer lines are enough for a log.
         if event["done"] != event["total"] and event["time"] - shown.get("printed", 0) < _SECONDS_BETWEEN_LINES:
             return None
         shown["printed"] = event["time"]
@@ -170,7 +170,7 @@ def _plain_line(event: dict[str, Any], watch: Watch) -> str | None:
 
 
 def picture(watch: Watch) -> Table | Spinner:
-    """Draws the nodes of a run, those at work with their progress; before these are known, the phase."""
+    """Draws the nodes of a run, with the progress of the running node; before the nodes are known, the phase."""
     if not watch.nodes:
         return Spinner("dots", text=Text(f"{watch.phase} …"))
     table = Table.grid(padding=(0, 2))
@@ -196,35 +196,39 @@ def _node_lines(name: str, node: dict[str, Any]) -> RenderableType:
 
 
 def _running_lines(name: Text, node: dict[str, Any]) -> RenderableType:
-    """Draws one line, which a bar fills up, and the facts in a line of their own: both fit into 80 columns."""
+    """Draws a line with a progress bar and, below it, a line with the figures; both fit 80 columns."""
     event = node.get("progress")
     if event is None:
         return Text.assemble(name, "  ", (duration(time.time() - node["start"]), "dim"))
-    far, facts = describe_progress(event)
+    position, figures = describe_progress(event)
     if not event["total"]:
-        return Text.assemble(name, "  ", " · ".join(filter(None, (far, facts))))
+        return Text.assemble(name, "  ", " · ".join(filter(None, (position, figures))))
     line = Table.grid(Column(no_wrap=True), Column(ratio=1), Column(no_wrap=True), padding=(0, 1), expand=True)
-    line.add_row(Text.assemble(name, " "), ProgressBar(total=event["total"], completed=event["done"]), Text(far))
-    return Group(line, Text(facts)) if facts else line
+    line.add_row(Text.assemble(name, " "), ProgressBar(total=event["total"], completed=event["done"]), Text(position))
+    return Group(line, Text(figures)) if figures else line
 
 
 def describe_progress(event: dict[str, Any]) -> tuple[str, str]:
-    """Returns a progress event in words, how far it is and its facts: `250/1,000 steps · left 1:40`, `loss 4.21`."""
+    """Returns the position and the figures of a progress event: `250/1,000 steps · 1:40 left`, `loss 4.21`."""
     total = f"/{event['total']:,.0f}" if event["total"] else ""
-    far = [f"{event['done']:,.0f}{total} {event['unit']}"]
-    facts: list[str] = []
+    position = [f"{event['done']:,.0f}{total} {event['unit']}"]
+    figures: list[str] = []
     for name, value in event["facts"].items():
-        told = significant(value) if isinstance(value, int | float) else value
-        words = f"{told} tokens/s" if name == "tokens_per_second" else f"{name.replace('_', ' ')} {told}"
-        (far if name == "left" else facts).append(words)
-    return " · ".join(far), " · ".join(facts)
+        shown = significant(value) if isinstance(value, int | float) else value
+        if name == "left":
+            position.append(f"{shown} left")
+        elif name == "tokens_per_second":
+            figures.append(f"{shown} tokens/s")
+        else:
+            figures.append(f"{name.replace('_', ' ')} {shown}")
+    return " · ".join(position), " · ".join(figures)
 
 
 def log_path(config: PipelineConfig, run_id: str) -> Path:
-    """Returns the path of a run's log."""
+    """Returns the path of a run's log file."""
     return config.workspace / config.name / "logs" / f"{run_id}.log"
 
 
 def new_run_id() -> str:
-    """Names a run by its start, UTC: `20261123T104501.250`."""
+    """Returns an id for a run that starts now, from the time in UTC: `20261123T104501.250`."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]

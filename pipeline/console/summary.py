@@ -1,4 +1,4 @@
-"""The end of a run in tables: data, verdict, artifacts, time."""
+"""Summary of a finished run in tables: data, perplexity, gates, release, time, verdict."""
 
 import json
 from pathlib import Path, PurePath
@@ -21,7 +21,7 @@ from pipeline.metadata.reader import Run
 
 DROPPED = "dropped_"
 SPLITS = ("train", "eval", "test")
-# What decides, and by which output: each holds a `checks.json`.
+# The nodes whose checks decide, each with its output that holds `checks.json`.
 EVALUATIONS = (
     ("TaskEvaluator", "task_evaluation"),
     ("Evaluator", "evaluation"),
@@ -30,7 +30,7 @@ EVALUATIONS = (
 
 
 def print_summary(run: Run, config: PipelineConfig, console: Console) -> None:
-    """Prints what a run did and what it decided."""
+    """Prints the results and the verdict of a run."""
     print_data(run, console)
     console.print(
         Group(*_packing(run, config), *_perplexity(run), *_tasks(run), *_gates(run), *_release(run), _times(run))
@@ -39,7 +39,7 @@ def print_summary(run: Run, config: PipelineConfig, console: Console) -> None:
 
 
 def print_data(run: Run, console: Console) -> None:
-    """Prints what was kept of the data, what was dropped and why, and what looks odd."""
+    """Prints the sizes of the splits, the dropped documents by reason, and the warnings about the data."""
     console.print(Group(_splits(run), *_dropped(run)))
     for warning in _warnings(run):
         console.print(warning, soft_wrap=True)
@@ -63,7 +63,7 @@ def _splits(run: Run) -> RenderableType:
 
 
 def _packing(run: Run, config: PipelineConfig) -> list[RenderableType]:
-    """Draws how much of the training windows is text; nothing for preferences, which are not packed."""
+    """Draws the share of the training windows that is text; nothing for preferences, which are not packed."""
     examples = run.output("Transform", "transformed_examples")
     if examples is None or "packed_useful_share" not in examples.properties:
         return []
@@ -71,14 +71,15 @@ def _packing(run: Run, config: PipelineConfig) -> list[RenderableType]:
     padded = unpacked_useful_share(
         {int(length): number for length, number in lengths.items()}, sequence_length=config.model.context_length
     )
-    line = f"Packed windows are {examples.properties['packed_useful_share']:.1%} text; a row a document: {padded:.1%}."
+    packed = examples.properties["packed_useful_share"]
+    line = f"Packed windows are {packed:.1%} text; with one document per window: {padded:.1%}."
     if "loss_tokens_train" in examples.properties:
-        line += f" The loss counts on {examples.properties['loss_tokens_train']:,} tokens of train."
+        line += f" The loss is computed on {examples.properties['loss_tokens_train']:,} tokens of the train split."
     return [Text(line)]
 
 
 def _dropped(run: Run) -> list[RenderableType]:
-    """Draws the dropped documents by reason; nothing where none was."""
+    """Draws the numbers of dropped documents by reason; nothing if no document was dropped."""
     examples = run.output("TextExampleGen", "examples")
     properties = examples.properties if examples else {}
     table = _table("Dropped", "reason", "documents")
@@ -96,7 +97,7 @@ def _warnings(run: Run) -> list[Text]:
         path = epath.Path(examples.uri, COUNTS_FILE)
         warnings.append(
             f"{examples.properties['secrets_found']:,} passages look like secrets or addresses, the first in {first}; "
-            f"more in {relative(path)}. To leave such documents out: --set data.cleaning.secrets=drop"
+            f"more in {relative(path)}. To drop such documents: --set data.cleaning.secrets=drop"
         )
     for gate in ("AnomalyGate", "TokenGate"):
         for line in filter(None, (run.measured(gate, "blessing", "drift") or "").split("\n")):
@@ -105,13 +106,13 @@ def _warnings(run: Run) -> list[Text]:
 
 
 def _perplexity(run: Run) -> list[RenderableType]:
-    """Draws the candidate next to the latest blessed model."""
+    """Draws the figures of this run's model and of the latest blessed model."""
     evaluated = run.output("Evaluator", "evaluation")
     if evaluated is None:
         return []
     evaluation = Evaluation.read(evaluated.uri)
     overall = evaluation.overall
-    table = _table("Perplexity", "model", "perplexity", "95% interval", "bits a byte", "tokens right")
+    table = _table("Perplexity", "model", "perplexity", "95% interval", "bits per byte", "token accuracy")
     for name, figures in (("this run", overall.candidate), ("latest blessed", overall.baseline)):
         if figures is None:
             table.add_row(name, "none yet")
@@ -132,11 +133,11 @@ def _tasks(run: Run) -> list[RenderableType]:
     evaluated = run.output("TaskEvaluator", "task_evaluation")
     if evaluated is None:
         return []
-    return [Text(f"{one.name}: {one.value}; {one.note}.") for one in read_task_figures(evaluated.uri)]
+    return [Text(f"{task.name}: {task.value}; {task.note}.") for task in read_task_figures(evaluated.uri)]
 
 
 def _gates(run: Run) -> list[RenderableType]:
-    """Draws every limit and the value that it was compared with."""
+    """Draws every gate: the measured value, the limit, and whether it passed."""
     table = _table("Gates", "gate", "measured", "", "limit", "")
     for node, output in EVALUATIONS:
         evaluated = run.output(node, output)
@@ -169,10 +170,10 @@ def _release(run: Run) -> list[RenderableType]:
 
 
 def _times(run: Run) -> RenderableType:
-    table = _table("Time", "step", "took")
+    table = _table("Time", "node", "duration")
     for execution in run.executions:
         table.add_row(execution.node, "cached" if execution.state == "cached" else duration(execution.seconds))
-    table.add_row("all", duration(run.seconds))
+    table.add_row("total", duration(run.seconds))
     return table
 
 
@@ -186,9 +187,9 @@ def _verdict(run: Run) -> RenderableType:
         ]
     if run.release:
         return Group(*lines, Text.assemble(("PUSHED", "bold green"), f"  {relative(run.release)}"))
-    return Group(*lines, Text.assemble(("NOT PUSHED", "bold red"), "  the gates said no."))
+    return Group(*lines, Text.assemble(("NOT PUSHED", "bold red"), "  A gate refused the model."))
 
 
 def relative(path: PurePath) -> PurePath:
-    """Returns the path as seen from here, where that is shorter."""
+    """Returns the path relative to the working directory, if it is inside."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

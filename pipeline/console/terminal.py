@@ -1,7 +1,7 @@
-"""The one way from the pipeline to the terminal: a console and a text that make hidden characters visible.
+"""Console and text through which everything reaches the terminal; they make hidden characters visible.
 
-Whatever a document, a file's name or a setting holds, the terminal shows it and does not obey it. All of `pipeline/`
-takes `Console` and `Text` from here, not from Rich; a test makes sure of it.
+Documents, file names and settings may hold control codes: the terminal shows these codes and does not execute them.
+All of `pipeline/` imports `Console` and `Text` from this module, not from Rich; a test checks this.
 """
 
 from collections.abc import Iterable
@@ -16,38 +16,38 @@ from modules.common.visible_text import visible
 
 
 class Text(rich.text.Text):
-    """Rich's text, of any string: Rich's own drops some control characters unseen and passes on others."""
+    """Rich's text with hidden characters made visible; Rich itself drops some of them and passes others on."""
 
     def __init__(self, text: str = "", *arguments: Any, **settings: Any):
-        """Takes the string with its hidden characters written out; all else as Rich's."""
+        """Makes the string's hidden characters visible; the other arguments are those of Rich."""
         super().__init__(visible(text), *arguments, **settings)
 
     def append(self, text: "rich.text.Text | str", style: Any = None) -> "rich.text.Text":
-        """Appends a string, with its hidden characters written out, or a text."""
+        """Appends a text, or a string with its hidden characters made visible."""
         return super().append(visible(text) if isinstance(text, str) else text, style)
 
     @classmethod
     def assemble(cls, *parts: Any, **settings: Any) -> "Text":
-        """Puts strings, `(string, style)` and texts together."""
-        return cast(Text, super().assemble(*parts, **settings))  # which makes one of this class
+        """Joins strings, `(string, style)` pairs and texts."""
+        return cast(Text, super().assemble(*parts, **settings))  # Rich builds an instance of this class
 
 
 class Console(rich.console.Console):
-    """Rich's console, through which no hidden character of a string gets; Rich's own codes for styles do."""
+    """Rich's console with hidden characters of all strings made visible; Rich's own style codes pass."""
 
     def __init__(self, **settings: Any):
-        """Opens standard output, unless `stderr` or `file` are set.
+        """Writes to standard output, unless `stderr` or `file` is set.
 
-        There are no emoji codes: Rich would turn `:key:` in a model's text into a picture.
+        Emoji codes are off: Rich would turn `:key:` in a model's text into a picture.
         """
         super().__init__(emoji=False, **settings)
 
     def render_str(self, text: str, **settings: Any) -> rich.text.Text:
-        """Turns a string, with its markup, into a text."""
+        """Turns a string with markup into a text."""
         return super().render_str(visible(text), **settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Renders anything, at every level of nesting: what came by neither of the two ways above ends here."""
+        """Renders any object; Rich calls this at every level of nesting, so no string gets past it."""
         for segment in super().render(renderable, options):
-            # Control segments are Rich's: they move the cursor of a live view.
+            # Control segments come from Rich and move the cursor of a live view.
             yield segment if segment.control else Segment(visible(segment.text), segment.style)

@@ -1,1 +1,1 @@
-"""Read-only queries of ML Metadata, tables and plots of them, and the record of what a run was started with."""
+"""Read-only queries of ML Metadata, tables and plots of their results, and the record of a run's settings and code."""

@@ -1,12 +1,4 @@
-"""Answers from ML Metadata, read-only and without importing TFX or TensorFlow.
-
-```python
-reader = MetadataReader(Path("workspace/metadata.sqlite"))
-for run in reader.runs():
-    print(run.id, run.verdict, run.perplexity)
-graph = reader.lineage(release)   # a networkx graph of artifacts and executions
-```
-"""
+"""Read-only queries of ML Metadata, without importing TFX or TensorFlow."""
 
 import dataclasses
 import datetime
@@ -25,14 +17,14 @@ from components.mlmd_properties import plain_values
 from modules.common.errors import InputError
 from pipeline.metadata.run_record import RunRecord
 
-# How many runs an error names.
+# Number of runs that an error names.
 _NAMED = 5
 _LATEST = re.compile(r"latest(?:~(?P<back>\d+))?")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """An input or output of an execution; `properties` hold the measured values."""
+    """Input or output of an execution; `properties` holds the measured values."""
 
     id: int
     type: str
@@ -42,15 +34,15 @@ class Artifact:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Execution:
-    """One node's work in one run.
+    """Execution of one node in one run.
 
     Attributes:
-        id: ML Metadata's id.
-        node: The node's id in the DAG.
-        type: TFX's name of the component, its class with the module.
+        id: Id in ML Metadata.
+        node: Id of the node in the DAG.
+        type: TFX's name of the component: module and class.
         state: `complete`, `cached`, `failed`, `running` (also of a killed run), …
-        started: UTC.
-        seconds: From start to the last update.
+        started: Start in UTC.
+        seconds: Time from the start to the last update.
         inputs: Artifacts by input name.
         outputs: Artifacts by output name.
     """
@@ -70,10 +62,10 @@ class Run:
     """One run of a pipeline.
 
     Attributes:
-        id: Its name.
-        pipeline: The pipeline's name.
-        executions: In the order in which they started.
-        record: Configuration and code; None for runs from before these were recorded, and for other runners'.
+        id: Id of the run.
+        pipeline: Name of the pipeline.
+        executions: Executions in the order of their start.
+        record: Configuration and code; None if the run was made before they were recorded, or by another runner.
     """
 
     id: str
@@ -88,11 +80,11 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Returns the seconds of all executions together."""
+        """Returns the total duration of all executions in seconds."""
         return sum(execution.seconds for execution in self.executions)
 
     def output(self, node: str, name: str) -> Artifact | None:
-        """Returns the artifact that a node wrote, or took from the cache, in this run, or None."""
+        """Returns the artifact that a node wrote or took from the cache in this run; None if there is none."""
         for execution in self.executions:
             if execution.node == node and execution.outputs.get(name):
                 return execution.outputs[name][0]
@@ -110,12 +102,12 @@ class Run:
 
     @property
     def baseline_perplexity(self) -> float | None:
-        """Returns the perplexity of the model that it was compared with, or None where there was none."""
+        """Returns the perplexity of the baseline model, or None if there was no baseline."""
         return self.measured("Evaluator", "evaluation", "baseline_perplexity")
 
     @property
     def release(self) -> Path | None:
-        """Returns the folder of the release that this run pushed or, if cached, had pushed before."""
+        """Returns the folder of the release that this run pushed, or took from the cache; None if there is none."""
         destination = self.measured("Pusher", "pushed_model", "pushed_destination")
         return Path(destination) if destination else None
 
@@ -134,22 +126,31 @@ class Run:
 
 
 class MetadataReader:
-    """Reads one SQLite database of ML Metadata.
+    """Reader of one SQLite database of ML Metadata.
+
+    Example:
+        >>> config = mlmd.ConnectionConfig()
+        >>> config.sqlite.filename_uri = "metadata.sqlite"
+        >>> store = metadata_store.MetadataStore(config)  # TFX writes the database like this
+        >>> run_type = store.put_context_type(mlmd.ContextType(name="pipeline_run"))
+        >>> ids = store.put_contexts([mlmd.Context(type_id=run_type, name="20261123T153909.658")])
+        >>> [(run.id, run.verdict, run.perplexity) for run in MetadataReader(Path("metadata.sqlite")).runs()]
+        [('20261123T153909.658', 'incomplete', None)]
 
     Raises:
-        InputError: If there is no such database.
+        InputError: The database does not exist.
     """
 
     def __init__(self, path: Path):
         if not path.is_file():
-            raise InputError(f"no ML Metadata at {path}; nothing has run in this workspace yet.")
+            raise InputError(f"no ML Metadata at {path}: nothing has run in this workspace yet.")
         config = mlmd.ConnectionConfig()
         config.sqlite.filename_uri = str(path)
         config.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READONLY
         self._store = metadata_store.MetadataStore(config)
 
     def runs(self, pipeline: str | None = None) -> list[Run]:
-        """Returns all runs, newest first, or those of one pipeline."""
+        """Returns all runs, or those of one pipeline, newest first."""
         found = [self._run(context) for context in self._run_contexts()]
         return [run for run in found if pipeline in (None, run.pipeline)]
 
@@ -157,7 +158,7 @@ class MetadataReader:
         """Returns one run.
 
         Raises:
-            InputError: If there is none of that id.
+            InputError: No run has this id.
         """
         context = self._store.get_context_by_type_and_name("pipeline_run", run_id)
         if context is None:
@@ -165,13 +166,13 @@ class MetadataReader:
         return self._run(context)
 
     def find_run(self, name: str) -> Run:
-        """Returns one run by what a person calls it.
+        """Returns one run by a name that a person gives.
 
         Args:
-            name: Its id, or a beginning that no other id has; `latest`, or `latest~1` for the one before, and so on.
+            name: Id of the run, the first characters of its id, `latest`, or `latest~1` for the run before it.
 
         Raises:
-            InputError: If no run is called that, or several are.
+            InputError: No run or several runs have this name.
         """
         contexts = self._run_contexts()
         if latest := _LATEST.fullmatch(name):
@@ -184,7 +185,8 @@ class MetadataReader:
             raise self._no_run(name)
         if len(found) > 1:
             ids = ", ".join(context.name for context in found[:_NAMED])
-            raise InputError(f"{len(found)} runs begin with {name!r}: {ids}{', …' * (len(found) > _NAMED)}; give more.")
+            more = ", …" if len(found) > _NAMED else ""
+            raise InputError(f"{len(found)} runs begin with {name!r}: {ids}{more}; give more of the id.")
         return self._run(found[0])
 
     def _run_contexts(self) -> list[mlmd.Context]:
@@ -196,7 +198,7 @@ class MetadataReader:
         return InputError(f"no run {name!r}; the latest are: {known or 'none'}.")
 
     def lineage(self, release: Path) -> nx.DiGraph:
-        """Returns everything that a release came from, as a graph.
+        """Returns a graph of all artifacts and executions that led to a release.
 
         Args:
             release: Folder of a pushed release.
@@ -206,7 +208,7 @@ class MetadataReader:
             from cause to effect.
 
         Raises:
-            InputError: If no run pushed that release.
+            InputError: No run pushed this release.
         """
         pushed = [
             artifact
@@ -227,13 +229,13 @@ class MetadataReader:
         return graph
 
     def _add_producers(self, graph: nx.DiGraph, artifact_ids: Iterable[int]) -> set[int]:
-        """Adds the executions that wrote the artifacts; returns the ids of what those read."""
+        """Adds the executions that wrote the artifacts; returns the ids of the artifacts that these executions read."""
         writes = [
             event
             for event in self._store.get_events_by_artifact_ids(list(artifact_ids))
             if event.type == mlmd.Event.OUTPUT
         ]
-        # A cached execution names the artifact as its output too: the first one made it.
+        # A cached execution also names the artifact as its output; the first execution wrote it.
         producers: dict[int, int] = {}
         for event in sorted(writes, key=lambda event: event.execution_id):
             producers.setdefault(event.artifact_id, event.execution_id)
@@ -296,7 +298,7 @@ class MetadataReader:
         return {kind.id: kind.name for kind in self._store.get_context_types()}
 
     def _node_name(self, execution_id: int) -> str:
-        """Returns the node's id; TFX names its context `<pipeline>.<node>`."""
+        """Returns the id of an execution's node; TFX names the node's context `<pipeline>.<node>`."""
         for context in self._store.get_contexts_by_execution(execution_id):
             if self._context_types[context.type_id] == "node":
                 return context.name.rpartition(".")[2]

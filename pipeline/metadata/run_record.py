@@ -1,4 +1,4 @@
-"""The configuration and the code that a run was started with, as ML Metadata keeps them on the run's context."""
+"""Record of the configuration and code of a run, stored in ML Metadata as properties of the run's context."""
 
 import dataclasses
 import hashlib
@@ -14,7 +14,7 @@ from pipeline.config import PipelineConfig
 # Names of the custom properties.
 CONFIGURATION, CODE, COMMIT = "configuration", "code", "commit"
 
-# The recipes are not code: the configuration holds what they set.
+# Recipes are no code: the configuration already contains their settings.
 _CODE = (
     "modules/**/*.py",
     "modules/report/templates/*",
@@ -28,12 +28,12 @@ _HASH_DIGITS = 12
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """Configuration and code that a run was started with.
+    """Configuration and code at the start of a run.
 
     Attributes:
-        configuration: All settings, defaults too, as JSON holds them.
-        code: The first digits of each file's SHA-256 by its path in the checkout; the lock is one of the files.
-        commit: Git's, with `-dirty` where a file that git knows was changed; None outside of a repository.
+        configuration: All settings, including defaults, as JSON values.
+        code: First digits of the SHA-256 of each code file and of the lock, by path in the checkout.
+        commit: Git's commit, with `-dirty` if a tracked file was changed; None outside of a repository.
     """
 
     configuration: Mapping[str, Any]
@@ -42,12 +42,12 @@ class RunRecord:
 
     @classmethod
     def of(cls, config: PipelineConfig, root: Path = ROOT) -> Self:
-        """Returns the record of a run that would start now with this configuration."""
+        """Returns the record of a run that starts now with this configuration."""
         return cls(configuration=config.model_dump(mode="json"), code=code_hashes(root), commit=git_commit(root))
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, Any]) -> Self | None:
-        """Reads what `to_properties` gave; None for the properties of a run that is older than this record."""
+        """Reads a record from the properties of `to_properties`; None if the run has no record."""
         if CONFIGURATION not in properties or CODE not in properties:
             return None
         return cls(
@@ -57,13 +57,13 @@ class RunRecord:
         )
 
     def to_properties(self) -> dict[str, str]:
-        """Returns the record as strings by name."""
+        """Returns the record as named strings."""
         properties = {CONFIGURATION: json.dumps(self.configuration), CODE: json.dumps(self.code)}
         return properties if self.commit is None else {**properties, COMMIT: self.commit}
 
 
 def code_hashes(root: Path) -> dict[str, str]:
-    """Returns the first digits of the SHA-256 of each code file of a run, by its path below `root`, sorted."""
+    """Returns the first digits of the SHA-256 of each code file, by its path relative to `root`, sorted."""
     files = sorted(path for pattern in _CODE for path in root.glob(pattern))
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:_HASH_DIGITS]
@@ -72,8 +72,8 @@ def code_hashes(root: Path) -> dict[str, str]:
 
 
 def git_commit(root: Path) -> str | None:
-    """Returns git's commit of a checkout, `0123456789ab` or `0123456789ab-dirty`; None where git knows none."""
-    # Without this a repository further up would answer for a copy that is not its own.
+    """Returns git's commit of a checkout, `0123456789ab` or `0123456789ab-dirty`; None if there is none."""
+    # Otherwise git would describe a repository in a parent folder, of which this copy is no part.
     if not (root / ".git").exists():
         return None
     command = ["git", "describe", "--always", "--dirty", f"--abbrev={_HASH_DIGITS}", "--exclude=*"]

@@ -13,7 +13,7 @@ _COLORS = {"artifact": "#cfe3f7", "execution": "#f9d9b0"}
 
 
 def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Returns one row per run: when, how it ended, and its perplexities."""
+    """Returns one row per run: start, duration, verdict, perplexities and release."""
     return pd.DataFrame(
         {
             "run": run.id,
@@ -30,7 +30,7 @@ def runs_table(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def executions_table(run: Run) -> pd.DataFrame:
-    """Returns one row per node of a run: what it did, how long, and which artifacts it read and wrote."""
+    """Returns one row per node of a run: state, duration, and the artifacts that it read and wrote."""
     return pd.DataFrame(
         {
             "node": execution.node,
@@ -44,7 +44,7 @@ def executions_table(run: Run) -> pd.DataFrame:
 
 
 def properties_table(run: Run) -> pd.DataFrame:
-    """Returns one row per measured value: which artifact of the run carries it."""
+    """Returns one row per measured value of a run, with the artifact that carries it."""
     return pd.DataFrame(
         {"artifact": item.type, "id": item.id, "property": key, "value": value}
         for execution in run.executions
@@ -55,7 +55,7 @@ def properties_table(run: Run) -> pd.DataFrame:
 
 
 def plot_perplexities(runs: Sequence[Run]) -> Figure:
-    """Plots the perplexity over the runs, oldest first; models that a gate refused are crossed."""
+    """Plots the perplexity of the runs, oldest first; a cross marks models that a gate refused."""
     shown = [(run.id, run.verdict, run.perplexity) for run in reversed(runs) if run.perplexity is not None]
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     axes = figure.subplots()
@@ -75,7 +75,7 @@ def plot_perplexities(runs: Sequence[Run]) -> Figure:
 
 
 def draw_lineage(graph: nx.DiGraph, title: Path | str = "") -> Figure:
-    """Draws artifacts (blue) and executions (orange) from the text, left, to the release, right."""
+    """Draws artifacts (blue) and executions (orange), from the text on the left to the release on the right."""
     for layer, nodes in enumerate(nx.topological_generations(graph)):
         for node in nodes:
             graph.nodes[node]["layer"] = layer

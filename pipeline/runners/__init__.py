@@ -1,1 +1,1 @@
-"""Runs the DAG on this machine, or compiles it for Vertex Pipelines."""
+"""Runners of the DAG: on this machine, or compiled for Vertex Pipelines."""

@@ -1,7 +1,7 @@
-"""Runs the DAG in this process with LocalDagRunner; a child of the command line, which shows its events.
+"""Local runner: runs the DAG with LocalDagRunner in a child process of the command line, which shows its events.
 
-It runs under `modules.common.child_process`: once the command line is gone, nobody watches the run any more, and it
-ends as on SIGTERM. Logs go to standard error.
+It runs under `modules.common.child_process`: if the command line ends, the run ends as on SIGTERM. Logs go to standard
+error.
 """
 
 import fcntl
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def main(request_line: str) -> int:
-    """Runs a request, the JSON of a RunRequest; returns the exit status, 0 where every node succeeded."""
+    """Runs a request, a RunRequest as JSON; returns the exit status, 0 if every node succeeded."""
     request = RunRequest.model_validate_json(request_line)
     try:
         with exclusive(request.config.workspace / request.config.name):
@@ -54,7 +54,7 @@ def run(request: RunRequest) -> None:
 
     config = request.config
     check_devices(request)
-    progress.emit({"event": "phase", "text": "fingerprinting the text"})
+    progress.emit({"event": "phase", "text": "hashing the input files"})
     placement = Placement.local(config)
     proto = compiler.Compiler().compile(create_pipeline(config, placement, until=request.until))
     nodes = [node.pipeline_node.node_info.id for node in proto.nodes]
@@ -62,9 +62,9 @@ def run(request: RunRequest) -> None:
         proto, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: request.run_id}
     )
     progress.emit({"event": "plan", "nodes": nodes})
-    # By absl's own call: TFT changes the verbosity for a while and restores what absl knows.
+    # Set through absl, because TFT changes the verbosity for a while and then restores absl's own value.
     absl.logging.set_verbosity(absl.logging.INFO)
-    # Not before TFX has recorded the model: until then it would have to be trained again.
+    # Only after TFX has recorded the model; before that, the checkpoints are needed to resume.
     after = {"Trainer": lambda: remove_checkpoints(checkpoint_directory(config))}
     logging.getLogger("absl").addHandler(NodeEvents(after))
     options = None
@@ -83,7 +83,7 @@ def run(request: RunRequest) -> None:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Removes the checkpoints of a recorded training run; logs how many of other runs went with them."""
+    """Removes the folder of checkpoints after training; logs how many checkpoints of other training runs it held."""
     others = len(list(folder.glob("*.npz"))) - 1
     shutil.rmtree(folder, ignore_errors=True)
     if others > 0:
@@ -93,15 +93,15 @@ def remove_checkpoints(folder: Path) -> None:
 
 
 def record_start(proto: "pipeline_pb2.Pipeline", connection_config: Any, record: RunRecord) -> None:
-    """Writes the run's context to ML Metadata, with the record, before its first node would.
+    """Writes the run's context with the record to ML Metadata before the first node runs.
 
-    TFX takes a context that it finds as it is, so a run that fails has its record too; and contexts are no part of
-    the cache's key.
+    So a run that fails has its record too. TFX keeps a context that already exists, and contexts are no part of the
+    cache key.
 
     Args:
-        proto: The compiled pipeline with its run's id.
-        connection_config: Of ML Metadata.
-        record: What the run is started with.
+        proto: The compiled pipeline with the id of the run.
+        connection_config: Connection to ML Metadata.
+        record: Configuration and code of the run.
     """
     from tfx.dsl.compiler import constants
     from tfx.orchestration import metadata
@@ -123,32 +123,34 @@ def base_run(config: PipelineConfig, from_node: str, nodes: Sequence[str]) -> st
     """Returns the id of the newest run that finished every node before `from_node`.
 
     Args:
-        config: Names pipeline and workspace.
+        config: Settings with the names of the pipeline and the workspace.
         from_node: One of NODES.
-        nodes: Those of this configuration's pipeline.
+        nodes: Nodes of this configuration's pipeline.
 
     Raises:
-        InputError: If there is none, or the pipeline has no such node.
+        InputError: There is no such run, or the pipeline has no such node.
     """
     from pipeline.metadata.reader import MetadataReader
 
     if from_node not in nodes:
         raise InputError(
-            f"--from-node must be one of this configuration's {', '.join(nodes)}. Received: {from_node!r}."
+            f"--from-node must be a node of this configuration: {', '.join(nodes)}. Received: {from_node!r}."
         )
     needed = set(NODES[: NODES.index(from_node)]) & set(nodes)
     for found in MetadataReader(config.metadata_path).runs(config.name):
         finished = {execution.node for execution in found.executions if execution.state in ("complete", "cached")}
         if needed <= finished:
             return found.id
-    raise InputError(f"--from-node {from_node} needs an earlier run that finished what comes before; run all first.")
+    raise InputError(
+        f"--from-node {from_node} needs an earlier run that finished all nodes before it. Run all nodes first."
+    )
 
 
 class exclusive:
-    """Holds a folder for one run at a time.
+    """Lock of a folder, for one run at a time.
 
     Raises:
-        InputError: On entering, if another run holds it.
+        InputError: On entering, if another run holds the lock.
     """
 
     def __init__(self, folder: Path):
@@ -162,8 +164,8 @@ class exclusive:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise InputError(
-                f"another run of this pipeline is at work ({self._path} is locked); wait for it, or give this "
-                "one its own `workspace`."
+                f"another run of this pipeline is in progress ({self._path} is locked). Wait until it ends, or set "
+                "another `workspace`."
             ) from error
 
     def __exit__(self, *_: object) -> None:
@@ -172,7 +174,7 @@ class exclusive:
 
 
 def find_input_error(error: BaseException) -> InputError | None:
-    """Returns the InputError among an exception and its causes, or None."""
+    """Returns the first InputError among an exception and its causes, or None."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, InputError):

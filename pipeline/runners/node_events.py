@@ -1,27 +1,28 @@
-"""Progress events about nodes, out of the messages that TFX logs."""
+"""Progress events of nodes, derived from TFX's log messages."""
 
 import logging
 from collections.abc import Callable, Mapping
 
 from modules.common import progress
 
-# Messages of the pinned TFX release, by which a node's start and end are known.
+# Log messages of the pinned TFX release that mark the start and the end of a node.
 NODE_STARTED = "Component %s is running."
 NODE_FINISHED = "Component %s is finished."
 NODE_CACHED = "A cached execution %d is used."
-# Only of nodes that worked; a launcher may also return without having worked, and TFX logs the node's end all the same.
+# Logged only for nodes that were executed. A launcher may also return without executing its node; TFX then logs the
+# node's end too.
 NODE_SUCCEEDED = "Execution %d succeeded."
 
 
 class NodeEvents(logging.Handler):
-    """Turns TFX's log messages about nodes into progress events, and calls what is to follow a node."""
+    """Log handler that turns TFX's messages into progress events and calls functions after nodes."""
 
     def __init__(self, after: Mapping[str, Callable[[], None]]):
-        """Waits for messages.
+        """Stores the functions.
 
         Args:
-            after: A function per node, called once the node has worked and ML Metadata knows its outputs; not where
-                they were cached, or there was nothing to work on.
+            after: A function per node, called after the node was executed and its outputs were recorded in ML Metadata;
+                not called if the node was cached or had no inputs.
         """
         super().__init__(logging.INFO)
         self._after = after
@@ -29,7 +30,7 @@ class NodeEvents(logging.Handler):
         self._succeeded = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Emits `started`, `cached` and `finished`."""
+        """Emits the events `started`, `cached` and `finished_node`."""
         if record.msg == NODE_STARTED and isinstance(record.args, tuple):
             self._node, self._succeeded = str(record.args[0]), False
             progress.emit({"event": "started", "node": self._node})

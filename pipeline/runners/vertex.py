@@ -1,4 +1,4 @@
-"""Compiles the DAG into a pipeline spec of schema 2.1 for Vertex Pipelines; needs no account and no network."""
+"""Compiler of the DAG into a pipeline spec of schema 2.1 for Vertex Pipelines; needs no account and no network."""
 
 from pathlib import Path
 
@@ -7,19 +7,19 @@ from pipeline.config import PipelineConfig
 
 
 def compile_pipeline(config: PipelineConfig, output: Path, *, image: str, pipeline_root: str) -> None:
-    """Writes the spec.
+    """Writes the pipeline spec.
 
-    On Vertex the image's tag identifies the code, so build a new tag for new code; and the text's hash is taken
-    here and now, so compile again when the text has changed.
+    On Vertex the image's tag identifies the code, so new code needs a new tag. The hash of the text is computed now, so
+    a changed text needs a new spec.
 
     Args:
-        config: What to train on what.
-        output: The YAML file; its folder must exist.
+        config: Settings of the run.
+        output: YAML file to write; its folder must exist.
         image: Container image with this project installed; every step runs in it.
         pipeline_root: `gs://` folder of artifacts, with releases under `releases/` and TFDS data under `tfds/`.
 
     Raises:
-        InputError: If kfp is not installed, or the output is no .yaml file in a folder that exists.
+        InputError: kfp is not installed, or the output is not a .yaml file in an existing folder.
     """
     try:
         from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
@@ -27,7 +27,7 @@ def compile_pipeline(config: PipelineConfig, output: Path, *, image: str, pipeli
             KubeflowV2DagRunnerConfig,
         )
     except ImportError as error:
-        raise InputError("compiling needs kfp: install the extra, `tfx-gpt2[cloud]`.") from error
+        raise InputError("compiling needs kfp: install the extra `cloud`, e.g. by `make setup`.") from error
 
     from pipeline.dag import create_pipeline
     from pipeline.placement import Placement

@@ -1,4 +1,4 @@
-"""Three runs of a pipeline of its own, whose latest blessed model is known: the first, a better one, a worse one."""
+"""Three runs of a separate pipeline, in which the latest blessed model is known: first, better and worse model."""
 
 import pytest
 
@@ -18,9 +18,9 @@ def test_a_better_model_ships_and_raises_the_bar(checkout: Checkout) -> None:
     assert better.run.baseline_perplexity == pytest.approx(first.run.perplexity, rel=1e-6)
     change = Evaluation.read(better.run.output("Evaluator", "evaluation").uri).overall.change
     assert change.perplexity == pytest.approx(better.run.perplexity / first.run.perplexity - 1, rel=1e-6)
-    assert change.perplexity_interval[1] < 0, "better beyond doubt"
+    assert change.perplexity_interval[1] < 0, "the interval excludes no change"
 
-    # The first model, which needs no training again, is now the worse one.
+    # The first model is taken from the cache and is now the worse model.
     again = checkout.run(*short)
     assert again.status == 3, again.output
     assert "Trainer" not in again.executed

@@ -1,4 +1,4 @@
-"""Bad input is refused at once: a clear message, exit status 2, nothing half-written."""
+"""Bad input is refused at once, with a clear message, exit status 2 and no half-written files."""
 
 import gzip
 import subprocess
@@ -24,7 +24,7 @@ evaluation: {max_perplexity: 300}
 
 
 def refuse(folder: Path, *arguments: str) -> str:
-    """Runs the recipe in the folder, which must be refused in under 5 s of work; returns the message."""
+    """Runs the recipe in the folder, checks that it is refused before any work, and returns the message."""
     result = subprocess.run(
         [sys.executable, "-m", "pipeline", "run", "--config", "recipe.yaml", *arguments],
         cwd=folder,
@@ -35,7 +35,7 @@ def refuse(folder: Path, *arguments: str) -> str:
     )
     assert result.returncode == 2, result.stdout + result.stderr
     assert "Traceback" not in result.stderr
-    # Neither metadata nor artifacts: it stopped before the pipeline was even loaded.
+    # It stopped before the pipeline was loaded: there are no metadata and no artifacts.
     assert not (folder / "workspace").exists()
     return " ".join(result.stderr.split())
 
@@ -63,7 +63,7 @@ def refuse(folder: Path, *arguments: str) -> str:
         ("line.txt", b"x" * 100_000_000, "line.txt, line 1: a document must be at most 16 MiB"),
     ],
 )
-def test_bad_data(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+def test_bad_data_is_refused_with_its_place(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     (tmp_path / "recipe.yaml").write_text(RECIPE % name)
@@ -80,7 +80,7 @@ def test_bad_data(tmp_path: Path, name: str, content: bytes | None, message: str
         ("data.source=tfds:imbd_reviews", "imdb_reviews"),
     ],
 )
-def test_bad_configuration(tmp_path: Path, override: str, message: str) -> None:
+def test_a_bad_configuration_is_refused_with_its_key(tmp_path: Path, override: str, message: str) -> None:
     (tmp_path / "text.txt").write_text("some text")
     (tmp_path / "recipe.yaml").write_text(RECIPE % "text.txt")
     assert message in refuse(tmp_path, "--set", override)
@@ -117,7 +117,7 @@ def test_the_installed_script_is_the_same_command_line_from_any_folder(tmp_path:
     [(name, value)] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"].items()
 
     def script(*arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Calls what the script calls that an installer writes."""
+        """Calls the entry point as the script does that an installer writes."""
         return subprocess.run(
             [sys.executable, "-c", SCRIPT, name, value, *arguments],
             cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "COLUMNS": "80"},
@@ -133,10 +133,10 @@ def test_the_installed_script_is_the_same_command_line_from_any_folder(tmp_path:
 
 
 @pytest.mark.parametrize("setting", ["model.preset", "training.distillation.teacher"])
-def test_a_model_of_a_shorter_context(tmp_path: Path, setting: str) -> None:
+def test_a_context_longer_than_the_preset_allows_is_refused(tmp_path: Path, setting: str) -> None:
     (tmp_path / "text.txt").write_text("some text")
     (tmp_path / "recipe.yaml").write_text(RECIPE % "text.txt")
-    write_folder(tmp_path / "gpt2", vocab_size=257)  # of 16 positions
+    write_folder(tmp_path / "gpt2", vocab_size=257)  # it has 16 positions
     write_tokenizer_folder(Vocabulary.from_merges([]), tmp_path)
     start = "size: tiny, " if setting != "model.preset" else ""
     arguments = [
@@ -156,7 +156,7 @@ def test_a_model_of_a_shorter_context(tmp_path: Path, setting: str) -> None:
         ('{"prompt": "a", "chosen": "b", "rejected": "c"}', ["data.kind=preference"], "add `training.dpo`"),
         ('{"text": "a"}', ["tokenizer={preset: gpt2_base_en}", "model={preset: presets/tiny}"], "`model.preset` names"),
         ('{"text": "a"}', ["training.distillation.teacher=./large"], "`training.distillation.teacher` names no folder"),
-        ('{"text": "a"}', ["tokenizer={kind: byte}", "model={preset: gpt2_base_en}"], "brings a vocabulary"),
+        ('{"text": "a"}', ["tokenizer={kind: byte}", "model={preset: gpt2_base_en}"], "comes with a vocabulary"),
         (
             '{"text": "a"}',
             ["tokenizer={preset: gpt2_base_en}", "model={preset: hf://openai-community/gpt2, context_length: 64}"],
@@ -164,7 +164,7 @@ def test_a_model_of_a_shorter_context(tmp_path: Path, setting: str) -> None:
         ),
     ],
 )  # fmt: skip
-def test_data_and_settings_that_do_not_go_together(
+def test_data_and_settings_that_do_not_match_are_refused(
     tmp_path: Path, rows: str, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "rows.jsonl").write_text(rows + "\n")
@@ -172,7 +172,7 @@ def test_data_and_settings_that_do_not_go_together(
     assert message in refuse(tmp_path, *(part for argument in arguments for part in ("--set", argument)))
 
 
-def test_a_run_that_would_miss_its_device_ends_at_its_start(tmp_path: Path) -> None:
+def test_a_run_without_its_devices_ends_at_its_start(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("some text")
     (tmp_path / "recipe.yaml").write_text(RECIPE % "text.txt")
     result = subprocess.run(

@@ -22,7 +22,7 @@ evaluation: {max_perplexity: 100}
 """
 
 
-def test_minimal_configuration_gets_the_written_defaults(tmp_path):
+def test_a_minimal_configuration_gets_the_defaults(tmp_path):
     config = load_config(write(tmp_path, MINIMAL))
     assert config.training.learning_rate == 3e-4
     assert config.data.splits.model_dump() == {"train": 90, "eval": 5, "test": 5}
@@ -37,7 +37,7 @@ def test_set_overrides_nested_keys_with_yaml_values(tmp_path):
     assert config.data.source == ["a.txt", "b.md"]
 
 
-def test_a_byte_tokenizer_is_a_choice_of_its_own(tmp_path):
+def test_a_byte_tokenizer_needs_no_other_setting(tmp_path):
     config = load_config(write(tmp_path, MINIMAL), ["tokenizer={kind: byte}"])
     assert config.tokenizer.settings() == {"kind": "byte"}
     assert load_config(write(tmp_path, MINIMAL)).tokenizer.settings() == {"vocabulary_size": 512}
@@ -62,7 +62,7 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
         ("training.epochs=2", "give exactly one of `steps` and `epochs`"),
         (
             "training.distillation.teacher=gpt2_large_en",
-            "teacher: gpt2_large_en` has GPT-2's vocabulary: use it by `tok",
+            "teacher: gpt2_large_en` has GPT-2's vocabulary: select it with `tok",
         ),
         ("training.distillation={teacher: t, mix: 2}", "training.distillation.mix: .*less than or equal to 1"),
         ("training.distillation={mix: 1}", "training.distillation.teacher: missing; add this key"),
@@ -71,9 +71,9 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
         ("evaluation.max_perplexity=.nan", "evaluation.max_perplexity"),
         ("name=Bad Name", "name: .*Received: 'Bad Name'"),
         ("training.steps", "--set takes key=value"),
-        ("name.first=x", "`name` holds a value, not settings"),
+        ("name.first=x", "`name` is a value and holds no settings"),
         ("evaluation=null", "evaluation"),
-        ("model={preset: gpt2_base_en}", "`model.preset` brings a vocabulary"),
+        ("model={preset: gpt2_base_en}", "`model.preset` comes with a vocabulary"),
         ("tokenizer.kind=byte", "choose one: .*or `kind: byte`"),
         ("tokenizer.kind=char", "tokenizer.kind: Input should be 'bpe' or 'byte'"),
         ("data.kind=chat", "data.kind: Input should be 'text', 'instruction' or 'preference'"),
@@ -88,13 +88,13 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
         ("data.source=[tfds:imdb_reviews, a.txt]", "one TFDS name or globs of files"),
         (
             "data={kind: preference, source: a.jsonl}",
-            "go together. Received: `data.kind: preference`; add `training.dpo`",
+            "must be set together. Received: `data.kind: preference`; add `training.dpo`",
         ),
         (
             "training={steps: 3, lora: {}}",
-            "a random start has learned nothing: start from `model.preset` or by `model.w",
+            "a randomly initialized model has learned nothing: set `model.preset` or `model.w",
         ),
-        ("training={steps: 3, dpo: {}}", "go together. Received: `data.kind: text`; take `training.dpo` out"),
+        ("training={steps: 3, dpo: {}}", "must be set together. Received: `data.kind: text`; remove `training.dpo`"),
         ("training={steps: 3, dpo: {beta: 0}}", "training.dpo.beta: .*greater than 0"),
         ("training={steps: 3, dpo: {}, label_smoothing: 0.1}", "Received: 0.1 with `dpo`; take one of the two out"),
         ("training={steps: 3, dpo: {}, isolate_documents: true}", "with `dpo` every answer has a row of its own"),
@@ -105,14 +105,14 @@ def test_a_wrong_setting_is_named_with_its_cure(tmp_path, override, message):
         load_config(write(tmp_path, MINIMAL), [override])
 
 
-def test_a_warm_start_does_not_improve_on_the_preset(tmp_path):
+def test_min_improvement_and_warm_start_exclude_each_other(tmp_path):
     preset = ["model={preset: gpt2_base_en}", "tokenizer={preset: gpt2_base_en}", "evaluation.min_improvement=0.1"]
     assert load_config(write(tmp_path, MINIMAL), preset).evaluation.min_improvement == 0.1
-    with pytest.raises(InputError, match="with which a warm start does not begin: drop one of the two"):
+    with pytest.raises(InputError, match="a warm start begins from the latest blessed model: remove one of the two"):
         load_config(write(tmp_path, MINIMAL), [*preset, "model.warm_start=true"])
 
 
-def test_adapters_change_a_model_that_was_trained(tmp_path):
+def test_adapters_need_a_trained_model(tmp_path):
     for trained in (
         ["model={preset: gpt2_base_en}", "tokenizer={preset: gpt2_base_en}"],
         ["model.warm_start=true"],
@@ -120,7 +120,7 @@ def test_adapters_change_a_model_that_was_trained(tmp_path):
         assert load_config(write(tmp_path, MINIMAL), [*trained, "training.lora.rank=2"]).training.lora.rank == 2
 
 
-def test_all_problems_are_told_at_once(tmp_path):
+def test_all_problems_are_reported_at_once(tmp_path):
     with pytest.raises(InputError) as caught:
         load_config(write(tmp_path, MINIMAL), ["training.stepz=1", "model.num_heads=3", "evaluation={}"])
     assert len(str(caught.value).splitlines()) == 4
@@ -130,11 +130,11 @@ def test_all_problems_are_told_at_once(tmp_path):
     ("text", "message"),
     [("1: x", "1: Keys should be strings"), ("a: [", "is not valid YAML"), ("- a", "must hold settings")],
 )
-def test_a_file_that_is_no_configuration(tmp_path, text, message):
+def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         load_config(write(tmp_path, text))
 
 
-def test_a_missing_file(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"cannot read the configuration .*nowhere.yaml: No such file"):
         load_config(tmp_path / "nowhere.yaml")

@@ -1,4 +1,4 @@
-"""How the DAG is wired, before anything runs."""
+"""Wiring of the DAG, checked without a run."""
 
 import dataclasses
 import json
@@ -42,10 +42,10 @@ def test_a_warm_start_gives_the_trainer_the_latest_blessed_model(recipe: Path, o
     assert [channel.producer_node_query.id for channel in base_model.channels] == ["WarmStartModel"]
     assert base_model.min_count == 0  # the first run has none
     assert "WarmStartModel" in warm["Trainer"].upstream_nodes
-    assert not warm["WarmStartModel"].upstream_nodes  # it never waits for the model that it is the start of
+    assert not warm["WarmStartModel"].upstream_nodes  # it never waits for the model that is trained from it
 
 
-def test_without_it_a_blessing_is_no_input_of_the_trainer(recipe: Path) -> None:
+def test_without_a_warm_start_no_blessing_is_an_input_of_the_trainer(recipe: Path) -> None:
     plain = nodes(load_config(recipe))
     assert "WarmStartModel" not in plain
     assert set(plain["Trainer"].inputs.inputs) == {"examples", "transform_graph"}
@@ -61,7 +61,7 @@ def test_vertex_gets_the_same_warm_start(recipe: Path, tmp_path: Path) -> None:
     assert producer.startswith("WarmStartModel")
 
 
-def test_a_changed_teacher_is_another_training(recipe: Path, tmp_path: Path) -> None:
+def test_a_changed_teacher_trains_again(recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "teacher").mkdir()
     config = load_config(recipe, [f"training.distillation.teacher={tmp_path / 'teacher'}"])
 

@@ -1,4 +1,4 @@
-r"""Every command, fed with texts and names that a terminal would obey: `\x1b]0;…` would rename its window."""
+r"""Every command with texts and names that hold control codes, e.g. `\x1b]0;…`, which renames a terminal's window."""
 
 import json
 import os
@@ -20,7 +20,7 @@ SHOWN = "\\x1b]0;title\\x07\\x1b[31mred\\x0d\\u202eb"
 
 
 def output(folder: Path, *arguments: str, program: tuple[str, ...] = ("-m", "pipeline")) -> tuple[int, str]:
-    """Runs a command; returns its exit status and all that it printed, in which nothing is to be obeyed."""
+    """Runs a command, checks that its output holds no control code, and returns exit status and output."""
     result = subprocess.run(
         [sys.executable, *program, *arguments],
         cwd=folder,
@@ -29,13 +29,13 @@ def output(folder: Path, *arguments: str, program: tuple[str, ...] = ("-m", "pip
         stderr=subprocess.STDOUT,
         timeout=300,
     )
-    printed = result.stdout.decode()  # not as text, which would turn \r into \n
+    printed = result.stdout.decode()  # text mode would turn \r into \n
     assert not set(printed) & set("\x1b\x07\r\u202e"), repr(printed)
     return result.returncode, printed
 
 
 def write_recipe(folder: Path, *documents: str) -> Path:
-    """A recipe for the documents, in a file of a hostile name; returns its path."""
+    """Writes a recipe and its documents to files with hostile names; returns the path of the recipe."""
     (folder / "texts").mkdir()
     (folder / "texts" / f"{HOSTILE}.txt").write_text("\n\n".join(documents), encoding="utf-8")
     recipe = folder / f"{HOSTILE}.yaml"
@@ -44,7 +44,7 @@ def write_recipe(folder: Path, *documents: str) -> Path:
 
 
 @pytest.mark.parametrize("command", ["run", "validate"])
-def test_data_that_is_refused(tmp_path: Path, command: str) -> None:
+def test_refused_data_is_shown_with_visible_characters(tmp_path: Path, command: str) -> None:
     recipe = write_recipe(tmp_path)
     (tmp_path / "texts" / f"{HOSTILE}.txt").write_bytes(b"caf\xe9\n")
     status, printed = output(tmp_path, command, "--config", str(recipe))
@@ -52,7 +52,7 @@ def test_data_that_is_refused(tmp_path: Path, command: str) -> None:
     assert f"{SHOWN}.txt is not UTF-8" in printed
 
 
-def test_settings_that_are_refused(tmp_path: Path) -> None:
+def test_refused_settings_are_shown_with_visible_characters(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, "A text.")
     for arguments in (
         ["--set", f"{HOSTILE}=1"],
@@ -64,14 +64,14 @@ def test_settings_that_are_refused(tmp_path: Path) -> None:
         assert SHOWN in printed
 
 
-def test_a_command_line_that_is_refused(tmp_path: Path) -> None:
+def test_a_refused_command_line_is_shown_with_visible_characters(tmp_path: Path) -> None:
     for arguments in ([f"--{HOSTILE}"], [HOSTILE], ["run", f"--{HOSTILE}"], ["compare", "latest", "latest", HOSTILE]):
         status, printed = output(tmp_path, *arguments)
         assert status == 2
         assert "\\x1b]0;title" in printed
 
 
-def test_a_run_of_hostile_data_that_fails(tmp_path: Path) -> None:
+def test_a_failed_run_shows_hostile_names_with_visible_characters(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, "A text.")
     status, printed = output(
         tmp_path, "run", "--config", str(recipe),
@@ -79,11 +79,11 @@ def test_a_run_of_hostile_data_that_fails(tmp_path: Path) -> None:
         "--set", "training.devices=multi_worker",
     )  # fmt: skip
     assert status == 2
-    assert f"context 64, on texts/{SHOWN}.txt" in printed
+    assert f"context 64, data texts/{SHOWN}.txt" in printed
     assert printed.count(f"logs: {SHOWN}/topics/logs/") == 2
 
 
-def test_good_data_of_a_hostile_name(tmp_path: Path) -> None:
+def test_a_good_run_shows_hostile_names_with_visible_characters(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, *(f"Document {number} is by writer{number}@mail.org." for number in range(300)))
     status, printed = output(tmp_path, "validate", "--config", str(recipe))
     assert status == 0, printed
@@ -91,7 +91,7 @@ def test_good_data_of_a_hostile_name(tmp_path: Path) -> None:
     assert f"look like secrets or addresses, the first in texts/{SHOWN}.txt, line 1" in printed
 
 
-def test_generate_shows_the_prompt_and_what_the_model_writes(tmp_path: Path) -> None:
+def test_generate_shows_prompt_and_continuation_with_visible_characters(tmp_path: Path) -> None:
     release = tmp_path / HOSTILE
     shutil.copytree(saved_release().saved_model, release)
     (release / "manifest.json").write_text(json.dumps({"data": {}, "files": {}}))
@@ -108,7 +108,7 @@ def test_generate_shows_the_prompt_and_what_the_model_writes(tmp_path: Path) -> 
     assert f"{SHOWN} holds no tflite/model_int8.tflite" in printed
 
 
-def test_runs_and_compare(tmp_path: Path) -> None:
+def test_runs_and_compare_show_hostile_names_with_visible_characters(tmp_path: Path) -> None:
     config = mlmd.ConnectionConfig()
     config.sqlite.filename_uri = str(tmp_path / "metadata.sqlite")
     config.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
@@ -134,7 +134,7 @@ def test_runs_and_compare(tmp_path: Path) -> None:
     assert f"2{SHOWN}, 1{SHOWN}" in printed
 
 
-def test_compile(tmp_path: Path) -> None:
+def test_compile_shows_hostile_names_with_visible_characters(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, "A text.")
     (tmp_path / HOSTILE).mkdir()
     arguments = ["compile", "--config", str(recipe), "--output"]
@@ -146,7 +146,7 @@ def test_compile(tmp_path: Path) -> None:
     assert f"Received: {SHOWN}.txt" in printed
 
 
-def test_an_error_that_nobody_expects(tmp_path: Path) -> None:
+def test_an_unexpected_error_is_shown_with_visible_characters(tmp_path: Path) -> None:
     program = (
         "import sys, pipeline.cli as cli\n"
         "def fail(*_): raise ValueError(sys.argv[-1])\n"

@@ -1,4 +1,4 @@
-"""The two placements identify the same inputs, whatever runs the pipeline."""
+"""Both placements identify the same inputs, independent of the place where the pipeline runs."""
 
 import dataclasses
 from pathlib import Path
@@ -19,7 +19,7 @@ FINGERPRINTS = (
 
 @pytest.fixture
 def config(tmp_path: Path) -> PipelineConfig:
-    """A configuration whose text, vocabulary, teacher and task are files."""
+    """Returns a configuration with files as text, vocabulary, teacher and task."""
     (tmp_path / "text.txt").write_text("A text.")
     (tmp_path / "teacher").mkdir()
     (tmp_path / "task.jsonl").write_text('{"text": "a"}\n')
@@ -41,7 +41,7 @@ def fingerprints(placement: Placement) -> dict[str, str]:
     return {name: getattr(placement, name) for name in FINGERPRINTS}
 
 
-def test_here_everything_is_below_the_workspace(config: PipelineConfig, tmp_path: Path) -> None:
+def test_locally_everything_is_in_the_workspace(config: PipelineConfig, tmp_path: Path) -> None:
     here = Placement.local(config)
     folder = tmp_path / "workspace" / "topics"
     assert here.pipeline_root == str(folder / "artifacts")
@@ -76,7 +76,7 @@ def test_on_vertex_everything_is_in_cloud_storage(config: PipelineConfig) -> Non
         ("task.jsonl", "task_fingerprint"),
     ],
 )
-def test_each_file_is_in_one_fingerprint_of_both(
+def test_each_file_changes_one_fingerprint_of_both_placements(
     config: PipelineConfig, tmp_path: Path, file: str, changed: str
 ) -> None:
     before = fingerprints(Placement.local(config))

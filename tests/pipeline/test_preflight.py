@@ -1,4 +1,4 @@
-"""Checks before the first node; those of data and settings are in `test_cli`, as the command line reports them."""
+"""Checks of devices before the first node; `test_cli` tests the checks of data and settings."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from pipeline.request import RunRequest
 from tests.toys.checkout import RECIPE
 
 
-def test_devices_that_are_not_there_are_reported_before_any_node_runs(tmp_path: Path) -> None:
+def test_missing_devices_are_reported_before_any_node_runs(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(RECIPE)
 
     def check(devices: str, **changes: str) -> None:
@@ -22,10 +22,10 @@ def test_devices_that_are_not_there_are_reported_before_any_node_runs(tmp_path: 
         InputError, match=r"needs at least two GPUs of this machine. Received: .* Take `devices: auto`"
     ) as refused:
         check("mirrored")
-    assert "go on after it: `--from-node LatestBlessedModel`." in str(refused.value)
+    assert "start after the Trainer: `--from-node LatestBlessedModel`." in str(refused.value)
     with pytest.raises(InputError, match="needs workers that run only the Trainer"):
         check("multi_worker")
     check("auto")
-    # Where nothing is trained, no device is missing.
+    # A run that trains nothing needs no devices.
     check("mirrored", until="data")
     check("mirrored", from_node="LatestBlessedModel")

@@ -1,4 +1,4 @@
-"""What a release holds, and that it works where this project is not installed."""
+"""Files of a release, which must work without this project."""
 
 import hashlib
 import json
@@ -107,18 +107,18 @@ def test_the_manifest_leads_back_to_the_data(release: Path, first_run: FinishedR
     assert manifest["data"]["input_fingerprint"] == fingerprint
 
 
-def test_saved_model_needs_tensorflow_alone_and_says_something(release: Path, greedy: str, tmp_path: Path) -> None:
+def test_saved_model_needs_only_tensorflow_and_continues_text(release: Path, greedy: str, tmp_path: Path) -> None:
     assert len(greedy) >= 20
-    # The likeliest token of a model this small is often another space; drawn ones are words.
+    # The most likely token of such a small model is often a space; sampled tokens are words.
     drawn = other_process(tmp_path, SAVED_MODEL_DRAWS, str(release), PROMPT)
     assert len(drawn.split()) >= 5, drawn
 
 
-def test_fp16_says_the_same_in_a_process_with_litert_alone(release: Path, greedy: str, tmp_path: Path) -> None:
+def test_fp16_gives_the_same_text_in_a_process_with_only_litert(release: Path, greedy: str, tmp_path: Path) -> None:
     assert other_process(tmp_path, TFLITE, str(release), "model_fp16.tflite", PROMPT) == greedy
 
 
-def test_int8_begins_the_same(release: Path, greedy: str, tmp_path: Path) -> None:
+def test_int8_text_begins_with_the_same_characters(release: Path, greedy: str, tmp_path: Path) -> None:
     text = other_process(tmp_path, TFLITE, str(release), "model_int8.tflite", PROMPT)
     same = next((n for n, pair in enumerate(zip(text, greedy, strict=False)) if pair[0] != pair[1]), len(text))
     assert same >= 10
@@ -141,7 +141,7 @@ def test_generate_prints_the_prompt_and_its_continuation(
     assert result.stderr == ""
 
 
-def test_generate_without_a_release_says_what_to_do(checkout: Checkout, tmp_path: Path) -> None:
+def test_generate_without_a_release_names_the_cure(checkout: Checkout, tmp_path: Path) -> None:
     result = checkout.command("generate", "--prompt", "x", "--workspace", str(tmp_path))
     assert result.returncode == 2
     assert "no release in" in result.stderr

@@ -1,4 +1,4 @@
-"""The main job, for real: one run from text to release, then what a changed world re-runs."""
+"""A real run from text to release, followed by runs after changes, which re-run only the affected nodes."""
 
 import os
 import re
@@ -13,11 +13,11 @@ from pipeline.console.comparison import changes
 from pipeline.nodes import NODES
 from tests.toys.checkout import ALL, RESOLVERS, ROOT, Checkout, FinishedRun, edited
 
-# What looks at drift works again where other data passed in between.
+# The nodes that check drift run again if other data passed in between.
 CHECKS = {"ExampleValidator", "AnomalyGate", "TokenValidator", "TokenGate"}
 
 
-def test_first_run_works_every_node_and_pushes(first_run: FinishedRun) -> None:
+def test_the_first_run_executes_every_node_and_pushes(first_run: FinishedRun) -> None:
     assert first_run.status == 0, first_run.output
     assert first_run.executed == ALL == set(NODES) - RESOLVERS
     assert first_run.run.verdict == "pushed"
@@ -25,7 +25,7 @@ def test_first_run_works_every_node_and_pushes(first_run: FinishedRun) -> None:
     assert first_run.run.baseline_perplexity is None
 
 
-def test_the_summary_tells_counts_verdict_and_place(first_run: FinishedRun, checkout: Checkout) -> None:
+def test_the_summary_shows_counts_verdict_and_place(first_run: FinishedRun, checkout: Checkout) -> None:
     run = first_run.run
     documents = run.measured("TextExampleGen", "examples", "documents_train")
     tokens = run.measured("Transform", "transformed_examples", "tokens_train")
@@ -54,7 +54,7 @@ def test_evaluated_tokens_are_all_tokens_of_the_split(first_run: FinishedRun) ->
     run = first_run.run
     documents = run.measured("TextExampleGen", "examples", "documents_eval")
     tokens = run.measured("Transform", "transformed_examples", "tokens_eval")
-    # Every document adds the end of text that the model must predict too.
+    # Each document adds one token: the model must also predict the end of text.
     assert run.measured("Evaluator", "evaluation", "tokens") == tokens + documents
 
 
@@ -64,7 +64,9 @@ def test_useful_slots_of_packed_and_unpacked_windows_are_reported(first_run: Fin
     tokens = run.measured("Transform", "transformed_examples", "tokens_train")
     packed = run.measured("Transform", "transformed_examples", "packed_useful_share")
     assert packed == pytest.approx(tokens / (tokens + documents))
-    shares = re.search(r"Packed windows are ([\d.]+)% text; a row a document: ([\d.]+)%\.", first_run.output)
+    shares = re.search(
+        r"Packed windows are ([\d.]+)% text; with one document per window: ([\d.]+)%\.", first_run.output
+    )
     assert shares is not None, first_run.output
     assert 30 < float(shares[2]) < float(shares[1]) == round(100 * packed, 1)
 
@@ -117,9 +119,9 @@ def test_a_changed_lock_re_runs_everything_and_a_worse_model_does_not_ship(first
     assert list((checkout.folder / "workspace/topics/releases").iterdir()) == before
 
 
-def test_a_run_that_was_killed_goes_on_within_its_training(first_run, checkout: Checkout) -> None:
+def test_a_killed_run_resumes_inside_its_training(first_run, checkout: Checkout) -> None:
     sets = ("training.seed=1", "training.steps=900", "training.checkpoint_seconds=0.1", "evaluation.max_perplexity=1")
-    arguments = ["run", "--config", "recipe.yaml", *(word for one in sets for word in ("--set", one))]
+    arguments = ["run", "--config", "recipe.yaml", *(word for setting in sets for word in ("--set", setting))]
     checkpoints = checkout.folder / "workspace/topics/checkpoints"
     with checkout.start(*arguments) as killed:
         while not list(checkpoints.glob("*.npz")):
@@ -134,7 +136,7 @@ def test_a_run_that_was_killed_goes_on_within_its_training(first_run, checkout: 
     assert not checkpoints.exists()
 
 
-def test_without_its_command_a_run_ends(checkout: Checkout) -> None:
+def test_a_run_ends_with_its_command(checkout: Checkout) -> None:
     with checkout.start("run", "--config", "recipe.yaml") as command:
         child = Path(f"/proc/{command.pid}/task/{command.pid}/children")
         while not child.read_text():
@@ -146,7 +148,7 @@ def test_without_its_command_a_run_ends(checkout: Checkout) -> None:
         time.sleep(0.1)
 
 
-def test_a_gate_too_strict_refuses_and_runs_no_more_than_the_gate(first_run, checkout: Checkout) -> None:
+def test_a_stricter_gate_refuses_and_re_runs_only_the_decision(first_run, checkout: Checkout) -> None:
     refused = checkout.run("--set", "evaluation.max_perplexity=1.5")
     assert refused.status == 3, refused.output
     assert refused.executed - CHECKS == {"Evaluator", "Report", "Pusher"}
@@ -158,7 +160,7 @@ def test_a_gate_too_strict_refuses_and_runs_no_more_than_the_gate(first_run, che
     assert f"Refused: p{reason}".replace("_", r"\_") in card.read_text(encoding="utf-8")
 
 
-def test_a_slice_that_is_missed_keeps_the_model_back(first_run, checkout: Checkout) -> None:
+def test_a_missing_slice_refuses_the_model(first_run, checkout: Checkout) -> None:
     limits = "[{feature: source, max_perplexity: 1000}, {feature: source, value: gone.txt, max_perplexity: 1000}]"
     refused = checkout.run("--set", f"evaluation.slice_limits={limits}")
     assert refused.status == 3, refused.output
@@ -177,7 +179,7 @@ def test_a_tflite_file_that_fails_is_left_out_or_stops_all(first_run, checkout: 
             "--set", "evaluation.tflite.max_rise.int8=-1", "--set", f"evaluation.tflite.on_failure={on_failure}"
         )
     assert no_rise.status == status, no_rise.output
-    # The Evaluator works again where another model was blessed in between.
+    # The Evaluator runs again if another model was blessed in between.
     assert no_rise.executed - CHECKS - {"Evaluator"} == {"TFLiteEvaluator", "Report", "Pusher"}
     assert no_rise.run.measured("TFLiteEvaluator", "tflite_evaluation", "passed_int8") == 0
     assert no_rise.run.measured("TFLiteEvaluator", "tflite_evaluation", "passed_float16") == 1
@@ -193,8 +195,8 @@ def test_a_tflite_file_that_fails_is_left_out_or_stops_all(first_run, checkout: 
     assert "rise in perplexity of int8" in generated.stderr
 
 
-def test_from_node_takes_what_came_before_from_the_last_run(first_run, checkout: Checkout) -> None:
-    # The last run before is made to be this configuration's. A validation in between is no run to take models from.
+def test_from_node_reuses_earlier_nodes_of_the_last_run(first_run, checkout: Checkout) -> None:
+    # The last full run has this configuration. A validation in between has no model that could be reused.
     checkout.run()
     assert checkout.command("validate", "--config", "recipe.yaml").returncode == 0
     assert checkout.reader().runs()[0].verdict == "validated"

@@ -1,4 +1,4 @@
-"""A copy of the project's code that tests run as a user does, and what its runs leave."""
+"""Copy of the project's code that tests run as a user does, and the results of its runs."""
 
 import contextlib
 import dataclasses
@@ -14,7 +14,7 @@ from pipeline.metadata.reader import MetadataReader, Run
 
 ROOT = Path(__file__).parents[2]
 
-# Small enough to run in a minute, large enough that training visibly helps.
+# Small enough to run in a minute, large enough that training lowers the perplexity clearly.
 RECIPE = """
 name: topics
 data:
@@ -32,18 +32,18 @@ ALL = {
     "TokenContract", "TokenStatistics", "TokenValidator", "TokenGate",
     "Trainer", "TaskEvaluator", "Evaluator", "TFLiteConverter", "TFLiteEvaluator", "Report", "Pusher",
 }  # fmt: skip
-# A resolver only looks things up, in every run.
+# Resolvers only look up artifacts, in every run.
 RESOLVERS = {"LatestBlessedData", "LatestBlessedTokens", "WarmStartModel", "LatestBlessedModel"}
 
 
 @dataclasses.dataclass
 class Checkout:
-    """A copy of the project's code beside a small corpus, where tests may edit both."""
+    """Folder with a copy of the project's code and a small corpus; tests may edit both."""
 
     folder: Path
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Starts `python -m pipeline …` here, in a process group of its own."""
+        """Starts `python -m pipeline …` in the folder, in a separate process group."""
         return subprocess.Popen(
             [sys.executable, "-m", "pipeline", *arguments],
             cwd=self.folder, env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
@@ -51,7 +51,7 @@ class Checkout:
         )  # fmt: skip
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Runs `python -m pipeline …` here."""
+        """Runs `python -m pipeline …` in the folder."""
         with self.start(*arguments) as process:
             try:
                 stdout, stderr = process.communicate(timeout=600)
@@ -61,18 +61,18 @@ class Checkout:
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     def run(self, *arguments: str) -> "FinishedRun":
-        """Runs the pipeline and looks its run up in ML Metadata."""
+        """Runs the pipeline; returns its output and its run in ML Metadata."""
         result = self.command("run", "--config", "recipe.yaml", *arguments)
         return FinishedRun(result.returncode, result.stdout + result.stderr, self.reader().runs()[0])
 
     def reader(self) -> MetadataReader:
-        """ML Metadata of the workspace."""
+        """Returns a reader of the workspace's ML Metadata."""
         return MetadataReader(self.folder / "workspace" / "metadata.sqlite")
 
 
 @dataclasses.dataclass
 class FinishedRun:
-    """What a run printed, and what ML Metadata holds of it."""
+    """Exit status and output of a run, and its record in ML Metadata."""
 
     status: int
     output: str
@@ -80,7 +80,7 @@ class FinishedRun:
 
     @property
     def executed(self) -> set[str]:
-        """Nodes that really worked."""
+        """Returns the nodes that were executed, neither cached nor resolvers."""
         return {
             execution.node
             for execution in self.run.executions
@@ -89,7 +89,7 @@ class FinishedRun:
 
 
 def copy_project(folder: Path, recipe: str) -> Path:
-    """Copies the project's code beside a recipe and an empty `texts/`; returns the folder."""
+    """Copies the project's code, a recipe and an empty `texts/` to a folder; returns the folder."""
     for name in ("modules", "components", "pipeline", "schemas"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "uv.lock", folder)
@@ -100,7 +100,7 @@ def copy_project(folder: Path, recipe: str) -> Path:
 
 @contextlib.contextmanager
 def edited(path: Path, old: str | None, new: str) -> Iterator[None]:
-    """Replaces text (or appends it, without `old`), and puts the file back afterwards."""
+    """Replaces `old` by `new` in a file, or appends `new` if `old` is None; restores the file afterwards."""
     before = path.read_text(encoding="utf-8")
     assert old is None or before.count(old) == 1
     path.write_text(before + new if old is None else before.replace(old, new), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Cloud Storage in a local folder, for all that reaches it by TensorFlow's file functions, as `etils.epath` does."""
+"""Cloud Storage in a local folder, for code that uses TensorFlow's file functions, e.g. through `etils.epath`."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,16 +9,16 @@ import pytest
 import tensorflow as tf
 
 BUCKET = "gs://bucket"
-# With one path, with two, and those that return paths.
+# Functions with one path and with two paths.
 _ONE_PATH = ("GFile", "exists", "isdir", "listdir", "makedirs", "mkdir", "remove", "rmtree", "stat")
 _TWO_PATHS = ("copy", "rename")
 
 
 def mount(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes `gs://bucket/a/b` the file `a/b` of the folder.
+    """Maps `gs://bucket/a/b` to the file `a/b` of the folder.
 
-    The working directory becomes the folder's parent: code that takes the URI for a local path, `gs:/bucket/a/b`, finds
-    nothing there, and what it writes there is seen by `stray_files`.
+    The working directory becomes the folder's parent. So code that mistakes the URI for a local path, `gs:/bucket/a/b`,
+    finds no file there, and `stray_files` finds the files that it writes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     monkeypatch.chdir(folder.parent)
@@ -50,5 +50,5 @@ def mount(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stray_files(folder: Path) -> list[str]:
-    """Names beside the mounted folder that look like a URI taken for a path."""
+    """Returns names next to the mounted folder that come from URIs mistaken for paths."""
     return [path.name for path in folder.parent.iterdir() if ":" in path.name]

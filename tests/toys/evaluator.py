@@ -1,4 +1,4 @@
-"""The Evaluator's executor called as TFX calls it, on examples and models of a test."""
+"""Calls of the Evaluator's executor, as TFX makes them, on examples and models of a test."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.toys.examples import example, write_records
 
 
 def write_examples(folder: Path, *shards: list[dict[str, str]]) -> standard_artifacts.Examples:
-    """Writes an eval split of so many files as TFX stores it; returns its artifact."""
+    """Writes an eval split with one file per shard, as TFX stores it; returns its artifact."""
     artifact = standard_artifacts.Examples()
     artifact.uri, artifact.id = str(folder), 1
     artifact.split_names = '["eval"]'
@@ -29,7 +29,7 @@ def write_examples(folder: Path, *shards: list[dict[str, str]]) -> standard_arti
 
 
 class Evaluated:
-    """One call of the executor in a folder of its own."""
+    """One call of the executor in a separate folder, with its results."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Evaluated:
 
     @property
     def blessed(self) -> bool:
-        """What TFX's Pusher and resolvers go by; its three forms must agree."""
+        """Returns whether the model was blessed; the three forms that TFX's Pusher and resolvers read must agree."""
         forms = {
             Path(self.blessing.uri, "BLESSED").exists(),
             not Path(self.blessing.uri, "NOT_BLESSED").exists(),

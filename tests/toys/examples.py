@@ -1,4 +1,4 @@
-"""tf.Examples as the pipeline's nodes store them, and files of them."""
+"""tf.Examples, and files of them, in the form that the pipeline's nodes store."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,11 +32,11 @@ def write_records(path: Path, records: Sequence[bytes]) -> str:
 
 
 def write_documents(path: Path, *documents: Mapping[str, list[str]], source: str = "book.txt") -> str:
-    """Writes a file as TextExampleGen does, with all that it stores of a document; returns its path."""
+    """Writes a file as TextExampleGen does, with all features of a document; returns its path."""
     return write_records(path, [serialized_example(document, "", source) for document in documents])
 
 
 def write_split(folder: Path, *features: Mapping[str, Sequence[str | bytes | int]]) -> str:
-    """Writes a split's one file, which holds the named features only; returns the folder."""
+    """Writes a split with one file that holds only the given features; returns the folder."""
     write_records(folder / "data_tfrecord-00000-of-00001.gz", [example(row) for row in features])
     return str(folder)

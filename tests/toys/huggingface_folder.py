@@ -1,4 +1,4 @@
-"""A GPT-2 with random weights in a folder as `transformers` writes it, without `transformers`."""
+"""GPT-2 with random weights in a folder of the form that `transformers` writes; `transformers` is not needed."""
 
 import json
 from pathlib import Path
@@ -24,14 +24,14 @@ CONFIG: dict[str, Any] = {
 
 
 def random_tensors(config: dict[str, Any], prefix: str = "transformer.") -> dict[str, np.ndarray]:
-    """float32 by name; large enough that every one of them changes the logits."""
+    """Returns float32 tensors by name; the values are so large that every tensor changes the logits."""
     numbers = np.random.default_rng(5)
     shapes = expected_shapes(HuggingFaceConfig.model_validate(config))
     return {prefix + name: (0.4 * numbers.standard_normal(shape)).astype("float32") for name, shape in shapes}
 
 
 def write_folder(folder: Path, tensors: dict[str, np.ndarray] | None = None, **config: Any) -> Path:
-    """Writes config.json, `CONFIG` with changes, and model.safetensors; returns the folder."""
+    """Writes config.json (`CONFIG` with changes) and model.safetensors; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps({**CONFIG, **config}))
     save_file(random_tensors({**CONFIG, **config}) if tensors is None else tensors, folder / "model.safetensors")

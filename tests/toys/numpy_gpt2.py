@@ -1,4 +1,4 @@
-"""GPT-2 in NumPy, in float64: an oracle that shares no code with the model."""
+"""GPT-2 in NumPy and float64, an oracle that shares no code with the model."""
 
 import math
 
@@ -22,7 +22,7 @@ def _dense(x: np.ndarray, layer) -> np.ndarray:
 
 
 def _oracle_window(inputs: list[int], targets: list[int], counted: list[int]) -> float:
-    """Negative log-likelihood in nats of the targets of one window that count."""
+    """Returns the negative log-likelihood, in nats, of the counted targets of one window."""
     backbone = tiny_backbone()
     table = np.asarray(backbone.token_embedding.embeddings, np.float64)
     time = len(inputs)
@@ -31,7 +31,7 @@ def _oracle_window(inputs: list[int], targets: list[int], counted: list[int]) ->
         attention = layer._self_attention_layer
         y = _norm(x, layer._self_attention_layer_norm)
         projections = (attention._query_dense, attention._key_dense, attention._value_dense)
-        query, key, value = (_dense(y, one).reshape(time, 4, 8).swapaxes(0, 1) for one in projections)
+        query, key, value = (_dense(y, dense).reshape(time, 4, 8).swapaxes(0, 1) for dense in projections)
         scores = query @ key.swapaxes(1, 2) / math.sqrt(8)
         scores[:, np.triu(np.ones((time, time), bool), 1)] = -np.inf
         weights = np.exp(scores - scores.max(-1, keepdims=True))
@@ -49,7 +49,7 @@ def _oracle_window(inputs: list[int], targets: list[int], counted: list[int]) ->
 def oracle(
     document: list[int], sequence_length: int, loss_mask: list[int] | None = None, stride: int | None = None
 ) -> float:
-    """Negative log-likelihood in nats of a document's targets that count, its end among them."""
+    """Returns the negative log-likelihood, in nats, of a document's counted targets, including the end of text."""
     inputs, targets = [END, *document], [*document, END]
     counted = [*(loss_mask or [1] * len(document)), 1]
     total, scored = 0.0, 0

@@ -1,4 +1,4 @@
-"""Pairs of ten tokens from which a tiny model can learn: counting up is preferred to counting down."""
+"""Preference pairs of ten tokens for a tiny model: counting up is preferred to counting down."""
 
 import tensorflow as tf
 
@@ -10,7 +10,7 @@ LONGEST = 9
 
 
 def documents(*rows: tuple[list[int], list[int], list[int]]) -> tf.data.Dataset:
-    """Batches of two, as Transform gives them, of prompts with the better and the worse answer."""
+    """Returns batches of two prompts with a chosen and a rejected answer each, as Transform writes them."""
     columns: dict[str, list[list[int]]] = {name: [] for name in preference_pairs.COLUMNS}
     for prompt, chosen, rejected in rows:
         for prefix, answer in (("", chosen), ("rejected_", rejected)):
@@ -21,7 +21,7 @@ def documents(*rows: tuple[list[int], list[int], list[int]]) -> tf.data.Dataset:
 
 
 def counting_pairs(count: int) -> StoredRows:
-    """1 2 | 3 4 5 rather than 1 2 | 1 0, and so on; a pair has 5 + 4 targets that fill nothing up."""
+    """Stores pairs that prefer 1 2 | 3 4 5 to 1 2 | 1 0, and so on; a pair has 5 + 4 targets without padding."""
     rows = []
     for number in range(count):
         first = 1 + number % 5
@@ -30,7 +30,7 @@ def counting_pairs(count: int) -> StoredRows:
 
 
 def counting_preferences(train: int = 20, validation: int = 6) -> TrainingData:
-    """The same to train on, without a reference."""
+    """Returns counting pairs as training and validation data, without reference log-probabilities."""
     return TrainingData(
         train=counting_pairs(train),
         validation=counting_pairs(validation),

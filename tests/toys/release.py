@@ -1,4 +1,4 @@
-"""A two-layer GPT-2 with a toy vocabulary, exported once to every format: what the tests of serving share."""
+"""Two-layer GPT-2 with a toy vocabulary, exported once to every format, for all tests of exported models."""
 
 import atexit
 import functools
@@ -23,7 +23,7 @@ CONTEXT_LENGTH = 32
 
 @dataclass(frozen=True, kw_only=True)
 class TinyRelease:
-    """Paths of one model in all formats."""
+    """Paths of the same model in all formats."""
 
     folder: str
 
@@ -49,14 +49,14 @@ class TinyRelease:
 
 @functools.cache
 def tiny_vocabulary() -> Vocabulary:
-    """259 tokens: 256 bytes, "th", "the", <|endoftext|>."""
+    """Returns a vocabulary of 259 tokens: 256 bytes, "th", "the", <|endoftext|>."""
     t, h, e = (ord(letter) - ord("!") for letter in "the")
     return Vocabulary.from_merges([(t, h), (256, e)])
 
 
 @functools.cache
 def tiny_backbone() -> keras_hub.models.GPT2Backbone:
-    """Weights large enough that the likeliest token leads clearly, biases and norms that are not trivial."""
+    """Returns a model with large weights, so that the most likely token leads clearly, and with biases and norms."""
     backbone = keras_hub.models.GPT2Backbone(
         vocabulary_size=tiny_vocabulary().size,
         num_layers=2,
@@ -67,7 +67,7 @@ def tiny_backbone() -> keras_hub.models.GPT2Backbone:
     )
     numbers = np.random.default_rng(7)
     for weight in backbone.weights:
-        # Not what the initializers drew: the same model in every process.
+        # Replaces the initializers' values, so that every process has the same model.
         centre = 1.0 if weight.name == "gamma" else 0.0
         weight.assign(centre + 0.3 * numbers.standard_normal(weight.shape).astype("float32"))
     return backbone
@@ -75,7 +75,7 @@ def tiny_backbone() -> keras_hub.models.GPT2Backbone:
 
 @functools.cache
 def saved_release() -> TinyRelease:
-    """The preset, the tokenizer and the SavedModel."""
+    """Writes the preset, the tokenizer and the SavedModel; returns their paths."""
     release = TinyRelease(folder=tempfile.mkdtemp(prefix="tiny_release_"))
     atexit.register(shutil.rmtree, release.folder, ignore_errors=True)
     write_table(tiny_vocabulary(), release.table)
@@ -89,7 +89,7 @@ def saved_release() -> TinyRelease:
 
 @functools.cache
 def converted_release() -> tuple[TinyRelease, tflite_conversion.Conversion]:
-    """As `saved_release`, and the TFLite files, with metadata where that can be embedded."""
+    """Adds TFLite files to `saved_release`, with metadata if it can be embedded; returns paths and conversion."""
     release = saved_release()
     conversion = tflite_conversion.convert_all(
         release.preset,
@@ -102,7 +102,7 @@ def converted_release() -> tuple[TinyRelease, tflite_conversion.Conversion]:
 
 
 def write_nan_files(folder: Path) -> str:
-    """Copies the float16 file and its scoring file, with NaN for every weight in float16; returns the former's path."""
+    """Copies the float16 file and its scoring file with NaN as every float16 weight; returns the path of the first."""
     path = str(folder / "model.tflite")
     source = converted_release()[0].tflite("float16")
     for read, written in (
@@ -124,7 +124,7 @@ def write_nan_files(folder: Path) -> str:
 
 
 def reference_logits(token_ids: list[int]) -> np.ndarray:
-    """What keras-hub computes for one row, float32 `[tokens, vocabulary]`."""
+    """Returns the logits that keras-hub computes for one row, float32 `[tokens, vocabulary]`."""
     backbone = tiny_backbone()
     row = np.array([token_ids])
     hidden = backbone({"token_ids": row, "padding_mask": np.ones_like(row)})
@@ -133,7 +133,7 @@ def reference_logits(token_ids: list[int]) -> np.ndarray:
 
 @functools.cache
 def reference_greedy(prompt: str, max_new_tokens: int) -> bytes:
-    """Greedy search without a cache; the prompt must fit the context."""
+    """Returns the greedy continuation, computed without a cache; the prompt must fit the context."""
     vocabulary = tiny_vocabulary()
     ids = {token: token_id for token_id, token in enumerate(vocabulary.token_bytes())}
     token_ids = [vocabulary.end_of_text_id, *(ids[bytes([byte])] for byte in prompt.encode())]

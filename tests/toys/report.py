@@ -1,4 +1,4 @@
-"""A run's artifacts on disk, as the nodes write them: what the tests of the report share."""
+"""Artifacts of a run on disk, as the nodes write them, for all tests of the report."""
 
 import json
 import tempfile
@@ -28,7 +28,7 @@ CONFIGURATION: dict[str, Any] = {
     "training": {"steps": 300},
     "evaluation": {"max_perplexity": 150.0},
 }
-# Shortened to what a report shows; the passage is there so that a test sees it left out.
+# Only the fields that a report uses, and a passage, which a report must leave out.
 TASKS: dict[str, Any] = {
     "memorisation": {
         "share": 0.03125,
@@ -71,7 +71,7 @@ INT8_FAILED = Check(
 
 
 def quality(perplexity: float | None) -> dict[str, Any]:
-    """A slice's figures; all but the perplexity are the same."""
+    """Returns the figures of a slice; only the perplexity differs between calls."""
     ends = None if perplexity is None else [perplexity * 0.95, perplexity * 1.05]
     return {
         "perplexity": perplexity, "perplexity_interval": ends,
@@ -82,7 +82,7 @@ def quality(perplexity: float | None) -> dict[str, Any]:
 
 
 def evaluation_slice(source: str, perplexity: float | None, baseline: float | None = None) -> dict[str, Any]:
-    """A slice of a source; of all documents where the name is empty."""
+    """Returns the slice of a source; an empty name is the slice of all documents."""
     change = None if baseline is None or perplexity is None else {"perplexity": perplexity / baseline - 1}
     return {
         "feature": "source" if source else "", "value": source, "documents": 20,
@@ -92,7 +92,7 @@ def evaluation_slice(source: str, perplexity: float | None, baseline: float | No
 
 
 def evaluation(*slices: dict[str, Any], **facts: Any) -> Evaluation:
-    """An evaluation as it is after writing and reading."""
+    """Returns an evaluation that was written to a file and read again."""
     with tempfile.TemporaryDirectory() as folder:
         _write_json(Path(folder, METRICS_FILE), _metrics(slices, facts))
         return Evaluation.read(folder)
@@ -110,7 +110,7 @@ def write_artifacts(
     training: dict[str, Any] | None = None,
     int8_released: bool = True,
 ) -> dict[str, SourceArtifact]:
-    """Writes the folders of all nodes that the report reads, a small run of a random start."""
+    """Writes the folders of all nodes that the report reads, of a small run without a preset; returns them."""
     _write_examples(folder / "examples", documents, source)
     _write_model(folder / "model")
     _write_json(folder / "model_run" / "training.json", {**TRAINING, **(training or {})})

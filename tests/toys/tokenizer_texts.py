@@ -1,4 +1,4 @@
-"""Texts that tokenizers tend to get wrong."""
+"""Texts that tokenizers often get wrong."""
 
 import random
 
@@ -42,7 +42,7 @@ _AWKWARD = [
 
 
 def random_texts(number: int) -> list[str]:
-    """Returns texts of up to 40 characters from every plane of Unicode and of awkward pieces; always the same texts."""
+    """Returns texts of up to 40 awkward pieces and characters of every Unicode plane; always the same texts."""
     generator = random.Random(7)
     return ["".join(_random_piece(generator) for _ in range(generator.randrange(40))) for _ in range(number)]
 

@@ -22,7 +22,7 @@ MODEL = gpt2.ModelSettings(
 )
 
 TOKENS = np.random.default_rng(0).integers(0, 10, (4, 9)).astype(np.int32)
-# So unequal that a mean of the parts' means is far from the mean: 8, 1, 2 and 0 targets count.
+# 8, 1, 2 and 0 targets count: so unequal that the mean of the rows' means is far from the mean of all targets.
 WEIGHTS = np.array([[1] * 8, [0] * 7 + [1], [1, 1] + [0] * 6, [0] * 8], np.float32)
 BATCH = {
     "token_ids": TOKENS[:, :-1], "targets": TOKENS[:, 1:], "weights": WEIGHTS, "padding_mask": np.ones((4, 8), bool),
@@ -52,7 +52,7 @@ def counting_data(train: int = 40, validation: int = 10) -> TrainingData:
 
 
 def backwards() -> TrainingData:
-    """Validation counts down: after a first fall, what is learned makes its loss rise."""
+    """Returns data whose validation windows count down, so that the validation loss rises again after a first fall."""
     windows = counting_windows(10).map(lambda window: {"token_ids": window["token_ids"][::-1]})
     return dataclasses.replace(counting_data(), validation=store_rows(windows))
 
@@ -89,7 +89,7 @@ def train_in_folder(folder: str, settings: TrainingSettings) -> None:
 
 
 class StepLog(keras.callbacks.Callback):
-    """A callback that writes the number of each finished step into a file."""
+    """Callback that writes the number of each finished step to a file."""
 
     def __init__(self, descriptor: int):
         super().__init__()

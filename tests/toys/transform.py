@@ -1,4 +1,4 @@
-"""The preprocessing function inside Transform itself, on rows of a test."""
+"""Transform with the project's preprocessing function, on rows of a test."""
 
 import ast
 import functools
@@ -30,6 +30,6 @@ def transform_rows(
 
 
 def append_rows(rows: list[dict[str, Any]], path: str) -> None:
-    """Keeps rows in a file: what a worker appends to a list stays in the worker."""
+    """Appends rows to a file; a list would stay in the worker."""
     with open(path, "a", encoding="ascii") as file:
         file.writelines(f"{row!r}\n" for row in rows)

@@ -1,6 +1,6 @@
-"""Texts of words that can be told apart and counted."""
+"""Texts of numbered words, whose overlap can be counted."""
 
 
 def numbered(first: int, last: int) -> str:
-    """`word3 word4 word5` for 3 and 5: texts whose overlap can be counted."""
+    """Returns the words of a range: `word3 word4 word5` for 3 and 5."""
     return " ".join(f"word{number}" for number in range(first, last + 1))

@@ -1,4 +1,4 @@
-"""Two runs side by side: of the shared real pipeline, and of a store written by hand."""
+"""Comparison of two runs, of the shared real pipeline and of a store written by hand."""
 
 import dataclasses
 import io
@@ -34,7 +34,7 @@ Node = tuple[str, Mapping[str, Mapping[str, Any]]]
 
 
 class Store:
-    """An ML Metadata in a file, filled by hand as TFX fills it."""
+    """ML Metadata in a file, written by hand as TFX writes it."""
 
     def __init__(self, path: Path):
         config = mlmd.ConnectionConfig()
@@ -78,12 +78,12 @@ class Store:
     def reader(self) -> MetadataReader:
         return MetadataReader(self.path)
 
-    def compare(self, one: str, other: str) -> str:
-        """What is printed, in 80 columns."""
+    def compare(self, left: str, right: str) -> str:
+        """Returns the printed comparison in 80 columns."""
         printed = io.StringIO()
         reader = self.reader()
         console = Console(file=printed, width=80, color_system=None)
-        console.print(comparison(reader.find_run(one), reader.find_run(other)), highlight=False)
+        console.print(comparison(reader.find_run(left), reader.find_run(right)), highlight=False)
         return printed.getvalue()
 
 
@@ -99,22 +99,23 @@ def store(tmp_path: Path) -> Store:
 
 
 def section(printed: str, title: str) -> list[str]:
-    """The lines under a title, with single spaces, up to the next empty line; the title's first."""
+    """Returns the title's line and the lines below it up to an empty line, with single spaces."""
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     start = next(number for number, line in enumerate(lines) if line.startswith(title))
     return lines[start : lines.index("", start) if "" in lines[start:] else len(lines)]
 
 
 def test_values_are_compared_by_name() -> None:
-    one, other = {"steps": 10, "seed": 0, "loss": float("nan")}, {"steps": 20, "seed": 0, "loss": float("nan"), "x": 1}
-    assert changes(one, other) == Changes(differing={"steps": (10, 20), "x": (None, 1)}, alike=2)
+    left = {"steps": 10, "seed": 0, "loss": float("nan")}
+    right = {"steps": 20, "seed": 0, "loss": float("nan"), "x": 1}
+    assert changes(left, right) == Changes(differing={"steps": (10, 20), "x": (None, 1)}, unchanged=2)
 
 
 def test_settings_have_dotted_names() -> None:
     assert dotted({"name": "a", "data": {"splits": {"train": 8}}}) == {"name": "a", "data.splits.train": 8}
 
 
-def test_settings_and_files_that_differ_are_told_one_by_one(store: Store) -> None:
+def test_settings_and_files_that_differ_are_listed(store: Store) -> None:
     configuration = {
         "name": "topics",
         "data": {"source": "texts/of/the/year/2025.txt", "cleaning": {"min_language_probability": 0.25}},
@@ -129,7 +130,7 @@ def test_settings_and_files_that_differ_are_told_one_by_one(store: Store) -> Non
         "verdict incomplete incomplete",
     ]  # fmt: skip
     assert section(printed, "Configuration") == [
-        "Configuration 3 settings alike",
+        "Configuration 3 settings unchanged",
         "data.source …the/year/2024.txt …the/year/2025.txt",
         "data.cleaning.min_language_probability 0.5 0.25",
         "training.steps 10 3,200",
@@ -137,14 +138,14 @@ def test_settings_and_files_that_differ_are_told_one_by_one(store: Store) -> Non
         "training.note [bold] [/bold] :smile:",
     ]
     assert section(printed, "Code") == [
-        "Code 1 files alike",
+        "Code 1 files unchanged",
         "modules/a.py 000000000000 333333333333",
         "modules/b.py 111111111111 -",
         "modules/c.py - 444444444444",
     ]
 
 
-def test_every_figure_counts_and_places_and_ids_do_not(store: Store) -> None:
+def test_figures_are_compared_and_paths_and_ids_are_not(store: Store) -> None:
     def nodes(documents: int, perplexity: float, passed: int, version: str) -> dict[str, Node]:
         outputs: dict[str, dict[str, dict[str, Any]]] = {
             "TextExampleGen": {"examples": {"documents_train": documents, "input_fingerprint": version * 9}},
@@ -158,13 +159,13 @@ def test_every_figure_counts_and_places_and_ids_do_not(store: Store) -> None:
     store.add_run("two", nodes(20000, 75.0, 0, "cafe"))
     printed = store.compare("one", "two")
     assert section(printed, "Data") == [
-        "Data 0 figures alike",
+        "Data 0 figures unchanged",
         "TextExampleGen examples",
         "documents train 19,843 20,000 +157 (+0.8%)",
         "input fingerprint beefbeefbeefbeefb… cafecafecafecafec…",
     ]
     assert section(printed, "Results") == [
-        "Results 1 figures alike",
+        "Results 1 figures unchanged",
         "Evaluator evaluation",
         "perplexity 151.806 75 -76.81 (-50.6%)",
         "SomethingNew a",
@@ -175,57 +176,57 @@ def test_every_figure_counts_and_places_and_ids_do_not(store: Store) -> None:
     assert "Configuration and code of one and two are not known" in " ".join(printed.split())
 
 
-def test_what_a_failed_run_lacks_is_a_dash(store: Store) -> None:
+def test_a_missing_figure_of_a_failed_run_is_a_dash(store: Store) -> None:
     store.add_run("good", {"Trainer": ("cached", {}), "Evaluator": ("complete", {"evaluation": {"perplexity": 2.0}})})
     store.add_run("bad", {"Trainer": ("cached", {}), "Evaluator": ("failed", {})})
     printed = store.compare("good", "bad")
     assert section(printed, "verdict") == ["verdict incomplete failed"]
     assert section(printed, "Results")[1:] == ["Evaluator evaluation", "perplexity 2 -"]
     took, *nodes = section(printed, "Time")
-    assert took == "Time 1 nodes alike"
+    assert took == "Time 1 nodes unchanged"
     assert nodes[0].startswith("Evaluator 0.0 s failed, 0.0 s")
 
 
-def test_a_run_is_all_like_itself(store: Store) -> None:
+def test_a_run_compared_with_itself_is_unchanged(store: Store) -> None:
     store.add_run("only", {"Evaluator": ("complete", {"evaluation": {"perplexity": 2.0}})}, RECORD)
     printed = store.compare("latest", "only")
-    assert section(printed, "Results") == ["Results all 1 figures alike"]
-    assert section(printed, "Configuration") == ["Configuration all 8 settings alike"]
-    assert section(printed, "Code") == ["Code all 3 files alike"]
+    assert section(printed, "Results") == ["Results all 1 figures unchanged"]
+    assert section(printed, "Configuration") == ["Configuration all 8 settings unchanged"]
+    assert section(printed, "Code") == ["Code all 3 files unchanged"]
 
 
-def test_lines_fit_80_columns_whatever_is_in_them(store: Store) -> None:
+def test_lines_fit_80_columns_with_any_content(store: Store) -> None:
     longest = {"baseline_perplexity_of_the_longest_slice_nats_per_token": 1234567.25, "text": "x " * 200}
     changed = {"baseline_perplexity_of_the_longest_slice_nats_per_token": 7654321.5, "text": "y " * 200}
     store.add_run("20260101T101010.101", {"Evaluator": ("complete", {"evaluation": longest})}, RECORD)
-    other = dataclasses.replace(RECORD, configuration={"a." * 30: list(range(50))}, commit="0123456789ab-dirty")
-    store.add_run("20260101T101010.102", {"Evaluator": ("complete", {"evaluation": changed})}, other)
+    record = dataclasses.replace(RECORD, configuration={"a." * 30: list(range(50))}, commit="0123456789ab-dirty")
+    store.add_run("20260101T101010.102", {"Evaluator": ("complete", {"evaluation": changed})}, record)
     printed = store.compare("latest~1", "latest")
     assert max(len(line.rstrip()) for line in printed.splitlines()) <= 80
     assert "…" in printed
     assert "7.65432e+06" in printed
 
 
-def test_a_run_is_called_by_its_id_or_its_start_or_its_age(store: Store) -> None:
+def test_a_run_is_found_by_its_id_its_first_characters_or_its_age(store: Store) -> None:
     for run_id in ("20260101T1", "20260101T11", "20260102T1"):
         store.add_run(run_id, {})
     reader = store.reader()
     called = {name: reader.find_run(name).id for name in ("20260101T1", "20260102", "latest", "latest~0", "latest~2")}
     assert called == {
-        "20260101T1": "20260101T1",  # whole, though another begins so
+        "20260101T1": "20260101T1",  # a whole id, although another id begins with it
         "20260102": "20260102T1",
         "latest": "20260102T1",
         "latest~0": "20260102T1",
         "latest~2": "20260101T1",
     }
-    with pytest.raises(InputError, match="2 runs begin with '20260101': 20260101T11, 20260101T1; give more"):
+    with pytest.raises(InputError, match="2 runs begin with '20260101': 20260101T11, 20260101T1; give more of the id"):
         reader.find_run("20260101")
     for unknown in ("latest~3", "yesterday", "latest~-1"):
         with pytest.raises(InputError, match=f"no run '{unknown}'; the latest are: 20260102T1, 20260101T11"):
             reader.find_run(unknown)
 
 
-def test_the_real_runs_record_is_its_recipe_and_its_code(first_run: FinishedRun, checkout: Checkout) -> None:
+def test_the_record_of_a_real_run_is_its_recipe_and_its_code(first_run: FinishedRun, checkout: Checkout) -> None:
     recipe = load_config(checkout.folder / "recipe.yaml")
     assert first_run.run.record == RunRecord.of(recipe, checkout.folder)
     assert {"modules/training/run_fn.py", "components/release_pusher/executor.py", "uv.lock"} <= set(
@@ -240,9 +241,9 @@ def test_a_cached_run_has_its_own_record(first_run: FinishedRun, checkout: Check
     result = checkout.command("compare", first_run.run.id, "latest")
     assert result.returncode == 0, result.stderr
     assert section(result.stdout, "verdict") == ["verdict pushed pushed"]
-    assert section(result.stdout, "Configuration") == [f"Configuration all {settings(again)} settings alike"]
+    assert section(result.stdout, "Configuration") == [f"Configuration all {settings(again)} settings unchanged"]
     code, difference = section(result.stdout, "Code")
-    assert code == f"Code {len(again.run.record.code) - 1} files alike"
+    assert code == f"Code {len(again.run.record.code) - 1} files unchanged"
     assert difference.split()[0] == "modules/serving/text_generators.py"
 
 

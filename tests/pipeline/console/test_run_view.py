@@ -1,4 +1,4 @@
-"""What a person sees of a run, as a terminal of a given width shows it."""
+"""Live view of a run, rendered in terminals of several widths."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def progress(facts: dict[str, Any], *, total: int | None = 500_000) -> dict[str,
 
 
 def lines(event: dict[str, Any], tmp_path: Path, *, width: int = 80) -> list[str]:
-    """The picture of a run whose third node has come as far as the event says, without the column of marks."""
+    """Returns the lines of the view, without marks, of a run whose third node has the progress of the event."""
     events = [
         {"event": "plan", "nodes": ["Transform", "LatestBlessedTokens", "Trainer", "Evaluator"]},
         {"event": "started", "node": "Transform", "time": 0.0},
@@ -37,7 +37,7 @@ def lines(event: dict[str, Any], tmp_path: Path, *, width: int = 80) -> list[str
         event,
     ]
     path = tmp_path / "events.jsonl"
-    path.write_text("".join(json.dumps(one) + "\n" for one in events))
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
     watch = Watch(path)
     watch.read()
     file = io.StringIO()
@@ -45,11 +45,11 @@ def lines(event: dict[str, Any], tmp_path: Path, *, width: int = 80) -> list[str
     return [line[3:].rstrip() for line in file.getvalue().splitlines()]
 
 
-def test_a_training_of_any_size_fits_into_80_columns(tmp_path: Path) -> None:
+def test_progress_of_any_size_fits_80_columns(tmp_path: Path) -> None:
     assert lines(progress(TEXT), tmp_path) == [
         "Transform            1:10 min",
         "LatestBlessedTokens  cached",
-        "Trainer              ━━━━               123,456/500,000 steps · left 12:34:56",
+        "Trainer              ━━━━               123,456/500,000 steps · 12:34:56 left",
         "loss 10.82 · perplexity 12,346 · 123,456 tokens/s",
         "Evaluator",
     ]
@@ -59,7 +59,7 @@ def test_a_training_of_any_size_fits_into_80_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "bar"), [(80, 18), (120, 58)])
-def test_the_bar_takes_what_remains(tmp_path: Path, width: int, bar: int) -> None:
+def test_the_bar_fills_the_remaining_width(tmp_path: Path, width: int, bar: int) -> None:
     finished = {**progress(TEXT), "done": 500_000}
     line = lines(finished, tmp_path, width=width)[2]
     assert (3 + len(line), line.count("━")) == (width, bar)
@@ -72,9 +72,9 @@ def test_without_a_known_end_there_is_no_bar(tmp_path: Path) -> None:
     ]
 
 
-def test_progress_in_words() -> None:
+def test_progress_is_described_by_position_and_figures() -> None:
     assert describe_progress(progress(TEXT)) == (
-        "123,456/500,000 steps · left 12:34:56",
+        "123,456/500,000 steps · 12:34:56 left",
         "loss 10.82 · perplexity 12,346 · 123,456 tokens/s",
     )
     assert describe_progress(progress({}, total=None)) == ("123,456 steps", "")

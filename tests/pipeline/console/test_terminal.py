@@ -1,4 +1,4 @@
-"""No string, however it comes to the console, reaches the terminal with characters that the terminal would obey."""
+"""Strings reach the terminal without control codes, through every way that leads to the console."""
 
 import ast
 import io
@@ -55,14 +55,14 @@ def table(cell: RenderableType, title: str = "", column: str = "") -> Table:
         "in a group", "a panel",
     ],
 )  # fmt: skip
-def test_hidden_characters_are_written_out(renderable: RenderableType) -> None:
+def test_hidden_characters_become_visible(renderable: RenderableType) -> None:
     shown = printed(renderable)
     assert SHOWN in shown
     assert not set(HOSTILE) & set(shown) & set("\x1b\x07\r\u202e")
 
 
-def test_richs_own_text_is_no_way_around() -> None:
-    # Rich drops what it calls control codes, \x07 and \r among them, and would pass on the rest.
+def test_richs_own_text_has_no_hidden_characters() -> None:
+    # Rich drops some control codes, e.g. \x07 and \r, and would pass on the others.
     assert printed(rich.text.Text(HOSTILE)) == "\\x1b]0;title\\x1b[31mred\\u202eb\n"
 
 
@@ -71,12 +71,12 @@ def test_styles_still_reach_a_terminal() -> None:
     assert shown == f"\x1b[1m{SHOWN}\x1b[0m\n"
 
 
-def test_a_cell_is_as_wide_as_what_is_shown() -> None:
+def test_a_cell_is_as_wide_as_its_visible_text() -> None:
     lines = printed(table(Text("\x1b[1m")), width=20).splitlines()
     assert len({len(line) for line in lines}) == 1
 
 
-def test_the_live_view_of_a_run(tmp_path) -> None:
+def test_the_live_view_has_no_hidden_characters(tmp_path) -> None:
     file = io.StringIO()
     console = Console(file=file, width=120, force_terminal=True, color_system=None)
     watch = Watch(tmp_path / "events.jsonl")
@@ -88,7 +88,7 @@ def test_the_live_view_of_a_run(tmp_path) -> None:
         }}}  # fmt: skip
         live.refresh()
     shown = file.getvalue()
-    # The live view moves the cursor by codes of its own.
+    # The live view moves the cursor by control codes from Rich.
     assert f"{SHOWN} …" in shown
     assert f"phase {SHOWN} · markup [red]" in shown
     codes = set(re.findall(r"\x1b[^A-Za-z]*[A-Za-z]", shown))
@@ -96,7 +96,7 @@ def test_the_live_view_of_a_run(tmp_path) -> None:
     assert not set(shown) & set("\x07\u202e")
 
 
-def test_the_summary_of_a_run(tmp_path) -> None:
+def test_the_summary_has_no_hidden_characters(tmp_path) -> None:
     verdict = Artifact(id=1, type="Report", uri=str(tmp_path), properties={"verdict": HOSTILE})
     blessing = Artifact(id=2, type="DataBlessing", uri="", properties={"drift": HOSTILE})
     executions = [
@@ -115,7 +115,7 @@ def test_the_summary_of_a_run(tmp_path) -> None:
 
 
 def test_the_pipeline_has_no_other_way_to_the_terminal() -> None:
-    """`Console` and `Text` come from `terminal`, and nobody prints."""
+    """All files import `Console` and `Text` from `terminal`, and none of them prints in another way."""
     wrong = []
     for path in (ROOT / "pipeline").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

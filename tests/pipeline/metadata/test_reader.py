@@ -41,7 +41,9 @@ def test_reading_changes_nothing(first_run: FinishedRun, checkout: Checkout, rel
     assert path.read_bytes() == before
 
 
-def test_what_is_not_there_is_named(first_run: FinishedRun, checkout: Checkout, tmp_path: Path) -> None:
+def test_missing_databases_runs_and_releases_are_named(
+    first_run: FinishedRun, checkout: Checkout, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match=r"no ML Metadata at .*metadata.sqlite"):
         MetadataReader(tmp_path / "metadata.sqlite")
     with pytest.raises(InputError, match="no run 'yesterday'; the latest are: 2"):

@@ -22,7 +22,7 @@ def checkout_like(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_code_is_what_runs_and_the_lock(checkout_like: Path) -> None:
+def test_the_code_of_a_run_is_its_source_files_and_the_lock(checkout_like: Path) -> None:
     before = code_hashes(checkout_like)
     assert list(before) == ["modules/a.py", "modules/deep/b.py", "pipeline/c.py", "schemas/text.pbtxt", "uv.lock"]
     assert before["modules/a.py"] == "736b31b2938e"  # printf 'modules/a.py\n' | sha256sum
@@ -31,7 +31,7 @@ def test_the_code_is_what_runs_and_the_lock(checkout_like: Path) -> None:
     assert [name for name in before if before[name] != after[name]] == ["modules/deep/b.py"]
 
 
-def test_the_commit_tells_whether_it_was_changed_since(checkout_like: Path) -> None:
+def test_the_commit_shows_whether_files_were_changed(checkout_like: Path) -> None:
     def git(*arguments: str) -> str:
         identity = ["-c", "user.name=tester", "-c", "user.email=tester@example.org"]
         command = ["git", *identity, *arguments]
@@ -50,7 +50,7 @@ def test_the_commit_tells_whether_it_was_changed_since(checkout_like: Path) -> N
     assert git_commit(checkout_like) == f"{commit}-dirty"
 
 
-def test_the_record_survives_being_written_as_properties(tmp_path: Path, checkout_like: Path) -> None:
+def test_a_record_is_read_back_from_its_properties(tmp_path: Path, checkout_like: Path) -> None:
     write(tmp_path / "recipe.yaml", RECIPE)
     record = RunRecord.of(load_config(tmp_path / "recipe.yaml"), checkout_like)
     assert record.configuration["training"]["steps"] == 400

@@ -1,4 +1,4 @@
-"""The local runner's own work around TFX."""
+"""Work of the local runner besides TFX."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from pipeline.runners.local import remove_checkpoints
         ([], ""),
     ],
 )
-def test_checkpoints_of_other_settings_do_not_go_in_silence(
+def test_removed_checkpoints_of_other_settings_are_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, names: list[str], message: str
 ) -> None:
     folder = tmp_path / "checkpoints"

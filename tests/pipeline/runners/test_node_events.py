@@ -1,4 +1,4 @@
-"""The events that come of TFX's messages; that TFX writes them is seen in `test_run`."""
+"""Events derived from TFX's log messages; `test_run` shows that TFX writes these messages."""
 
 import logging
 
@@ -7,14 +7,14 @@ import pytest
 from pipeline.runners.node_events import NODE_CACHED, NODE_FINISHED, NODE_STARTED, NODE_SUCCEEDED, NodeEvents
 
 
-def test_what_follows_a_node_waits_for_its_end_and_needs_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_runs_after_its_node_was_executed_and_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     happened: list[str] = []
     monkeypatch.setattr(
         "modules.common.progress.emit", lambda event: happened.append(f"{event['event']} {event['node']}")
     )
     logger = logging.Logger("tfx")
     logger.addHandler(NodeEvents({"Trainer": lambda: happened.append("removed")}))
-    # The last one neither worked nor was cached: its inputs were not there.
+    # The last node was neither executed nor cached, because its inputs were missing.
     for node, message in (
         ("Transform", NODE_SUCCEEDED), ("Trainer", NODE_SUCCEEDED), ("Trainer", NODE_CACHED), ("Trainer", None),
     ):  # fmt: skip

@@ -1,4 +1,4 @@
-"""The compiled spec is the same DAG, and Vertex's own client accepts it; no account, no network."""
+"""The compiled spec holds the same DAG, and Vertex's own client accepts it without account and network."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_the_spec_is_of_schema_2_1_and_parses_strictly(spec_path: Path) -> None:
     assert parsed.pipeline_info.name == "topics"
 
 
-def test_it_holds_the_same_nodes_each_in_the_projects_image(spec_path: Path) -> None:
+def test_the_spec_holds_the_same_nodes_each_in_the_projects_image(spec_path: Path) -> None:
     spec = yaml.safe_load(spec_path.read_text())
     tasks = set(spec["root"]["dag"]["tasks"])
     assert {name for name in tasks if not name.startswith("LatestBlessedModel")} == ALL
@@ -44,7 +44,7 @@ def test_transform_waits_for_the_data_gate(spec_path: Path) -> None:
     assert "Evaluator" in tasks["Pusher"]["dependentTasks"]
 
 
-def test_vertex_client_takes_it(spec_path: Path) -> None:
+def test_vertexs_client_accepts_the_spec(spec_path: Path) -> None:
     from google.cloud import aiplatform
 
     job = aiplatform.PipelineJob(
@@ -54,7 +54,7 @@ def test_vertex_client_takes_it(spec_path: Path) -> None:
     assert set(job.to_dict()["pipelineSpec"]["root"]["dag"]["tasks"]) >= ALL
 
 
-def test_an_output_that_is_no_yaml_is_refused(checkout: Checkout) -> None:
+def test_an_output_that_is_no_yaml_file_is_refused(checkout: Checkout) -> None:
     result = checkout.command("compile", "--output", "spec.txt", "--config", "recipe.yaml")
     assert result.returncode == 2
     assert "--output must end with .yaml" in result.stderr
