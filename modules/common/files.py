@@ -8,11 +8,17 @@ from typing import Any
 
 from etils import epath
 
+_CHUNK_BYTES = 2**20
 
-def file_facts(path: str | Path) -> dict[str, Any]:
-    """Returns `sha256` (hexadecimal) and `size_bytes` of a file."""
-    with open(path, "rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "size_bytes": Path(path).stat().st_size}
+
+def file_facts(path: epath.PathLike) -> dict[str, Any]:
+    """Returns `sha256` (hexadecimal) and `size_bytes` of a file; the path may be a URL such as `gs://bucket/x`."""
+    digest, size_bytes = hashlib.sha256(), 0
+    with epath.Path(path).open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size_bytes += len(chunk)
+    return {"sha256": digest.hexdigest(), "size_bytes": size_bytes}
 
 
 def hash_settings(settings: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """The SavedModel: text in, text out, with the tokenizer, the cached model and the scorer in one graph.
 
-It holds stock TensorFlow operations only: TensorFlow Serving, or `tensorflow` alone, loads it.
+It contains only stock TensorFlow operations, so TensorFlow Serving and plain `tensorflow` can load it.
 """
 
 import functools
@@ -17,15 +17,24 @@ DEFAULT_NEW_TOKENS = 64
 
 
 class TextModel(tf.Module):
-    """What a release serves: five signatures around one set of weights.
+    """A module of five signatures around one set of weights; a release serves them.
 
-    `serving_default`: `prompt` string `[batch]` -> `text` string `[batch]`, the continuation alone, by greedy
-    search over 64 tokens. `generate`: the same with its settings as inputs. `evaluate`: serialized tf.Examples
-    with the feature `text`, or `prompt` and `completion` for a model of instructions -> what `_scores` tells.
-    `evaluate_strided`: the same in windows that overlap by half, so that tokens far into a document are predicted
-    from half a window of their past or more. `score`: `completion` given `prompt`, string `[batch]` each -> the same.
+    - `serving_default`: `prompt` string `[batch]` -> `text` string `[batch]`. The text is the continuation without the
+      prompt: up to 64 tokens by greedy search.
+    - `generate`: the same, with the sampling settings as inputs.
+    - `evaluate`: serialized tf.Examples `[batch]` -> the outputs of `_scores`. The examples have the feature `text`, or
+      `prompt` and `completion` for a model of instructions.
+    - `evaluate_strided`: the same in windows that overlap by half. Every token deep in a document is predicted from at
+      least half a window of the text before it.
+    - `score`: `prompt` and `completion`, string `[batch]` each -> the outputs of `_scores` for the completion.
 
-    A row's result depends on its own prompt only, not on the rest of the batch.
+    The result of a row depends only on that row, not on the rest of the batch.
+
+    Example:
+        >>> import tensorflow as tf  # doctest: +SKIP
+        >>> model = tf.saved_model.load("workspace/documentation/releases/20261128132016")  # doctest: +SKIP
+        >>> model.signatures["serving_default"](prompt=tf.constant(["Return the "]))["text"]  # doctest: +SKIP
+        <tf.Tensor: shape=(1,), dtype=string, numpy=array([b'number of the array. ...'], dtype=object)>
     """
 
     def __init__(
@@ -93,7 +102,10 @@ class TextModel(tf.Module):
         ],
     )
     def score(self, prompt: tf.Tensor, completion: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scores completions given their prompts, each tokenized by itself, without an end; see `_scores`."""
+        """Scores completions given their prompts, without end-of-text; see `_scores`.
+
+        Prompt and completion are tokenized separately.
+        """
         prompt_ids, completion_ids = self.tokenizer.tokenize(prompt), self.tokenizer.tokenize(completion)
         token_ids = tf.concat([prompt_ids, completion_ids], axis=1)
         loss_mask = tf.concat([tf.zeros_like(prompt_ids), tf.ones_like(completion_ids)], axis=1)
@@ -171,9 +183,9 @@ class TextModel(tf.Module):
 
 
 def _scores(scores: Scores, num_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-    """What the scoring signatures return, `[batch]` each.
+    """Returns the outputs of the scoring signatures, `[batch]` each.
 
-    `nll_sum` float64 in nats over the `num_tokens` int64 that count, of which `num_correct` int64 are the model's
-    likeliest; `num_bytes` int64 is the size of the text that they spell.
+    `nll_sum` float64 is the negative log-likelihood in nats of the `num_tokens` int64 tokens that count. For
+    `num_correct` int64 of them the model's likeliest token is the right one. `num_bytes` int64 is the size of their text.
     """
     return {**scores._asdict(), "num_bytes": tf.cast(num_bytes, tf.int64)}

@@ -1,16 +1,16 @@
-"""TFLite files with a key/value cache: signatures `decode` and `prefill_<N>`, in float16 or int8 weights.
+"""Conversion to TFLite files with a key/value cache: signatures `decode` and `prefill_<N>`, float16 or int8 weights.
 
-Names and shapes are LiteRT-LM's. Inputs: `tokens` int32 `[1, T]`, `input_pos` int32 `[T]` and the caches
-`kv_cache_k_<layer>`, `kv_cache_v_<layer>`, float32 `[1, heads, context, head_dim]`. Outputs: the caches, and of
-`decode` (T = 1) also `logits` float32 `[1, 1, vocabulary_size]`. Prefill takes all of a prompt but its last token.
+Names and shapes follow LiteRT-LM. Inputs: `tokens` int32 `[1, T]`, `input_pos` int32 `[T]` and the caches
+`kv_cache_k_<layer>`, `kv_cache_v_<layer>`, float32 `[1, heads, context, head_dim]`. Outputs: the caches. `decode`
+(T = 1) also returns `logits` float32 `[1, 1, vocabulary_size]`. Prefill takes the whole prompt except its last token.
 
-Beside each file, `scoring_file` of it holds the same model with one more signature, `score_<N>`: `decode` for N tokens
-at once, for measuring the perplexity of what ships. It does not ship itself: of 124 million parameters the signature
-makes scoring 10 times as fast, but costs whoever never calls it 0.1 GB (int8) or 0.6 GB (float16) of memory, as the
-runtime packs the weights again for each signature.
+Next to each file there is its `scoring_file`: the same model with one more signature, `score_<N>`, which runs `decode`
+for N tokens at once. The perplexity of the released file is measured with it. It is not released, because the runtime
+packs the weights again for each signature: with 124 million parameters, the signature makes scoring 10 times as fast,
+but costs 0.1 GB (int8) or 0.6 GB (float16) of memory even if it is never called.
 
-The conversion runs in a process of its own: MLIR may end the whole process on an error, and the memory it takes
-(about 4 GB for 124 million parameters) is given back at once. That process ends with this one.
+The conversion runs in its own process: MLIR may end the whole process on an error, and the memory that it needs (about
+4 GB for 124 million parameters) is released at once. That process ends with this one.
 """
 
 import json
@@ -28,7 +28,7 @@ from modules.export import tflite_metadata
 from modules.export.tflite_files import PRECISIONS, Precision
 
 DEFAULT_PREFILL_LENGTHS = (16, 64)
-# The converting process. Nothing imports it, hence the node's cache key has to name it.
+# The module of the converting process. No import names it, so the node's cache key must.
 WORKER = "modules.export.tflite_worker"
 _ERROR_LINES = 20
 
@@ -39,11 +39,11 @@ class ConversionError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """How a conversion went.
+    """Facts about a conversion.
 
     Attributes:
-        seconds: By step, e.g. `{"start": 9.1, "load": 2.0, "save": 4.2, "float16": 4.3, "int8": 3.6}`.
-        metadata_embedded: Whether the files tell about themselves; False without the extra `tflite-metadata`.
+        seconds: Duration of each step, e.g. `{"start": 9.1, "load": 2.0, "save": 4.2, "float16": 4.3, "int8": 3.6}`.
+        metadata_embedded: Whether the files contain metadata; False without the extra `tflite-metadata`.
     """
 
     seconds: dict[str, float]
@@ -70,19 +70,19 @@ def convert_all(
     prefill_lengths: Sequence[int] = DEFAULT_PREFILL_LENGTHS,
     card: tflite_metadata.ModelCard | None = None,
 ) -> Conversion:
-    """Converts a keras-hub preset to TFLite files, all in one other process.
+    """Converts a keras-hub preset to TFLite files in one separate process.
 
     Args:
-        preset_dir: What `GPT2Backbone.save_to_preset` wrote.
-        out_paths: The file to write for each precision, and its `scoring_file` beside it; each appears whole or not
-            at all.
+        preset_dir: Folder that `GPT2Backbone.save_to_preset` wrote.
+        out_paths: The file to write for each precision. Its `scoring_file` is written next to it. Each file appears
+            complete or not at all.
         context_length: Length of the caches; the backbone's `max_sequence_length` if None.
-        prefill_lengths: Numbers of tokens to make prefill signatures for; those that leave no room in the context
-            are dropped, as a prefill of all of the context has no token left to decode.
-        card: What each file shall tell about itself, where the extra `tflite-metadata` is installed.
+        prefill_lengths: Lengths in tokens of the prefill signatures. Lengths that fill the whole context are dropped,
+            because no token would be left to decode.
+        card: Metadata for each file; embedded if the extra `tflite-metadata` is installed.
 
     Raises:
-        ValueError: A precision or a prefill length is not one that exists.
+        ValueError: A precision is unknown, or a prefill length is below 2.
         ConversionError: The process failed.
     """
     unknown = [precision for precision in out_paths if precision not in PRECISIONS]

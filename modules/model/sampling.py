@@ -1,7 +1,7 @@
 """Settings and random numbers of generation, defined so that every runtime can draw the same tokens.
 
 Uniform number `n` of a seed is SplitMix64's ("Fast splittable pseudorandom number
-generators", OOPSLA 2014): whole-number arithmetic, hence equal in TensorFlow, NumPy and JavaScript to the last bit.
+generators", OOPSLA 2014): whole-number arithmetic, so it is equal to the last bit in TensorFlow, NumPy and JavaScript.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ _ALL_BITS = (1 << 64) - 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
-    """Says how tokens are chosen; the defaults are greedy search.
+    """Settings of how new tokens are chosen; the defaults are greedy search.
 
     Attributes:
         max_new_tokens: Largest number of tokens to add.
@@ -38,7 +38,7 @@ class SamplingSettings:
             raise ValueError(f"`temperature` must be a finite number from 0 up. Received: {self.temperature}.")
         for name, least in (("max_new_tokens", 0), ("top_k", 0), ("seed", -(2**31))):
             value = getattr(self, name)
-            # The SavedModel takes them as int32.
+            # The SavedModel's signature takes int32.
             if not least <= value < 2**31:
                 raise ValueError(f"`{name}` must be from {least} to {2**31 - 1}. Received: {value}.")
 
@@ -74,10 +74,10 @@ def sample(logits: np.ndarray, *, temperature: float, top_k: int, random: float)
 
 
 def prompt_room(context_length: int, max_new_tokens: int) -> int:
-    """How many tokens of the prompt (with its leading end-of-text) are kept: the last ones.
+    """Returns how many tokens of a prompt, with its leading end-of-text, are kept. The last tokens are kept.
 
-    The new tokens get room first, up to half the context: of a context of 128, asking for 64 new tokens leaves
-    64 to the prompt, and so does asking for 1000. Generation ends at end-of-text, at `max_new_tokens`, or where
-    prompt and continuation fill the context.
+    The new tokens get room first, up to half the context: in a context of 128, both 64 and 1000 new tokens leave 64
+    tokens for the prompt. Generation ends at end-of-text, at `max_new_tokens`, or when prompt and continuation fill the
+    context.
     """
     return context_length - min(max(max_new_tokens, 0), context_length // 2)

@@ -1,4 +1,4 @@
-"""`manifest.json` of a release: its one description, by which releases are written, read and found."""
+"""The manifest of a release, `manifest.json`: written, read, and used to find releases."""
 
 import dataclasses
 import json
@@ -18,19 +18,19 @@ MANIFEST = "manifest.json"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Describes one release.
+    """The description of one release.
 
     Attributes:
         version: Name of the release's folder, the UTC time as `YYYYMMDDhhmmss`.
         created: The same time in ISO 8601.
         pipeline: Name of the pipeline.
         run: Id of its run in ML Metadata.
-        metrics: Name to value of what the Evaluator measured.
+        metrics: Figures that the Evaluator measured, by name.
         gate: Settings of the gates.
         data: Facts about the text, such as its fingerprint and the template of its prompts.
-        mlmd: `artifact_ids`, name to id in ML Metadata, of what the release was made from.
-        tflite: Precision to what was measured of that TFLite file, released or not.
-        files: Path below the release, with `/`, to `sha256` and `size_bytes`; of every file but the manifest.
+        mlmd: `artifact_ids`: the ids in ML Metadata of the artifacts that the release was made from, by name.
+        tflite: Figures of each TFLite file, released or not, by precision.
+        files: `sha256` and `size_bytes` of every file except the manifest, by path below the release with `/`.
     """
 
     version: str = ""
@@ -51,10 +51,10 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: epath.PathLike) -> Self:
-        """Reads the manifest of a release; ignores what this version does not know.
+        """Reads the manifest of a release; keys of other versions are ignored.
 
         Raises:
-            InputError: If the folder is not a release.
+            InputError: The folder is not a release.
         """
         try:
             content = json.loads(epath.Path(folder, MANIFEST).read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def directory_id(push_directory: epath.PathLike) -> str:
-    """Returns the id of a push directory's life; it is kept in the directory, and so ends with it."""
+    """Returns the id of a push directory. It is stored in the directory: a directory that is made anew has a new id."""
     path = epath.Path(push_directory, ".id")
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,22 +94,22 @@ def find_release(workspace: Path) -> epath.Path:
     """Returns the newest release of all pipelines of a workspace.
 
     Raises:
-        InputError: If there is none.
+        InputError: There is none.
     """
     found = [latest_release(folder) for folder in workspace.glob("*/releases")]
     releases = [release for release in found if release is not None]
     if not releases:
         raise InputError(
-            f"no release in {workspace}; run `make run` first, or name one: --release DIR, or another --workspace."
+            f"{workspace} holds no release. Run `make run` first, or name a release (--release) or another --workspace."
         )
     return max(releases, key=lambda release: int(release.name))
 
 
 def prompt_template(release: epath.PathLike) -> PromptTemplate | None:
-    """Returns the template that a release's model was trained with; None for models of plain text.
+    """Returns the template that a release's model was trained with; None for a model of plain text.
 
     Raises:
-        InputError: If the folder is not a release, or knows another template than this version.
+        InputError: The folder is not a release, or its template is unknown to this version.
     """
     name = Manifest.read(release).data.get("prompt_template")
     if name is not None and name not in TEMPLATES:

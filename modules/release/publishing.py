@@ -1,4 +1,4 @@
-"""Publishes a release: one folder that appears whole or not at all."""
+"""Publication of a release: one folder that appears complete or not at all."""
 
 import contextlib
 import datetime
@@ -27,17 +27,17 @@ def publish(
     documents: Mapping[str, epath.PathLike],
     facts: Mapping[str, Any],
 ) -> epath.Path:
-    """Assembles a release aside, then puts it into place.
+    """Assembles a release in a temporary folder and then moves it into place.
 
-    On a local disk one rename does that. Cloud Storage has no folders to rename: the files are copied there and the
-    manifest last, without which a folder is not a release.
+    On a local disk this is one rename. Cloud Storage cannot rename folders: the files are copied there, the manifest
+    last. Without a manifest, a folder is not a release.
 
     Args:
-        push_directory: Parent of the release, a path or a URL such as `gs://bucket/path`; created if need be.
+        push_directory: Parent of the release, a path or a URL such as `gs://bucket/path`; created if it is missing.
         saved_model_dir: The SavedModel, which becomes the release's own top level.
         tflite_files: File name under `tflite/` to the file.
         vocabulary: Written as `tokenizer/vocabulary.json`, `merges.txt` and `tokenizer.json`.
-        documents: File name at the top level to the file: what a reader wants to know.
+        documents: File name at the top level to the file, for human readers.
         facts: The attributes of `Manifest` besides version, time and files.
 
     Returns:
@@ -45,7 +45,7 @@ def publish(
         reads as a number.
 
     Raises:
-        OSError: If a file cannot be read or written; nothing is left behind then.
+        OSError: A file cannot be read or written. Nothing is left behind.
     """
     directory = epath.Path(push_directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def publish(
             **{"data": {}, **facts},
         ).write(aside)
         if _is_local(directory):
-            # Else a power cut after the rename could leave a release with empty files.
+            # Otherwise a power cut after the rename could leave a release with empty files.
             for path in [*aside.rglob("*"), aside]:
                 flush_to_disk(path)
             aside.rename(release)
@@ -77,7 +77,7 @@ def publish(
 
 @contextlib.contextmanager
 def _folder_aside(push_directory: epath.Path) -> Iterator[Path]:
-    """Makes a local folder, on the push directory's own disk if that is local; removed unless it was renamed."""
+    """Creates a local folder, on the disk of a local push directory. Removes it at the end, unless it was renamed."""
     parent = Path(push_directory) if _is_local(push_directory) else Path(tempfile.gettempdir())
     aside = parent / f".incoming-{uuid.uuid4().hex}"
     aside.mkdir()
@@ -92,7 +92,7 @@ def _is_local(path: epath.Path) -> bool:
 
 
 def _copy_folder(source: epath.Path, target: epath.PathLike) -> None:
-    """Copies what a folder holds into another one, which exists."""
+    """Copies the content of a folder into another folder, which must exist."""
     for path in source.iterdir():
         copy = epath.Path(target, path.name)
         if path.is_dir():

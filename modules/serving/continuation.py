@@ -25,20 +25,20 @@ def continue_prompt(
 ) -> str:
     """Continues a prompt.
 
-    The release of a model of instructions renders the prompt by the template that it was trained with.
+    For a model of instructions, the prompt is first put into the template that the model was trained with.
 
-    A single space at the prompt's end is taken back first: in GPT-2's vocabularies the space belongs to the word that
-    follows, and a model has hardly seen a text that ends with one.
+    A single space at the end of the prompt is removed, and restored in the result. In GPT-2's vocabularies a space
+    belongs to the word that follows it, so a model has hardly ever seen a text that ends with a space.
 
     Args:
         release: Folder of the release.
         format: `saved_model`, `tflite-int8` or `tflite-fp16`.
-        prompt: The text before.
+        prompt: Text to continue.
         settings: How the new tokens are chosen.
-        raw: Whether the prompt is taken as it stands, even if the model was trained with a template.
+        raw: Uses the prompt without a template, even if the model was trained with one.
 
     Returns:
-        What follows the prompt as it was given; of a template, the reply.
+        The continuation of the given prompt; with a template, the reply.
     """
     template = None if raw else prompt_template(release)
     if template:
@@ -50,13 +50,13 @@ def continue_prompt(
             prompt.removesuffix(held_back),
             settings,
         )
-        del generator  # LiteRT also logs when it goes
+        del generator  # LiteRT also logs when it is deleted
     return text.removeprefix(held_back)
 
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Sends what libraries write to standard error to nowhere; LiteRT has no switch for it. Exceptions pass."""
+    """Discards what libraries write to standard error; LiteRT has no setting for it. Exceptions are raised as usual."""
     kept = os.dup(2)
     discard_stderr()
     try:
@@ -67,7 +67,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def discard_stderr() -> None:
-    """Sends file descriptor 2 to nowhere from here on: LiteRT logs even while the process ends."""
+    """Discards everything written to file descriptor 2 from now on: LiteRT logs even while the process ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)
@@ -77,7 +77,7 @@ def open_generator(release: Path, format: str) -> TextGenerator:
     """Opens a release's `saved_model`, `tflite-int8` or `tflite-fp16`.
 
     Raises:
-        InputError: If the folder is not a release or has no such file.
+        InputError: The folder is not a release or has no such file.
     """
     manifest = Manifest.read(release)
     if format == "saved_model":

@@ -1,7 +1,7 @@
 """A TFLite file of `modules.export.tflite_conversion` in LiteRT's CompiledModel: tokens in, logits out.
 
-Needs `ai_edge_litert` and NumPy alone. The caches never leave the runtime: each run reads one set of buffers and
-writes the other, then they swap.
+Needs only `ai_edge_litert` and NumPy. The caches never leave the runtime: each run reads one set of buffers and writes
+the other, and then the sets are swapped.
 """
 
 import os
@@ -13,17 +13,23 @@ import numpy as np
 from modules.common.errors import InputError
 from modules.model.sampling import SamplingSettings, prompt_room, sample, uniform
 
-# A prefill costs the same whether its tokens are real or padding, so the last few of a prompt are cheaper decoded
-# one by one: fewer than an eighth of a prefill's length (of 124M int8, a prefill of 64 took as long as 2.3 decodes).
+# A prefill costs the same for real tokens and for padding. So the last few tokens of a prompt, fewer than an eighth of
+# a prefill's length, are decoded one by one. (124M int8: a prefill of 64 tokens took as long as 2.3 decodes.)
 _LEAST_FILLED = 8
 
 
 class LiteRTModel:
-    """One file, compiled once, for any number of texts.
+    """A TFLite file that is compiled once for any number of texts.
 
     Attributes:
-        context_length: Most positions the caches hold.
-        vocabulary_size: How many logits there are.
+        context_length: Number of positions in the caches.
+        vocabulary_size: Number of logits.
+
+    Example:
+        >>> model = LiteRTModel("release/tflite/model_int8.tflite")  # doctest: +SKIP
+        >>> position = model.prefill([4096, 275])  # doctest: +SKIP
+        >>> model.decode(918, position).shape  # doctest: +SKIP
+        (4097,)
     """
 
     def __init__(self, tflite_path: str, *, num_threads: int | None = None) -> None:
@@ -37,7 +43,9 @@ class LiteRTModel:
             InputError: The file is missing.
         """
         if not os.path.isfile(tflite_path):
-            raise InputError(f"A release holds TFLite files. Received: {tflite_path}, not a file.")
+            raise InputError(
+                f"a release must hold this TFLite file. Received: {tflite_path}, which is no file. Use another --release."
+            )
         from ai_edge_litert.compiled_model import CompiledModel
         from ai_edge_litert.hardware_accelerator import HardwareAccelerator
         from ai_edge_litert.options import CpuOptions, Options
@@ -64,43 +72,43 @@ class LiteRTModel:
         self._tensors: dict[str, dict[str, Any]] = {}
 
     def decode(self, token_id: int, position: int) -> np.ndarray:
-        """Runs one token behind those before it; returns the next one's logits, float32 `[vocabulary_size]`."""
+        """Adds one token at a position; returns the logits of the next token, float32 `[vocabulary_size]`."""
         return self._run("decode", [token_id], position)[0]
 
     def prefill(self, token_ids: Sequence[int]) -> int:
-        """Fills the caches from position 0, without logits; returns how many positions are filled."""
+        """Fills the caches from position 0 without computing logits; returns the number of filled positions."""
         position = 0
         for length, count in plan_prefill(len(token_ids), self._prefill_lengths, self.context_length):
             chunk = list(token_ids[position : position + count])
             if length == 1:
                 self._run("decode", chunk, position)
             else:
-                # Padding lands behind the prompt, where later tokens overwrite it before any looks there.
+                # Padding comes after the prompt. Later tokens overwrite it before any token attends to it.
                 self._run(f"prefill_{length}", chunk + [0] * (length - count), position, with_logits=False)
             position += count
         return position
 
     def logits(self, token_ids: Sequence[int]) -> Iterator[np.ndarray]:
-        """Predicts what follows each of some tokens, from position 0 on, many at a time by `score_<N>`.
+        """Predicts the token after each given token, from position 0 on, many at once by `score_<N>`.
 
         Args:
-            token_ids: At most `context_length` of them.
+            token_ids: At most `context_length` tokens.
 
         Yields:
-            float32 `[tokens, vocabulary_size]` for the next few tokens; together they are all tokens, in order.
+            float32 `[tokens, vocabulary_size]` for some of the tokens at a time, in order.
 
         Raises:
             InputError: The file has no signature `score_<N>`.
         """
         if not self._score_lengths:
             raise InputError(
-                f"Scoring needs a signature score_<N>, which files of older releases lack. Received: {self._path}. "
-                "Convert the model anew."
+                f"scoring needs a signature score_<N>, which files of older releases lack. Received: {self._path}. "
+                "Convert the model again."
             )
         length = self._score_lengths[-1]
         done = 0
         while done < len(token_ids):
-            # No chunk reaches beyond the context: the last one may begin with tokens that were run already.
+            # No chunk exceeds the context: the last chunk may begin with tokens that were run before.
             start = min(done, self.context_length - length)
             chunk = list(token_ids[start : start + length])
             logits = self._run(f"score_{length}", chunk + [0] * (length - len(chunk)), start)
@@ -123,7 +131,7 @@ class LiteRTModel:
         return np.asarray(logits, np.float32).reshape(rows, self.vocabulary_size)
 
     def _create_tensors(self, name: str, with_logits: bool) -> dict[str, Any]:
-        """The buffers of a signature but its caches; made when first used, as logits of many tokens are large."""
+        """Creates a signature's buffers except its caches. Done at first use, because logits of many tokens are large."""
         create = self._model.create_input_buffer_by_name
         tensors = {argument: create(name, argument) for argument in ("tokens", "input_pos")}
         if with_logits:
@@ -142,7 +150,7 @@ def continue_tokens(
 
     Args:
         model: The compiled file.
-        prompt_ids: The prompt with its leading end-of-text; of one too long the last tokens are kept.
+        prompt_ids: The prompt with its leading end-of-text; only the last tokens of a long prompt are kept.
         settings: How the new tokens are chosen.
         end_of_text_id: The token that ends a text.
 
@@ -166,23 +174,23 @@ def continue_tokens(
 
 
 def _lengths(signatures: Iterable[str], prefix: str) -> list[int]:
-    """The N of `<prefix>_<N>`, ascending."""
+    """Returns the numbers N of all `<prefix>_<N>`, ascending."""
     return sorted(int(name.removeprefix(f"{prefix}_")) for name in signatures if name.startswith(f"{prefix}_"))
 
 
 def plan_prefill(count: int, prefill_lengths: list[int], context_length: int) -> list[tuple[int, int]]:
-    """Cuts a prompt into signatures' lengths.
+    """Splits a prompt into chunks that signatures can run.
 
     With prefills of 16 and 64 and a context of 128: 90 tokens are `[(64, 64), (16, 16), (16, 10)]`, 81 are
     `[(64, 64), (16, 16), (1, 1)]`.
 
     Args:
-        count: Tokens to fill in.
+        count: Number of tokens in the prompt.
         prefill_lengths: The lengths that exist, ascending.
-        context_length: No chunk, padding included, reaches beyond.
+        context_length: No chunk exceeds it, including padding.
 
     Returns:
-        For each chunk the signature's length (1: decode) and how many of its tokens are real.
+        For each chunk the length of its signature (1: decode) and the number of real tokens.
     """
     chunks, position = [], 0
     while position < count:

@@ -1,4 +1,4 @@
-"""A SavedModel of ours in this process, for many texts at a time."""
+"""A SavedModel of a release, loaded into this process for many texts at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -7,41 +7,49 @@ import tensorflow as tf
 
 from modules.model.sampling import SamplingSettings
 
-# Few enough that progress is seen to be made; the signatures bound their memory themselves.
-_PROMPTS_A_CALL = 8
-_COMPLETIONS_A_CALL = 64
+# Small enough that progress is visible; the signatures bound their memory themselves.
+_PROMPTS_PER_CALL = 8
+_COMPLETIONS_PER_CALL = 64
 
 
 class LoadedModel:
-    """The signatures `generate` and `score` of `modules.export.text_model.TextModel`, for Python's strings."""
+    """The signatures `generate` and `score` of `modules.export.text_model.TextModel` for Python strings.
+
+    Example:
+        >>> model = LoadedModel("workspace/documentation/releases/20261128132016")  # doctest: +SKIP
+        >>> model.continued(["Return the "], SamplingSettings(max_new_tokens=3))  # doctest: +SKIP
+        ['number of the']
+        >>> model.nll(["Return the "], ["array"])  # doctest: +SKIP
+        array([5.73])
+    """
 
     def __init__(self, saved_model_dir: str, on_texts: Callable[[int], None] = lambda seen: None):
-        """Loads the folder with `tensorflow` alone, as a server would.
+        """Loads the folder with plain `tensorflow`, as a server does.
 
         Args:
             saved_model_dir: The SavedModel.
-            on_texts: Is told, after each call of a signature, how many texts the model has seen to so far.
+            on_texts: Called after each call of a signature with the number of texts that are done so far.
         """
         self._model = tf.saved_model.load(saved_model_dir)  # the signatures live as long as it does
         self._on_texts = on_texts
         self._seen = 0
 
     def continued(self, prompts: Sequence[str], settings: SamplingSettings) -> list[str]:
-        """Continues each prompt; of a prompt that exceeds the context only the end is seen."""
+        """Continues each prompt; the model sees only the end of a prompt that exceeds the context."""
         texts: list[str] = []
-        for rows in self._calls(len(prompts), _PROMPTS_A_CALL):
+        for rows in self._calls(len(prompts), _PROMPTS_PER_CALL):
             called = [prompt.encode() for prompt in prompts[rows]]
             continued = call_generate(self._model.signatures["generate"], called, settings)
             texts += [text.decode(errors="replace") for text in continued]
         return texts
 
     def nll(self, prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
-        """float64 `[completions]`, the negative log-likelihood in nats of each completion given its prompt."""
+        """Returns the negative log-likelihood in nats of each completion given its prompt, float64 `[completions]`."""
         sums = [
             self._model.signatures["score"](prompt=_strings(prompts[rows]), completion=_strings(completions[rows]))[
                 "nll_sum"
             ].numpy()
-            for rows in self._calls(len(completions), _COMPLETIONS_A_CALL)
+            for rows in self._calls(len(completions), _COMPLETIONS_PER_CALL)
         ]
         return np.concatenate(sums) if sums else np.empty(0)
 
@@ -57,7 +65,7 @@ def call_generate(
     prompts: Sequence[bytes],
     settings: SamplingSettings,
 ) -> list[bytes]:
-    """Calls the signature `generate`, of a SavedModel or of a `TextModel`; returns the continuations, UTF-8.
+    """Calls the signature `generate` of a SavedModel or a `TextModel`; returns the continuations, UTF-8.
 
     Args:
         generate: The signature.

@@ -1,7 +1,6 @@
-"""Text from a prompt, by the same call on every format of a release.
+"""Text generation from a prompt, with the same interface for every format of a release.
 
-`LiteRTGenerator` needs `ai_edge_litert`, `tokenizers` and NumPy; TensorFlow is only imported by
-`SavedModelGenerator`.
+`LiteRTGenerator` needs `ai_edge_litert`, `tokenizers` and NumPy. Only `SavedModelGenerator` imports TensorFlow.
 """
 
 import os
@@ -14,17 +13,17 @@ from modules.tokenization.vocabulary import END_OF_TEXT
 
 
 class TextGenerator(Protocol):
-    """What both runtimes offer."""
+    """The interface of both runtimes."""
 
     def generate(self, prompt: str, settings: SamplingSettings) -> str:
-        """Continues a prompt, as the start of a document.
+        """Continues a prompt, which is the start of a document.
 
         Args:
-            prompt: The text before; of one too long the last tokens are kept, see `sampling.prompt_room`.
+            prompt: Text to continue; only the last tokens of a long prompt are kept, see `sampling.prompt_room`.
             settings: How the new tokens are chosen.
 
         Returns:
-            The continuation alone, up to <|endoftext|>; bytes that are not UTF-8 become U+FFFD.
+            The continuation without the prompt, up to <|endoftext|>; bytes that are not UTF-8 become U+FFFD.
         """
         ...
 
@@ -36,10 +35,12 @@ class SavedModelGenerator:
         """Loads the folder.
 
         Raises:
-            InputError: It holds no SavedModel.
+            InputError: The folder holds no SavedModel.
         """
         if not os.path.exists(os.path.join(saved_model_dir, "saved_model.pb")):
-            raise InputError(f"A release holds saved_model.pb. Received: {saved_model_dir}, which has none.")
+            raise InputError(
+                f"a release must hold saved_model.pb. Received: {saved_model_dir}, which has none. Use another --release."
+            )
         import tensorflow as tf
 
         self._model = tf.saved_model.load(saved_model_dir)
@@ -68,16 +69,20 @@ class LiteRTGenerator:
             num_threads: Processor threads; all of them if None.
 
         Raises:
-            InputError: A file is missing, or the tokenizer knows no <|endoftext|>.
+            InputError: A file is missing, or the tokenizer has no <|endoftext|>.
         """
         if not os.path.isfile(tokenizer_json):
-            raise InputError(f"A release holds a tokenizer. Received: {tokenizer_json}, not a file.")
+            raise InputError(
+                f"a release must hold its tokenizer. Received: {tokenizer_json}, which is no file. Use another --release."
+            )
         from tokenizers import Tokenizer
 
         self._tokenizer = Tokenizer.from_file(tokenizer_json)
         end_of_text_id = self._tokenizer.token_to_id(END_OF_TEXT)
         if end_of_text_id is None:
-            raise InputError(f"The tokenizer must know {END_OF_TEXT}. Received: {tokenizer_json}, which does not.")
+            raise InputError(
+                f"the tokenizer must have {END_OF_TEXT}. Received: {tokenizer_json}, which has not. Use another --release."
+            )
         self._end_of_text_id = end_of_text_id
         self._model = LiteRTModel(tflite_path, num_threads=num_threads)
 

@@ -144,5 +144,5 @@ def test_generate_prints_the_prompt_and_its_continuation(
 def test_generate_without_a_release_names_the_cure(checkout: Checkout, tmp_path: Path) -> None:
     result = checkout.command("generate", "--prompt", "x", "--workspace", str(tmp_path))
     assert result.returncode == 2
-    assert "no release in" in result.stderr
+    assert "holds no release. Run `make run` first" in result.stderr
     assert "make run" in result.stderr

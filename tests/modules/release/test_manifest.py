@@ -18,7 +18,7 @@ def test_what_other_versions_write_is_ignored(tmp_path: Path) -> None:
     assert Manifest.read(tmp_path) == Manifest(data={}, files={})
 
 
-def test_what_is_being_written_is_no_release(tmp_path: Path) -> None:
+def test_a_folder_that_is_being_written_is_no_release(tmp_path: Path) -> None:
     (tmp_path / ".incoming-1").mkdir()
     (tmp_path / "20260101000000").mkdir()  # without a manifest
     assert latest_release(tmp_path) is None
@@ -26,7 +26,7 @@ def test_what_is_being_written_is_no_release(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["no JSON", "[]", "{}", None])
-def test_what_is_no_release_is_told(tmp_path: Path, content: str | None) -> None:
+def test_a_folder_without_a_manifest_is_no_release(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(InputError, match=r"must be a folder with a manifest\.json\. Received: "):

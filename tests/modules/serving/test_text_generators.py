@@ -38,10 +38,10 @@ def test_int8_agrees_at_first() -> None:
     saved_model, int8 = _saved_model(), _litert("int8")
     pairs = [
         (
-            saved_model.generate(one, SamplingSettings(max_new_tokens=12)),
-            int8.generate(one, SamplingSettings(max_new_tokens=12)),
+            saved_model.generate(prompt, SamplingSettings(max_new_tokens=12)),
+            int8.generate(prompt, SamplingSettings(max_new_tokens=12)),
         )
-        for one in PROMPTS
+        for prompt in PROMPTS
     ]
     agreeing = [_agreeing_characters(*pair) for pair in pairs]
     print(f"characters before int8 differs, of {[len(left) for left, _ in pairs]}: {agreeing}")
