@@ -162,12 +162,18 @@ def generate(
     release: Annotated[
         Path | None, typer.Option(help="Folder of the release. Default: the newest release in the workspace.")
     ] = None,
-    format: Annotated[Format, typer.Option(help="Which file of the release generates.")] = Format.SAVED_MODEL,
-    max_new_tokens: Annotated[int, typer.Option(min=1, max=2**31 - 1)] = 64,
-    temperature: Annotated[float, typer.Option(min=0, help="0 always takes the likeliest token.")] = 0.7,
-    top_k: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Draw among this many likeliest tokens.")] = 40,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1)] = 0,
-    raw: Annotated[bool, typer.Option("--raw", help="Do not put the prompt into the model's own template.")] = False,
+    format: Annotated[Format, typer.Option(help="File of the release that generates the text.")] = Format.SAVED_MODEL,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, max=2**31 - 1, help="Maximum number of tokens to generate.")
+    ] = 64,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="Sampling temperature; 0 always takes the most likely token.")
+    ] = 0.7,
+    top_k: Annotated[int, typer.Option(min=1, max=2**31 - 1, help="Sample from this many most likely tokens.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the sampling.")] = 0,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Use the prompt as it is, without the model's prompt template.")
+    ] = False,
     workspace: Annotated[Path, typer.Option(help="Folder in which to look for releases.")] = Path("workspace"),
 ) -> None:
     """Continues a prompt with a released model."""

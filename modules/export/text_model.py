@@ -31,10 +31,10 @@ class TextModel(tf.Module):
     The result of a row depends only on that row, not on the rest of the batch.
 
     Example:
-        >>> import tensorflow as tf  # doctest: +SKIP
-        >>> model = tf.saved_model.load("workspace/documentation/releases/20261128132016")  # doctest: +SKIP
-        >>> model.signatures["serving_default"](prompt=tf.constant(["Return the "]))["text"]  # doctest: +SKIP
-        <tf.Tensor: shape=(1,), dtype=string, numpy=array([b'number of the array. ...'], dtype=object)>
+        >>> release = tf.saved_model.load("workspace/documentation/releases/20261128132016")  # doctest: +SKIP
+        >>> generate = release.signatures["serving_default"]  # doctest: +SKIP
+        >>> generate(prompt=tf.constant(["Return the "]))["text"].numpy()  # doctest: +SKIP
+        array([b'number of the array.'], dtype=object)
     """
 
     def __init__(
@@ -186,6 +186,7 @@ def _scores(scores: Scores, num_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
     """Returns the outputs of the scoring signatures, `[batch]` each.
 
     `nll_sum` float64 is the negative log-likelihood in nats of the `num_tokens` int64 tokens that count. For
-    `num_correct` int64 of them the model's likeliest token is the right one. `num_bytes` int64 is the size of their text.
+    `num_correct` int64 of them the model's likeliest token is the right one. `num_bytes` int64 is the size of their
+    text.
     """
     return {**scores._asdict(), "num_bytes": tf.cast(num_bytes, tf.int64)}

@@ -44,7 +44,7 @@ class LiteRTModel:
         """
         if not os.path.isfile(tflite_path):
             raise InputError(
-                f"a release must hold this TFLite file. Received: {tflite_path}, which is no file. Use another --release."
+                f"a release must hold its TFLite files. Received: {tflite_path}, no file. Use another --release."
             )
         from ai_edge_litert.compiled_model import CompiledModel
         from ai_edge_litert.hardware_accelerator import HardwareAccelerator
@@ -131,7 +131,7 @@ class LiteRTModel:
         return np.asarray(logits, np.float32).reshape(rows, self.vocabulary_size)
 
     def _create_tensors(self, name: str, with_logits: bool) -> dict[str, Any]:
-        """Creates a signature's buffers except its caches. Done at first use, because logits of many tokens are large."""
+        """Creates a signature's buffers except its caches, at its first use: logits of many tokens are large."""
         create = self._model.create_input_buffer_by_name
         tensors = {argument: create(name, argument) for argument in ("tokens", "input_pos")}
         if with_logits:

@@ -16,11 +16,18 @@ class LoadedModel:
     """The signatures `generate` and `score` of `modules.export.text_model.TextModel` for Python strings.
 
     Example:
-        >>> model = LoadedModel("workspace/documentation/releases/20261128132016")  # doctest: +SKIP
-        >>> model.continued(["Return the "], SamplingSettings(max_new_tokens=3))  # doctest: +SKIP
-        ['number of the']
-        >>> model.nll(["Return the "], ["array"])  # doctest: +SKIP
-        array([5.73])
+        >>> import keras_hub
+        >>> from modules.export.saved_model import export_saved_model
+        >>> from modules.tokenization.vocabulary import Vocabulary
+        >>> from modules.tokenization.vocabulary_files import write_table
+        >>> write_table(Vocabulary.from_merges([]), "bytes.tsv")
+        >>> backbone = keras_hub.models.GPT2Backbone(257, 1, 1, 8, 16, max_sequence_length=16)
+        >>> export_saved_model(backbone, "bytes.tsv", "release")
+        >>> model = LoadedModel("release")
+        >>> model.nll(["a", "a"], ["b", "bc"]).shape
+        (2,)
+        >>> model.continued(["a"], SamplingSettings(max_new_tokens=0))
+        ['']
     """
 
     def __init__(self, saved_model_dir: str, on_texts: Callable[[int], None] = lambda seen: None):

@@ -38,9 +38,7 @@ class SavedModelGenerator:
             InputError: The folder holds no SavedModel.
         """
         if not os.path.exists(os.path.join(saved_model_dir, "saved_model.pb")):
-            raise InputError(
-                f"a release must hold saved_model.pb. Received: {saved_model_dir}, which has none. Use another --release."
-            )
+            raise InputError(f"a release must hold saved_model.pb. Received: {saved_model_dir}. Use another --release.")
         import tensorflow as tf
 
         self._model = tf.saved_model.load(saved_model_dir)
@@ -73,7 +71,7 @@ class LiteRTGenerator:
         """
         if not os.path.isfile(tokenizer_json):
             raise InputError(
-                f"a release must hold its tokenizer. Received: {tokenizer_json}, which is no file. Use another --release."
+                f"a release must hold its tokenizer. Received: {tokenizer_json}, no file. Use another --release."
             )
         from tokenizers import Tokenizer
 
@@ -81,7 +79,7 @@ class LiteRTGenerator:
         end_of_text_id = self._tokenizer.token_to_id(END_OF_TEXT)
         if end_of_text_id is None:
             raise InputError(
-                f"the tokenizer must have {END_OF_TEXT}. Received: {tokenizer_json}, which has not. Use another --release."
+                f"a tokenizer must have {END_OF_TEXT}. Received: {tokenizer_json} without it. Use another --release."
             )
         self._end_of_text_id = end_of_text_id
         self._model = LiteRTModel(tflite_path, num_threads=num_threads)
