@@ -1,1 +1,1 @@
-"""Helpers for every room, without text, models and metrics: errors, settings, files, JSON, progress."""
+"""Helpers for every room that know nothing about text, models or metrics: errors, settings, files, JSON, progress."""

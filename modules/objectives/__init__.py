@@ -1,1 +1,1 @@
-"""Training objectives: cross-entropy, distillation, DPO."""
+"""Losses that a training run minimises: cross-entropy, distillation, DPO."""
