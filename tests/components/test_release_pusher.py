@@ -147,31 +147,20 @@ def _push_in_cloud_storage(inputs: dict[str, list], folder: Path) -> standard_ar
     return pushed
 
 
-def test_uris_of_cloud_storage_are_passed_on_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_is_pushed_to_cloud_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket = tmp_path / "bucket"
     inputs = _inputs(bucket, files=FILES)
     shutil.copytree(inputs["model"][0].uri, bucket / "model")
-    passed_on: dict[str, str] = {}
-
-    def publish(push_directory, *, saved_model_dir, tflite_files, vocabulary, documents, facts):
-        passed_on.update(push_directory=str(push_directory), saved_model_dir=str(saved_model_dir))
-        passed_on.update({name: str(path) for name, path in {**tflite_files, **documents}.items()})
-        return push_directory / "20261123104501"
-
-    monkeypatch.setattr(executor.publishing, "publish", publish)
-    monkeypatch.setattr(executor.Vocabulary, "from_table", lambda path: passed_on.update(vocabulary=path))
-    monkeypatch.setattr(executor, "file_facts", lambda path: {"sha256": SHA256["float16"]})
     pushed = _push_in_cloud_storage(_in_cloud_storage(inputs, monkeypatch, bucket), tmp_path)
-    assert passed_on == {
-        "push_directory": "gs://bucket/releases",
-        "saved_model_dir": "gs://bucket/model/Format-Serving",
-        "model_fp16.tflite": "gs://bucket/model_fp16/Format-TFLite/model.tflite",
-        "report.html": "gs://bucket/report/report.html",
-        "MODEL_CARD.md": "gs://bucket/report/model_card.md",
-        "vocabulary": "gs://bucket/transform_graph/transform_fn/assets/vocabulary.tsv",
-    }
-    assert pushed.get_string_custom_property("pushed_destination") == "gs://bucket/releases/20261123104501"
+    (release,) = (bucket / "releases").iterdir()
+    assert pushed.get_string_custom_property("pushed_destination") == f"gs://bucket/releases/{release.name}"
     assert pushed.get_int_custom_property("pushed") == 1
+    files = json.loads((release / "manifest.json").read_text())["files"]
+    written = {path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file()}
+    assert written == {*files, "manifest.json"}
+    assert {"saved_model.pb", "tflite/model_fp16.tflite", "tokenizer/tokenizer.json", "report.html"} < written
+    for name, facts in files.items():
+        assert hashlib.sha256((release / name).read_bytes()).hexdigest() == facts["sha256"], name
     assert cloud_storage.stray_files(bucket) == []
 
 

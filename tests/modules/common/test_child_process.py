@@ -16,9 +16,11 @@ def main(request):
     pathlib.Path(request).write_text(str(os.getpid()))
     sum(range(10**12))
 """
+# A job in the background starts with SIGINT ignored, and so do its children.
 PARENT = """
-import sys
+import signal, sys
 from modules.common import child_process
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with child_process.start("busy", sys.argv[1]) as child:
     child.wait()
 """
