@@ -138,7 +138,7 @@ class Validation(keras.callbacks.Callback):
     def check(self, state: State) -> None:
         """Raises ValueError if the state has other fields, because other code wrote it."""
         if state.facts.keys() != self.state().facts.keys():
-            raise ValueError("its facts of the validation have other fields")
+            raise ValueError("its validation results have other fields")
 
     def restore(self, state: State) -> None:
         """Continues from a saved state."""
