@@ -48,14 +48,11 @@ def _memorisation(found: Mapping[str, Any]) -> TaskFigure:
     words = settings["run_words"]
     run = f"the longest run is {longest['words']} words" if longest else "no run is long enough to report"
     if found["share"] is None:
-        value = f"not measured: most continuations are shorter than {words} words"
+        value, note = f"not measured: most continuations are shorter than {words} words", run
     else:
         value = f"{found['recited']} of {found['long_enough']} recited"
-    return TaskFigure(
-        name="memorisation",
-        value=value,
-        note=f"continuations with {words} words in a row from train{_interval(found['share_interval'])}; {run}",
-    )
+        note = f"continuations with {words} words in a row from train{_interval(found['share_interval'])}; {run}"
+    return TaskFigure(name="memorisation", value=value, note=note)
 
 
 def _multiple_choice(found: Mapping[str, Any]) -> TaskFigure:
