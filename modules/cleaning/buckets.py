@@ -73,7 +73,7 @@ class StoredDocument:
 
 
 def number_of_buckets(corpus_bytes: int) -> int:
-    """Returns the number of buckets with which each bucket has about `BUCKET_BYTES`, at most `MAX_BUCKETS`."""
+    """Returns how many buckets are needed so that each holds about `BUCKET_BYTES` bytes; at most `MAX_BUCKETS`."""
     return min(MAX_BUCKETS, max(1, -(-corpus_bytes // BUCKET_BYTES)))
 
 

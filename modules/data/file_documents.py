@@ -39,7 +39,8 @@ def expand_files(source: DataSource) -> list[str]:
     for path in paths:
         if file_kind(path) in TEXT_KINDS and source.kind != "text":
             raise InputError(
-                f"`kind: {source.kind}` is read from .jsonl, .json, .csv or .parquet files. Received: {path}."
+                f"`kind: {source.kind}` needs files of rows: .jsonl, .json, .csv or .parquet. Received: {path}. "
+                "Convert it, or set `data.kind: text`."
             )
     return sorted(paths)
 

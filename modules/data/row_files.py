@@ -36,8 +36,10 @@ def read_rows(path: str, columns: Sequence[str], *, required: bool) -> Iterator[
         rows = _read_csv(path, columns, required=required)
     elif kind == ".json":
         rows = _read_json(path)
-    else:
+    elif kind == ".jsonl":
         rows = _read_json_lines(path)
+    else:
+        raise NotImplementedError(f"`read_rows` needs a reader for {kind} files.")
     for place, row in rows:
         for column in columns if required else ():
             if column not in row:

@@ -50,11 +50,18 @@ class DataSource(pydantic.BaseModel):
         if (self.tfds is None) == (self.files is None):
             raise ValueError("name exactly one of `tfds` and `files`")
         if self.tfds_splits is not None and self.tfds is None:
-            raise ValueError("`tfds_splits` works only with `tfds`")
+            raise ValueError(
+                "`tfds_splits` selects splits of a TFDS data set, and `data.source` names files. Remove `tfds_splits`."
+            )
         if self.document_separator is not None and self.files is None:
-            raise ValueError("`document_separator` works only with `files`")
+            raise ValueError(
+                "`document_separator` splits files, and `data.source` names a TFDS data set. "
+                "Remove `document_separator`."
+            )
         if self.kind != "text" and self.files is None:
-            raise ValueError(f"`kind: {self.kind}` is read from `files` only")
+            raise ValueError(
+                f"`kind: {self.kind}` needs files of rows, and `data.source` names a TFDS data set. Name files instead."
+            )
         return self
 
     @classmethod

@@ -38,7 +38,10 @@ def without_signature(content: bytes | bytearray, name: str) -> bytes:
 
 
 def take_weights(model: schema.ModelT) -> dict[int, bytes]:
-    """Removes the large buffers from a model and returns them by index; place and size are reserved for `pack`."""
+    """Removes the large buffers from a model and returns them by index.
+
+    Offset and size of a removed buffer are set to the placeholder 1, which `pack` replaces.
+    """
     weights = {}
     for index, buffer in enumerate(model.buffers):
         if buffer.data is not None and len(buffer.data) >= _SMALLEST_WEIGHTS:

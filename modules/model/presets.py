@@ -60,10 +60,10 @@ def preset_fingerprint(preset: str, setting: str) -> str:
 
 
 def read_sizes(preset: str) -> PresetSizes | None:
-    """Returns the sizes of a preset; None for a handle, because its files are not on this machine yet.
+    """Returns the sizes of a preset; None for a download handle such as `kaggle://…`, whose files are not here yet.
 
     Raises:
-        InputError: A folder holds no GPT-2, or a variant of GPT-2.
+        InputError: The folder does not hold a GPT-2, or holds an unsupported variant of it.
     """
     folder = Path(preset)
     if not folder.is_dir():

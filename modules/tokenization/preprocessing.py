@@ -89,7 +89,7 @@ def one_value_per_row(column: Column) -> tf.Tensor:
     """Converts a string column to string `[batch]`; a row without a value becomes "".
 
     Raises:
-        tf.errors.InvalidArgumentError: When the graph runs: a row has more than one value.
+        tf.errors.InvalidArgumentError: A row has more than one value. It is raised when the graph runs.
     """
     if isinstance(column, tf.RaggedTensor):
         column = column.to_sparse()
@@ -132,7 +132,13 @@ def _existing_table(config: tuple[tuple[str, str], ...]) -> str:
 def _tokenize_with_table(
     texts: tf.Tensor, path: str | tf.Tensor, *, encode: Encode
 ) -> tuple[tf.RaggedTensor, tf.Tensor]:
-    """Returns the token ids and the size of the vocabulary."""
+    """Returns ragged token ids int64 `[batch, tokens]`, and the vocabulary's size as a scalar.
+
+    Args:
+        texts: string `[batch]`.
+        path: The vocabulary's table.
+        encode: Applies the tokenizer to the texts.
+    """
     if isinstance(path, tf.Tensor) and tf.is_symbolic_tensor(path):
         tokenizer = BytePairTokenizer(path)  # Transform only traces to find the columns in use; no file exists yet
     else:

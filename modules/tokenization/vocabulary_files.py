@@ -125,7 +125,10 @@ def _checked_ids(ids: Any, path: PathLike) -> dict[str, int]:
         InputError: The ids are not 0 to n - 1, each once, or a byte or <|endoftext|> is missing.
     """
     if not isinstance(ids, dict) or not all(type(token_id) is int for token_id in ids.values()):
-        raise InputError(f"{path}: must be a JSON object from token to id. Name GPT-2's encoder.json.")
+        raise InputError(
+            f"{path}: must be a JSON object that maps each token to its id, like GPT-2's encoder.json. Received: "
+            f"{type(ids).__name__}. Set `tokenizer.vocabulary` to such a file."
+        )
     if sorted(ids.values()) != list(range(len(ids))):
         repeated = len(ids) - len(set(ids.values()))
         raise InputError(

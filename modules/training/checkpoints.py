@@ -52,7 +52,7 @@ class ModelState:
         self._variables = {f"{number} {variable.name}": variable for number, variable in enumerate(variables)}
 
     def state(self) -> State:
-        """Returns the current values."""
+        """Returns the current values of the variables."""
         return State(arrays={name: variable.numpy() for name, variable in self._variables.items()}, facts={})
 
     def check(self, state: State) -> None:
@@ -152,7 +152,7 @@ class Checkpoints(keras.callbacks.Callback):
             )
 
     def _write(self) -> None:
-        """Writes all parts. A full disk causes only a warning, so that the training run itself is not lost."""
+        """Writes the state of every part of the run. A full disk causes only a warning, and the run continues."""
         states = {name: part.state() for name, part in self._parts.items()}
         arrays = {f"{name}/{key}": array for name, state in states.items() for key, array in state.arrays.items()}
         try:

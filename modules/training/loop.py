@@ -153,8 +153,8 @@ def checkpoint_file(
         language_model: The model before training.
         data: The rows of the training run.
         settings: The settings of the training run.
-        facts: Further JSON values that influence the result but no initial weight: attention heads, dropout, settings
-            of the objective.
+        facts: Further JSON values that change the result and are not visible in the initial weights: attention heads,
+            dropout, settings of the objective.
     """
     if folder is None:
         return None

@@ -136,18 +136,18 @@ class TrainingSettings(Settings):
     def _preferences_by_themselves(self) -> Self:
         if self.dpo and self.distillation:
             raise ValueError(
-                "`distillation` learns single tokens, and `dpo` compares whole answers. "
-                "Received: both; take one of the two out"
+                "`distillation` cannot be used with `dpo`: it learns single tokens, and `dpo` compares whole answers. "
+                "Received: both. Remove one of them"
             )
         if self.dpo and self.label_smoothing:
             raise ValueError(
-                "`label_smoothing` smooths single tokens, and `dpo` compares whole answers. "
-                f"Received: {self.label_smoothing} with `dpo`; take one of the two out"
+                "`label_smoothing` cannot be used with `dpo`: it smooths single tokens, and `dpo` compares whole "
+                f"answers. Received: {self.label_smoothing} with `dpo`. Remove one of them"
             )
         if self.dpo and self.isolate_documents:
             raise ValueError(
-                "`isolate_documents` is for documents that share a window, and with `dpo` every answer has a row of "
-                "its own. Received: both; take `isolate_documents` out"
+                "`isolate_documents` cannot be used with `dpo`: there each answer already has its own row. "
+                "Received: both. Remove `isolate_documents`"
             )
         return self
 

@@ -63,7 +63,7 @@ def _splits(run: Run) -> RenderableType:
 
 
 def _packing(run: Run, config: PipelineConfig) -> list[RenderableType]:
-    """Draws the share of the training windows that is text; nothing for preferences, which are not packed."""
+    """Returns a line with the share of the training windows that is text; nothing for preferences: not packed."""
     examples = run.output("Transform", "transformed_examples")
     if examples is None or "packed_useful_share" not in examples.properties:
         return []
@@ -79,7 +79,7 @@ def _packing(run: Run, config: PipelineConfig) -> list[RenderableType]:
 
 
 def _dropped(run: Run) -> list[RenderableType]:
-    """Draws the numbers of dropped documents by reason; nothing if no document was dropped."""
+    """Returns a table of the dropped documents by reason; nothing if no document was dropped."""
     examples = run.output("TextExampleGen", "examples")
     properties = examples.properties if examples else {}
     table = _table("Dropped", "reason", "documents")
@@ -106,7 +106,7 @@ def _warnings(run: Run) -> list[Text]:
 
 
 def _perplexity(run: Run) -> list[RenderableType]:
-    """Draws the figures of this run's model and of the latest blessed model."""
+    """Returns a table with the metrics of this run's model and of the latest blessed model."""
     evaluated = run.output("Evaluator", "evaluation")
     if evaluated is None:
         return []
@@ -129,7 +129,7 @@ def _perplexity(run: Run) -> list[RenderableType]:
 
 
 def _tasks(run: Run) -> list[RenderableType]:
-    """Draws the results of the tasks, one line each."""
+    """Returns the results of the tasks, one line each."""
     evaluated = run.output("TaskEvaluator", "task_evaluation")
     if evaluated is None:
         return []
@@ -137,7 +137,7 @@ def _tasks(run: Run) -> list[RenderableType]:
 
 
 def _gates(run: Run) -> list[RenderableType]:
-    """Draws every gate: the measured value, the limit, and whether it passed."""
+    """Returns a table of all gates: the measured value, the limit, and whether it passed."""
     table = _table("Gates", "gate", "measured", "", "limit", "")
     for node, output in EVALUATIONS:
         evaluated = run.output(node, output)

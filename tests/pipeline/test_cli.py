@@ -100,7 +100,7 @@ def test_help_names_the_commands() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "pipeline", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    for command in ("run", "generate", "runs", "compare", "compile"):
+    for command in ("run", "validate", "generate", "runs", "compare", "compile"):
         assert command in result.stdout
 
 

@@ -165,7 +165,10 @@ class TestFiles:
 
     def test_text_files_are_refused_for_instructions(self, tmp_path):
         (tmp_path / "a.txt").write_text("a")
-        with pytest.raises(InputError, match=r"`kind: instruction` is read from .jsonl, .json, .csv or .parquet"):
+        with pytest.raises(
+            InputError,
+            match=r"`kind: instruction` needs files of rows: \.jsonl, \.json, \.csv or \.parquet\. Received: ",
+        ):
             check_source(DataSource(files=str(tmp_path / "a.txt"), kind="instruction"))
 
     def test_the_preflight_finds_a_bad_row(self, tmp_path):

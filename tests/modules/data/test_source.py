@@ -20,8 +20,14 @@ class TestDataSource:
         [
             ({}, "exactly one of `tfds` and `files`"),
             ({"tfds": "a", "files": "b"}, "exactly one of `tfds` and `files`"),
-            ({"files": "a", "tfds_splits": ["train"]}, "`tfds_splits` works only with `tfds`"),
-            ({"tfds": "a", "document_separator": "x"}, "`document_separator` works only with `files`"),
+            (
+                {"files": "a", "tfds_splits": ["train"]},
+                "`tfds_splits` selects splits of a TFDS data set, .* Remove `tfds_splits`",
+            ),
+            (
+                {"tfds": "a", "document_separator": "x"},
+                "`document_separator` splits files, .* Remove `document_separator`",
+            ),
             ({"files": []}, "at least 1 item"),
             ({"files": "a", "column": "b"}, "Extra inputs are not permitted"),
         ],

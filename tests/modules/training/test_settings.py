@@ -18,14 +18,14 @@ from modules.training.settings import TrainingSettings
             {"steps": 1, "devices": "multi_worker", "lora": {"quantization": "int8"}},
             "no int8 from worker to worker",
         ),
-        ({"steps": 1, "dpo": {}, "label_smoothing": 0.1}, "Received: 0.1 with `dpo`; take one of the two out"),
+        ({"steps": 1, "dpo": {}, "label_smoothing": 0.1}, r"Received: 0\.1 with `dpo`\. Remove one of them"),
         (
             {"steps": 1, "dpo": {}, "isolate_documents": True},
             "a row of its own. Received: both; take `isolate_documents` out",
         ),
         (
             {"steps": 1, "dpo": {}, "distillation": {"teacher": "gpt2_base_en"}},
-            "Received: both; take one of the two out",
+            r"Received: both\. Remove one of them",
         ),
         ({"steps": 1, "label_smoothing": 1}, "less than 1"),
         ({"steps": 1, "schedule": "step"}, "'cosine', 'linear' or 'constant'"),
