@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from modules.common.errors import InputError
+from modules.common.formatting import decimals
 from modules.common.visible_text import visible
 from pipeline.config import DEFAULT_RECIPE, PipelineConfig, load_config
 from pipeline.console.terminal import Console, Text
@@ -213,8 +214,8 @@ def runs(
             Text(found.id),
             Text(found.pipeline),
             found.verdict,
-            "" if found.perplexity is None else f"{found.perplexity:.2f}",
-            "" if found.baseline_perplexity is None else f"{found.baseline_perplexity:.2f}",
+            "" if found.perplexity is None else decimals(found.perplexity),
+            "" if found.baseline_perplexity is None else decimals(found.baseline_perplexity),
             Text(found.release.name if found.release else ""),
         )
     console.print(table)

@@ -1,8 +1,10 @@
 """Hashes and sizes of files, hashes of settings, fsync, and paths without the machine's folders."""
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -41,6 +43,56 @@ def hash_settings(settings: Mapping[str, Any]) -> str:
 def folder_size_bytes(folder: str | os.PathLike[str]) -> int:
     """Returns the size of all files in a folder and its subfolders; the folder may be a URL such as `gs://bucket/x`."""
     return sum((parent / name).stat().length for parent, _, names in epath.Path(folder).walk() for name in names)
+
+
+def copy_folder(source: epath.PathLike, target: epath.PathLike) -> None:
+    """Copies the content of a folder into another folder, which is created if it is missing; both may be URLs."""
+    epath.Path(target).mkdir(parents=True, exist_ok=True)
+    for path in epath.Path(source).iterdir():
+        copy = epath.Path(target, path.name)
+        if path.is_dir():
+            copy_folder(path, copy)
+        else:
+            path.copy(copy, overwrite=True)
+
+
+def is_local(path: epath.PathLike) -> bool:
+    """Returns False for a URL such as `gs://bucket/x`."""
+    return "://" not in os.fspath(path)
+
+
+def local_copy(path: epath.PathLike, folder: str | os.PathLike[str]) -> str:
+    """Returns the path of a file or folder on this machine, for libraries that open only local paths.
+
+    Args:
+        path: Returned as it is if it is local; otherwise a URL such as `gs://bucket/x`, which is copied.
+        folder: Where the copy is put, under the name of the original.
+    """
+    if is_local(path):
+        return os.fspath(path)
+    source, copy = epath.Path(path), epath.Path(folder, epath.Path(path).name)
+    if source.is_dir():
+        copy_folder(source, copy)
+    else:
+        source.copy(copy)
+    return os.fspath(copy)
+
+
+@contextlib.contextmanager
+def written_locally(folder: epath.PathLike) -> Iterator[str]:
+    """Yields a folder on this machine for libraries that write only local paths.
+
+    Args:
+        folder: Yielded itself if it is local, and created if it is missing. Otherwise a URL such as `gs://bucket/x`,
+            into which the written files are copied at the end.
+    """
+    if is_local(folder):
+        os.makedirs(folder, exist_ok=True)
+        yield os.fspath(folder)
+        return
+    with tempfile.TemporaryDirectory() as local:
+        yield local
+        copy_folder(local, folder)
 
 
 def flush_to_disk(path: str | Path) -> None:

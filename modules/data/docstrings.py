@@ -185,6 +185,6 @@ def main(request: str) -> None:
     """Parses files in a process of its own; writes the rows of `_parse_files` as JSON to standard output.
 
     Args:
-        request: JSON list of a package, its folder, and names of files in it, made by `documentation`.
+        request: JSON list of a package, its folder, and names of files in it, made by `collect`.
     """
     json.dump(list(_parse_files(*json.loads(request))), sys.stdout)

@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Self, TypeVar
 
+import pydantic
+
 from modules.common.json_files import read_json, write_json
 
 COUNTS_FILE = "counts.json"
@@ -58,12 +60,13 @@ class ExampleCounts:
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> Self:
-        """Reads what `write` wrote.
+        """Reads what `write` wrote; keys of other versions are ignored.
 
         Raises:
             OSError: The folder holds no such file.
+            pydantic.ValidationError: The file lacks a value or has one of another type.
         """
-        return cls(**read_json(folder, COUNTS_FILE))
+        return pydantic.TypeAdapter(cls).validate_python(read_json(folder, COUNTS_FILE))
 
 
 def serialized_example(features: Mapping[str, Sequence[str]], content: str, source: str) -> bytes:

@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from modules.common.files import file_facts
+from modules.common.files import file_facts, local_copy
 from modules.data.examples import read_records, split_files
 from modules.evaluation.tflite_results import FileFigures, GreedyAgreement
 from modules.evaluation.tflite_scoring import Score, negative_log_likelihood, score_document
@@ -131,8 +132,13 @@ class TFLiteMeasurer:
         Raises:
             ScoringFileError: The two files predict different logits.
         """
+        with tempfile.TemporaryDirectory() as folder:
+            shipped, scoring = (local_copy(path, folder) for path in (tflite_path, scoring_file(tflite_path)))
+            return self._measure(tflite_path, shipped, scoring)
+
+    def _measure(self, tflite_path: str, shipped_path: str, scoring_path: str) -> FileFigures:
         documents = self.reference.documents
-        shipped = LiteRTModel(tflite_path)
+        shipped = LiteRTModel(shipped_path)
         agreement = self._agreement(shipped)
         decode_speed = _decode_speed(shipped)
         longest = max((document.token_ids for document in documents), key=len, default=[])
@@ -141,7 +147,7 @@ class TFLiteMeasurer:
         # The last token again, after a prefill with all tokens before it.
         prefilled = shipped.decode(compared[-1], shipped.prefill(compared[:-1]))
         del shipped  # before the scoring file takes as much memory
-        scoring = LiteRTModel(scoring_file(tflite_path))
+        scoring = LiteRTModel(scoring_path)
         scored = np.concatenate(list(scoring.logits(compared)))
         targets = np.array([*compared[1:], compared[0]])
         _check_same(tflite_path, decoded, scored, targets, "decodes")

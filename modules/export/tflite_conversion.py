@@ -23,9 +23,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from etils import epath
+
 from modules.common import child_process
+from modules.common.files import local_copy
 from modules.export import tflite_metadata
-from modules.export.tflite_files import PRECISIONS, Precision
+from modules.export.tflite_files import PRECISIONS, Precision, scoring_file
 
 DEFAULT_PREFILL_LENGTHS = (16, 64)
 # The module of the converting process. No import names it, so the node's cache key must.
@@ -91,9 +94,10 @@ def convert_all(
     if not prefill_lengths or min(prefill_lengths) < 2:
         raise ValueError(f"`prefill_lengths` must be numbers of tokens from 2 up. Received: {list(prefill_lengths)}.")
     with tempfile.TemporaryDirectory() as folder:
+        local_paths = {precision: os.path.join(folder, f"{precision}.tflite") for precision in out_paths}
         request = {
-            "preset_dir": os.path.abspath(preset_dir),
-            "out_paths": {precision: os.path.abspath(path) for precision, path in out_paths.items()},
+            "preset_dir": os.path.abspath(local_copy(preset_dir, folder)),
+            "out_paths": local_paths,
             "context_length": context_length,
             "prefill_lengths": sorted(set(prefill_lengths)),
             "card": card and asdict(card),
@@ -101,7 +105,19 @@ def convert_all(
             "started": time.time(),
         }
         _run_worker(request, preset_dir)
+        for precision, path in out_paths.items():
+            _place(scoring_file(local_paths[precision]), scoring_file(path))
+            _place(local_paths[precision], path)
         return Conversion(**json.loads(Path(folder, "conversion.json").read_text(encoding="utf-8")))
+
+
+def _place(source: str, path: str) -> None:
+    """Copies a converted file to its place, a path or a URL, where it appears complete or not at all."""
+    target = epath.Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f"{target.name}.unfinished")
+    epath.Path(source).copy(aside, overwrite=True)
+    aside.replace(target)
 
 
 def _run_worker(request: dict[str, Any], preset_dir: str) -> None:

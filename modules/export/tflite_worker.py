@@ -72,14 +72,6 @@ def _convert(saved_model_dir: str, precision: Precision) -> bytes | bytearray:
     return quantizer.Quantizer(converter.convert(), recipe.dynamic_wi8_afp32()).quantize().quantized_model
 
 
-def _write_whole(path: str, content: bytes | bytearray, card: tflite_metadata.ModelCard | None = None) -> None:
-    aside = path + ".unfinished"
-    Path(aside).write_bytes(content)
-    if card:
-        tflite_metadata.embed(aside, card)
-    os.replace(aside, path)
-
-
 def main(request_line: str) -> None:
     """Converts one model.
 
@@ -106,11 +98,11 @@ def main(request_line: str) -> None:
     card = tflite_metadata.ModelCard(**request["card"]) if request["card"] else None
     embedded = card is not None and tflite_metadata.available()
     for precision, out_path in request["out_paths"].items():
-        os.makedirs(os.path.dirname(out_path), exist_ok=True)
         content = _convert(saved_model_dir, precision)
-        _write_whole(scoring_file(out_path), content)
-        described = replace(card, description=f"{card.description} Weights: {precision}.") if card else None
-        _write_whole(out_path, without_signature(content, score_signature), described if embedded else None)
+        Path(scoring_file(out_path)).write_bytes(content)
+        Path(out_path).write_bytes(without_signature(content, score_signature))
+        if card and embedded:
+            tflite_metadata.embed(out_path, replace(card, description=f"{card.description} Weights: {precision}."))
         lap(precision)
     conversion = json.dumps({"seconds": seconds, "metadata_embedded": embedded})
     Path(request["work_dir"], "conversion.json").write_text(conversion, encoding="utf-8")

@@ -1,12 +1,14 @@
 """Builders of keras-hub GPT-2 models: from a preset, from an earlier run, or from sizes with random weights."""
 
 import os
+import tempfile
 from typing import Any
 
 import keras
 import keras_hub
 
 from modules.common.errors import InputError
+from modules.common.files import local_copy
 from modules.model import huggingface
 from modules.model.settings import ModelSettings
 
@@ -57,7 +59,9 @@ def load_trained(model_dir: str, settings: ModelSettings, *, dtype: str) -> kera
     Raises:
         InputError: The model cannot be loaded, its sizes differ, or it has fewer positions than the context length.
     """
-    backbone = _load_preset(os.path.join(model_dir, "preset"), dropout=settings.dropout, dtype=dtype)
+    with tempfile.TemporaryDirectory() as folder:
+        preset = local_copy(os.path.join(model_dir, "preset"), folder)
+        backbone = _load_preset(preset, dropout=settings.dropout, dtype=dtype)
     if settings.sizes is not None:
         for name, size in settings.sizes._asdict().items():
             trained = getattr(backbone, name)

@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 
+from modules.common.errors import InputError
+
 _GAMMA = 0x9E3779B97F4A7C15
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _ALL_BITS = (1 << 64) - 1
@@ -25,7 +27,7 @@ class SamplingSettings:
         seed: The same seed gives the same text, in every runtime; from -2³¹ to 2³¹ - 1.
 
     Raises:
-        ValueError: A setting is outside its range.
+        InputError: A setting is outside its range.
     """
 
     max_new_tokens: int = 64
@@ -35,12 +37,12 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise ValueError(f"`temperature` must be a finite number from 0 up. Received: {self.temperature}.")
+            raise InputError(f"`temperature` must be a finite number from 0 up. Received: {self.temperature}.")
         for name, least in (("max_new_tokens", 0), ("top_k", 0), ("seed", -(2**31))):
             value = getattr(self, name)
             # The SavedModel's signature takes int32.
             if not least <= value < 2**31:
-                raise ValueError(f"`{name}` must be from {least} to {2**31 - 1}. Received: {value}.")
+                raise InputError(f"`{name}` must be from {least} to {2**31 - 1}. Received: {value}.")
 
 
 def uniform(seed: int, number: int) -> float:

@@ -61,7 +61,7 @@ class Manifest:
         except (OSError, ValueError):
             content = None
         if not isinstance(content, dict) or not content.keys() >= {"data", "files"}:
-            raise InputError(f"--release must be a folder with a {MANIFEST}. Received: {folder}.")
+            raise InputError(f"a release must be a folder with a {MANIFEST}. Received: {folder}. Name another folder.")
         known = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in content.items() if name in known})
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import os
 import shutil
 import tempfile
 import uuid
@@ -12,7 +11,7 @@ from typing import Any
 
 from etils import epath
 
-from modules.common.files import flush_to_disk
+from modules.common.files import copy_folder, flush_to_disk, is_local
 from modules.release.manifest import MANIFEST, Manifest, describe_files
 from modules.tokenization.vocabulary import Vocabulary
 from modules.tokenization.vocabulary_files import write_tokenizer_folder
@@ -50,7 +49,7 @@ def publish(
     directory = epath.Path(push_directory)
     directory.mkdir(parents=True, exist_ok=True)
     with _folder_aside(directory) as aside:
-        _copy_folder(epath.Path(saved_model_dir), aside)
+        copy_folder(epath.Path(saved_model_dir), aside)
         (aside / "tflite").mkdir()
         for name, path in tflite_files.items():
             epath.Path(path).copy(aside / "tflite" / name)
@@ -65,7 +64,7 @@ def publish(
             files=describe_files(aside),
             **{"data": {}, **facts},
         ).write(aside)
-        if _is_local(directory):
+        if is_local(directory):
             # Otherwise a power cut after the rename could leave a release with empty files.
             for path in [*aside.rglob("*"), aside]:
                 flush_to_disk(path)
@@ -78,7 +77,7 @@ def publish(
 @contextlib.contextmanager
 def _folder_aside(push_directory: epath.Path) -> Iterator[Path]:
     """Creates a local folder, on the disk of a local push directory. Removes it at the end, unless it was renamed."""
-    parent = Path(push_directory) if _is_local(push_directory) else Path(tempfile.gettempdir())
+    parent = Path(push_directory) if is_local(push_directory) else Path(tempfile.gettempdir())
     aside = parent / f".incoming-{uuid.uuid4().hex}"
     aside.mkdir()
     try:
@@ -87,31 +86,15 @@ def _folder_aside(push_directory: epath.Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _is_local(path: epath.Path) -> bool:
-    return "://" not in os.fspath(path)
-
-
-def _copy_folder(source: epath.Path, target: epath.PathLike) -> None:
-    """Copies the content of a folder into another folder, which must exist."""
-    for path in source.iterdir():
-        copy = epath.Path(target, path.name)
-        if path.is_dir():
-            copy.mkdir()
-            _copy_folder(path, copy)
-        else:
-            path.copy(copy)
-
-
 def _upload(aside: Path, release: epath.Path) -> None:
     """Copies a release into Cloud Storage, its manifest last."""
     manifest = aside.with_name(f"{aside.name}.json")
     (aside / MANIFEST).rename(manifest)
     try:
-        release.mkdir()
-        _copy_folder(epath.Path(aside), release)
+        copy_folder(epath.Path(aside), release)
         epath.Path(manifest).copy(release / MANIFEST)
     except BaseException:
-        release.rmtree()
+        release.rmtree(missing_ok=True)
         raise
     finally:
         manifest.unlink()

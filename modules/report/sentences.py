@@ -52,7 +52,7 @@ def change(evaluation: Evaluation) -> tuple[str, str]:
 def training(report: Report) -> str:
     """Returns `1,334,016 parameters from a random start, 3,200 steps at 7,800 tokens per second. Training loss …`."""
     steps = f", {report.training.loss[-1].step:,} steps" if report.training.loss else ""
-    speeds = [point.tokens_per_second for point in report.training.loss if point.tokens_per_second is not None]
+    speeds = [point.tokens_per_second for point in report.training.loss]
     speed = f" at {number(statistics.median(speeds))} tokens per second" if speeds else ""
     parameters = f"{count(report.model.parameters)} parameters from {report.model.start}"
     return f"{parameters}{steps}{speed}. {loss(report.training)}".strip()

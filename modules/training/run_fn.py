@@ -8,6 +8,7 @@ from absl import logging
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from modules.common.errors import InputError
+from modules.common.files import written_locally
 from modules.export import saved_model
 from modules.model import gpt2, lora
 from modules.objectives.distillation import Distillation, load_teacher
@@ -200,11 +201,11 @@ def write_weights(
     backbone: keras_hub.models.GPT2Backbone, settings: TrainingSettings, model_dir: str
 ) -> keras_hub.models.GPT2Backbone:
     """Writes `preset/` and the adapters of LoRA. Returns the released model, with the adapters merged."""
-    if settings.lora:
-        os.makedirs(model_dir, exist_ok=True)
-        lora.save_adapters(backbone, settings.lora, os.path.join(model_dir, ADAPTERS_FILE))
-        backbone = lora.merge(backbone)
-    backbone.save_to_preset(os.path.join(model_dir, "preset"))
+    with written_locally(model_dir) as folder:
+        if settings.lora:
+            lora.save_adapters(backbone, settings.lora, os.path.join(folder, ADAPTERS_FILE))
+            backbone = lora.merge(backbone)
+        backbone.save_to_preset(os.path.join(folder, "preset"))
     return backbone
 
 
@@ -220,4 +221,5 @@ def write_run(
         saved_model_dir=fn_args.serving_model_dir,
     )
     record.write(fn_args.model_run_dir)
-    write_picture(record, os.path.join(fn_args.model_run_dir, PICTURE_FILE))
+    with written_locally(fn_args.model_run_dir) as folder:
+        write_picture(record, os.path.join(folder, PICTURE_FILE))

@@ -10,6 +10,7 @@ from components.tflite_evaluator import executor
 from components.tflite_evaluator.component import TFLiteEvaluator
 from modules.evaluation.gates import read_checks
 from modules.export.tflite_files import model_file, scoring_file
+from tests.toys import cloud_storage
 from tests.toys.examples import write_split
 from tests.toys.release import converted_release, write_nan_files
 
@@ -54,6 +55,23 @@ def test_a_file_of_nan_fails_and_the_other_file_is_still_measured(tmp_path: Path
     assert (evaluation.get_int_custom_property("passed_float16"), properties["passed_int8"].int_value) == (1, 0)
     assert evaluation.get_float_custom_property("perplexity_float16") == files["float16"]["perplexity"]
     assert "perplexity_int8" not in properties
+
+
+def test_files_in_cloud_storage_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = _inputs(tmp_path / "bucket")
+    for key in ("model_fp16", "model_int8"):
+        inputs[key][0].uri = f"{cloud_storage.BUCKET}/{key}"
+    evaluation = standard_artifacts.ModelEvaluation()
+    evaluation.uri = f"{cloud_storage.BUCKET}/evaluation"
+    context = base_executor.BaseExecutor.Context(tmp_dir=str(tmp_path / "tmp"), unique_id="1")
+    cloud_storage.mount(tmp_path / "bucket", monkeypatch)
+    executor.Executor(context).Do(
+        inputs, {"tflite_evaluation": [evaluation]}, {"settings": "{}", "data_kind": "text", "sequence_length": 16}
+    )
+    files = json.loads((tmp_path / "bucket" / "evaluation" / "files.json").read_text())
+    assert [files[precision]["released"] for precision in ("float16", "int8")] == [True, False]
+    assert files["float16"]["tokens"] == 11 + 61
+    assert cloud_storage.stray_files(tmp_path / "bucket") == []
 
 
 def test_a_file_that_cannot_be_loaded_fails_and_the_other_file_passes(tmp_path: Path) -> None:

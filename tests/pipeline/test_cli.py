@@ -96,6 +96,14 @@ def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     assert result.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("temperature", ["nan", "inf"])
+def test_a_temperature_must_be_a_number(tmp_path: Path, temperature: str) -> None:
+    command = [sys.executable, "-m", "pipeline", "generate", "--prompt", "a", "--release", str(tmp_path)]
+    refused = subprocess.run([*command, "--temperature", temperature], cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert f"`temperature` must be a finite number from 0 up. Received: {temperature}" in refused.stderr
+
+
 def test_help_names_the_commands() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "pipeline", "--help"], cwd=ROOT, capture_output=True, text=True, check=True

@@ -1,7 +1,9 @@
 """Wiring of the DAG, checked without a run."""
 
+import ast
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from tfx.components import Trainer
 from tfx.dsl.compiler.compiler import Compiler
 from tfx.proto.orchestration.pipeline_pb2 import PipelineNode
 
+from pipeline import dag
+from pipeline.code_fingerprint import ROOT, imported_files
 from pipeline.config import PipelineConfig, load_config
 from pipeline.dag import create_pipeline
 from pipeline.placement import Placement
@@ -74,3 +78,26 @@ def test_a_changed_teacher_trains_again(recipe: Path, tmp_path: Path) -> None:
     assert before == custom_config()
     (tmp_path / "teacher" / "model.weights.h5").write_bytes(b"other weights")
     assert before != custom_config()
+
+
+def test_every_module_that_is_named_in_a_string_is_part_of_a_cache_key(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fingerprinted: set[Path] = set()
+
+    def record(entries: Iterable[str], data_files: Iterable[Path] = ()) -> str:
+        fingerprinted.update(*(imported_files(entry) for entry in entries))
+        return "hash"
+
+    monkeypatch.setattr(dag, "code_fingerprint", record)
+    nodes(load_config(recipe))
+    named = {
+        ROOT.joinpath(*parts).with_suffix(".py")
+        for path in [*(ROOT / "modules").rglob("*.py"), *(ROOT / "components").rglob("*.py"), ROOT / "pipeline/dag.py"]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("modules.")
+        for parts in [node.value.split("."), node.value.split(".")[:-1]]
+    }
+    files = {path for path in named if path.is_file()}
+    assert {path.name for path in files} >= {"run_fn.py", "preprocessing.py", "tflite_worker.py"}
+    assert files - fingerprinted == set()

@@ -21,7 +21,7 @@ from modules.common.errors import InputError
 from modules.model import gpt2, lora
 from modules.tokenization.vocabulary import Vocabulary
 from modules.tokenization.vocabulary_files import write_table
-from modules.training.run_fn import check_same_vocabulary, run_fn, starting_model
+from modules.training.run_fn import check_same_vocabulary, run_fn, starting_model, write_weights
 from modules.training.settings import TrainingSettings
 from modules.training.transformed_examples import read_rows, store_windows
 from tests.toys import cloud_storage
@@ -335,3 +335,14 @@ def test_run_fn_learns_the_predictions_of_the_teacher_and_not_the_text(tmp_path:
         assert set(sample["after"]) == {"y"} != set(sample["before"])
     # The reported loss is that of the text, which the teacher does not predict.
     assert record["validation"][-1]["loss"] > record["loss"][0]["loss"]
+
+
+def test_a_model_in_cloud_storage_is_a_start_for_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = gpt2.ModelSettings(**MODEL)
+    backbone = gpt2.build_backbone(settings, vocabulary_size=20, dtype="float32")
+    cloud_storage.mount(tmp_path / "bucket", monkeypatch)
+    write_weights(backbone, SETTINGS, "gs://bucket/model")
+    trained = gpt2.load_trained("gs://bucket/model", settings, dtype="float32")
+    for written, read in zip(backbone.get_weights(), trained.get_weights(), strict=True):
+        np.testing.assert_array_equal(read, written)
+    assert cloud_storage.stray_files(tmp_path / "bucket") == []
