@@ -101,7 +101,8 @@ def test_a_temperature_must_be_a_number(tmp_path: Path, temperature: str) -> Non
     command = [sys.executable, "-m", "pipeline", "generate", "--prompt", "a", "--release", str(tmp_path)]
     refused = subprocess.run([*command, "--temperature", temperature], cwd=ROOT, capture_output=True, text=True)
     assert refused.returncode == 2
-    assert f"`temperature` must be a finite number from 0 up. Received: {temperature}" in refused.stderr
+    assert "temperature" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_help_names_the_commands() -> None:

@@ -100,7 +100,10 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
         ("training={steps: 3, dpo: {}}", "must be set together. Received: `data.kind: text`; remove `training.dpo`"),
         ("training={steps: 3, dpo: {beta: 0}}", "training.dpo.beta: .*greater than 0"),
         ("training={steps: 3, dpo: {}, label_smoothing: 0.1}", r"Received: 0\.1 with `dpo`\. Remove one of them"),
-        ("training={steps: 3, dpo: {}, isolate_documents: true}", "with `dpo` every answer has a row of its own"),
+        (
+            "training={steps: 3, dpo: {}, isolate_documents: true}",
+            r"each answer already has its own row\. Received: both\. Remove `isolate_documents`",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_cure(tmp_path, override, message):

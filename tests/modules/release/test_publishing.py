@@ -89,14 +89,14 @@ def test_a_failure_in_cloud_storage_leaves_nothing_behind(
     tmp_path: Path, parts: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_bucket = _in_cloud_storage(parts, tmp_path, monkeypatch)
-    copy_folder = publishing._copy_folder
+    copy_folder = publishing.copy_folder
 
     def fail_at_the_end(source, target) -> None:
         copy_folder(source, target)
         if str(target).startswith("gs://"):
             raise OSError("no network")
 
-    monkeypatch.setattr(publishing, "_copy_folder", fail_at_the_end)
+    monkeypatch.setattr(publishing, "copy_folder", fail_at_the_end)
     with pytest.raises(OSError, match="no network"):
         publishing.publish("gs://bucket/pushed", **in_bucket)
     assert list((tmp_path / "pushed").iterdir()) == []

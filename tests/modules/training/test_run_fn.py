@@ -338,11 +338,10 @@ def test_run_fn_learns_the_predictions_of_the_teacher_and_not_the_text(tmp_path:
 
 
 def test_a_model_in_cloud_storage_is_a_start_for_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = gpt2.ModelSettings(**MODEL)
-    backbone = gpt2.build_backbone(settings, vocabulary_size=20, dtype="float32")
+    backbone = gpt2.build_backbone(MODEL, vocabulary_size=20, dtype="float32")
     cloud_storage.mount(tmp_path / "bucket", monkeypatch)
     write_weights(backbone, SETTINGS, "gs://bucket/model")
-    trained = gpt2.load_trained("gs://bucket/model", settings, dtype="float32")
+    trained = gpt2.load_trained("gs://bucket/model", MODEL, dtype="float32")
     for written, read in zip(backbone.get_weights(), trained.get_weights(), strict=True):
         np.testing.assert_array_equal(read, written)
     assert cloud_storage.stray_files(tmp_path / "bucket") == []

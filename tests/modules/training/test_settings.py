@@ -21,7 +21,7 @@ from modules.training.settings import TrainingSettings
         ({"steps": 1, "dpo": {}, "label_smoothing": 0.1}, r"Received: 0\.1 with `dpo`\. Remove one of them"),
         (
             {"steps": 1, "dpo": {}, "isolate_documents": True},
-            "a row of its own. Received: both; take `isolate_documents` out",
+            r"its own row\. Received: both\. Remove `isolate_documents`",
         ),
         (
             {"steps": 1, "dpo": {}, "distillation": {"teacher": "gpt2_base_en"}},
