@@ -1,10 +1,11 @@
-"""Child processes that end with their parent, even where that is killed by SIGKILL.
+"""Child processes that end when their parent ends, even if SIGKILL ends the parent.
 
-A child's standard input is a pipe whose other end only the parent holds. The parent writes the request into it and
-leaves it open; however the parent ends, the operating system closes the pipe and the child gets SIGTERM.
+A child's standard input is a pipe, and only the parent holds the other end. The parent writes the request into the pipe
+and leaves the pipe open. When the parent ends, for any reason, the operating system closes the pipe, and the child
+receives SIGTERM.
 
-`python -m modules.common.child_process MODULE` is the child: it watches from the start, before it imports the module,
-as importing TensorFlow takes seconds.
+The child runs `python -m modules.common.child_process MODULE`. It watches the pipe before it imports the module,
+because importing TensorFlow takes seconds.
 """
 
 import contextlib
@@ -34,22 +35,23 @@ def start(
 ) -> "subprocess.Popen[bytes]":
     """Starts a module of this project in a new interpreter, which calls the module's `main(request)`.
 
-    Use the result in a `with` block and wait for the child inside it: the block's end closes the pipe, so that an
-    exception, such as Ctrl-C's, ends the child too. `communicate` closes the pipe as well: read `stdout` instead.
+    Use the result in a `with` block, and wait for the child inside the block. The end of the block closes the pipe, so
+    an exception, such as KeyboardInterrupt on Ctrl-C, ends the child too. Do not call `communicate`, because it closes
+    the pipe; read `stdout` instead.
 
     Args:
-        module: Dotted name of the module. The exit status of the child is what its `main` returns.
-        request: A line of text for the child.
+        module: Dotted name of the module. Its `main` returns the exit status of the child.
+        request: One line of text for the child.
         options: Options of the interpreter, such as `-S`.
-        environment: Environment variables besides this process's own.
+        environment: Environment variables to add to those of this process.
         stdout: As for `subprocess.Popen`.
         stderr: As for `subprocess.Popen`.
 
     Raises:
-        ValueError: If the request is more than one line.
+        ValueError: The request has more than one line.
     """
     if "\n" in request:
-        raise ValueError(f"A request must be one line. Received: {request!r}.")
+        raise ValueError(f"A request must be one line. Received: {request!r}. Write it as JSON without line breaks.")
     python_path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     child = subprocess.Popen(
         [sys.executable, *options, "-m", "modules.common.child_process", module],
@@ -62,9 +64,9 @@ def start(
     try:
         child.stdin.write(request.encode() + b"\n")
         child.stdin.flush()
-    except BrokenPipeError:  # it has ended already; the caller sees its status
+    except BrokenPipeError:  # the child has already ended; the caller sees its status
         with contextlib.suppress(BrokenPipeError):
-            child.stdin.close()  # else the `with` block's end would try to write the rest again
+            child.stdin.close()  # otherwise the end of the `with` block would try to write the rest again
     except BaseException:
         child.kill()
         raise
@@ -72,10 +74,12 @@ def start(
 
 
 def main(module: str) -> int | None:
-    """Reads the parent's request and runs it; ends as on SIGTERM as soon as the parent has ended.
+    """Reads the parent's request and calls the module's `main` with it.
+
+    SIGTERM ends this process as soon as the parent has ended.
 
     Returns:
-        The exit status; None is 0.
+        The exit status; None means 0.
     """
     request = sys.stdin.buffer.readline().decode().removesuffix("\n")
     _end_with_the_parent()
@@ -84,21 +88,21 @@ def main(module: str) -> int | None:
 
 
 def _end_with_the_parent() -> None:
-    """Has SIGTERM sent to this process as soon as its standard input is closed."""
+    """Arranges that this process receives SIGTERM as soon as its standard input is closed."""
     if sys.platform != "linux":
         threading.Thread(target=_wait_for_the_end, daemon=True).start()
         return
-    # By the kernel, as a thread would have to wait for the interpreter's lock, which TFLite's converter holds for as
-    # long as it computes: minutes.
+    # The kernel sends the signal. A thread would have to wait for the interpreter's lock, and TFLite's converter holds
+    # that lock for minutes, as long as it computes.
     fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGTERM)
     fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([0], [], [], 0)[0]:  # the parent had ended before
+    if select.select([0], [], [], 0)[0]:  # the parent has already ended
         _wait_for_the_end()
 
 
 def _wait_for_the_end() -> None:
-    # Not through `sys.stdin`, whose lock the interpreter needs when it ends.
+    # `sys.stdin` must not be used here: the interpreter needs its lock when it ends.
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""Builds a `TextModel` from a trained backbone and saves it as a SavedModel."""
+"""Construction of a `TextModel` from a trained backbone, and its export as a SavedModel."""
 
 import os
 import tempfile
@@ -22,26 +22,28 @@ def build_text_model(
     context_length: int | None = None,
     sequence_length: int | None = None,
 ) -> TextModel:
-    """Puts tokenizer, model and scorer together, with a copy of the weights in float32.
+    """Combines tokenizer, model and scorer into a `TextModel`, with a float32 copy of the weights.
 
     Args:
-        backbone: The model, under any precision policy.
-        table_path: The vocabulary's table, a file that `vocabulary_files.write_table` wrote.
-        folder: For a file that the model reads; it must exist until the model is saved, or no longer in use.
-        data_kind: What `evaluate` scores, one of `example_tokens.DATA_KINDS`.
-        context_length: Most tokens of prompt and continuation; the backbone's `max_sequence_length` if None.
-        sequence_length: Tokens in a window of `evaluate`, best the training's; `context_length` if None.
+        backbone: The trained model, with any precision policy.
+        table_path: Table of the vocabulary, a file that `vocabulary_files.write_table` wrote.
+        folder: Folder for a file that the model reads. It must exist until the model is saved or no longer used.
+        data_kind: Kind of the data that `evaluate` scores, one of `example_tokens.DATA_KINDS`.
+        context_length: Largest number of tokens of prompt and continuation together; the backbone's
+            `max_sequence_length` if None.
+        sequence_length: Number of tokens in a window of `evaluate`, preferably as in the training run;
+            `context_length` if None.
 
     Raises:
-        ValueError: A length exceeds what the model covers, the vocabulary is larger than the model's, or there is no
-            such kind of data.
+        ValueError: A length exceeds the model's context, the vocabulary has more tokens than the model, or the kind of
+            data is unknown.
     """
     example_tokens.check_data_kind(data_kind)
     vocabulary = read_table(table_path)
     if vocabulary.size > backbone.vocabulary_size:
         raise ValueError(
             f"The vocabulary must fit the model's {backbone.vocabulary_size} token embeddings. "
-            f"Received: {vocabulary.size} tokens in {table_path}. Use the vocabulary the model was trained with."
+            f"Received: {vocabulary.size} tokens in {table_path}. Use the vocabulary that the model was trained with."
         )
     model = CachedGPT2(backbone, context_length=context_length)
     token_bytes_file = os.path.join(folder, "token_bytes.txt")
@@ -68,15 +70,15 @@ def export_saved_model(
     """Writes the SavedModel of a trained backbone.
 
     Args:
-        backbone: The trained model, under any precision policy; served in float32.
-        table_path: The vocabulary's table, a file that `vocabulary_files.write_table` wrote; copied into `assets/`.
+        backbone: The trained model, with any precision policy. The SavedModel computes in float32.
+        table_path: Table of the vocabulary, a file that `vocabulary_files.write_table` wrote; copied into `assets/`.
         saved_model_dir: Folder to write.
-        data_kind: As the other settings, see `build_text_model`.
-        context_length: Most tokens of prompt and continuation.
-        sequence_length: Tokens in a window of `evaluate`.
+        data_kind: See `build_text_model`.
+        context_length: See `build_text_model`.
+        sequence_length: See `build_text_model`.
 
     Raises:
-        ValueError: As `build_text_model`.
+        ValueError: See `build_text_model`.
     """
     with tempfile.TemporaryDirectory() as folder:
         text_model = build_text_model(

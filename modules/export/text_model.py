@@ -17,24 +17,29 @@ DEFAULT_NEW_TOKENS = 64
 
 
 class TextModel(tf.Module):
-    """A module of five signatures around one set of weights; a release serves them.
+    """A module with five signatures that share one set of weights. The SavedModel of a release has these signatures.
 
     - `serving_default`: `prompt` string `[batch]` -> `text` string `[batch]`. The text is the continuation without the
       prompt: up to 64 tokens by greedy search.
     - `generate`: the same, with the sampling settings as inputs.
     - `evaluate`: serialized tf.Examples `[batch]` -> the outputs of `_scores`. The examples have the feature `text`, or
       `prompt` and `completion` for a model of instructions.
-    - `evaluate_strided`: the same in windows that overlap by half. Every token deep in a document is predicted from at
-      least half a window of the text before it.
+    - `evaluate_strided`: the same in windows that overlap by half. Except at the start of a document, every token is
+      predicted from at least half a window of the text before it.
     - `score`: `prompt` and `completion`, string `[batch]` each -> the outputs of `_scores` for the completion.
 
     The result of a row depends only on that row, not on the rest of the batch.
 
     Example:
-        >>> release = tf.saved_model.load("workspace/documentation/releases/20261128132016")  # doctest: +SKIP
-        >>> generate = release.signatures["serving_default"]  # doctest: +SKIP
-        >>> generate(prompt=tf.constant(["Return the "]))["text"].numpy()  # doctest: +SKIP
-        array([b'number of the array.'], dtype=object)
+        >>> import keras_hub
+        >>> from modules.export.saved_model import build_text_model
+        >>> from modules.tokenization.vocabulary import Vocabulary
+        >>> from modules.tokenization.vocabulary_files import write_table
+        >>> write_table(Vocabulary.from_merges([]), "bytes.tsv")
+        >>> backbone = keras_hub.models.GPT2Backbone(257, 1, 1, 8, 16, max_sequence_length=16)
+        >>> model = build_text_model(backbone, "bytes.tsv", folder=".")
+        >>> model.score(prompt=tf.constant(["a"]), completion=tf.constant(["bc"]))["num_tokens"].numpy()
+        array([2])
     """
 
     def __init__(
@@ -60,7 +65,7 @@ class TextModel(tf.Module):
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="prompt")])
     def serving_default(self, prompt: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Continues prompts greedily by up to 64 tokens."""
+        """Continues prompts by up to 64 tokens, with greedy search."""
         return {"text": self._continue(prompt, tf.constant(DEFAULT_NEW_TOKENS), 0.0, 0, 0)}
 
     @tf.function(
@@ -81,7 +86,7 @@ class TextModel(tf.Module):
         top_k: tf.Tensor,
         seed: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
-        """Continues prompts; `modules.model.sampling` defines the settings, temperature 0 is greedy."""
+        """Continues prompts. `modules.model.sampling` defines the settings; temperature 0 means greedy search."""
         return {"text": self._continue(prompt, max_new_tokens, temperature, top_k, seed)}
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
@@ -102,9 +107,9 @@ class TextModel(tf.Module):
         ],
     )
     def score(self, prompt: tf.Tensor, completion: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Scores completions given their prompts, without end-of-text; see `_scores`.
+        """Scores completions given their prompts; see `_scores`.
 
-        Prompt and completion are tokenized separately.
+        Prompt and completion are tokenized separately. The end-of-text after the completion does not count.
         """
         prompt_ids, completion_ids = self.tokenizer.tokenize(prompt), self.tokenizer.tokenize(completion)
         token_ids = tf.concat([prompt_ids, completion_ids], axis=1)
@@ -131,7 +136,7 @@ class TextModel(tf.Module):
     ) -> tf.Tensor:
         token_ids = self.tokenizer.tokenize(prompts)
         end = tf.fill([token_ids.nrows(), 1], tf.constant(self.end_of_text_id, tf.int64))
-        # As `modules.model.sampling.prompt_room`.
+        # The same rule as in `modules.model.sampling.prompt_room`.
         half = self.model.context_length // 2
         room = self.model.context_length - tf.clip_by_value(max_new_tokens, 0, half)
         token_ids = tf.concat([end, token_ids], axis=1)[:, -room:]
@@ -151,7 +156,7 @@ class TextModel(tf.Module):
         top_k: tf.Tensor | int,
         seed: tf.Tensor | int,
     ) -> tf.Tensor:
-        """Returns the tokens after int64 `[tokens]`, int64 `[new tokens]` without end-of-text."""
+        """Returns the continuation of int64 `[tokens]`, int64 `[new tokens]` without end-of-text."""
         prompt_length = tf.size(prompt_ids)
         limit = tf.minimum(max_new_tokens, self.model.context_length - prompt_length)
         logits, caches = self.model.step(prompt_ids[tf.newaxis], tf.range(prompt_length), self.model.empty_caches())
@@ -183,10 +188,11 @@ class TextModel(tf.Module):
 
 
 def _scores(scores: Scores, num_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Returns the outputs of the scoring signatures, `[batch]` each.
+    """Returns the outputs of the scoring signatures, each of shape `[batch]`.
 
-    `nll_sum` float64 is the negative log-likelihood in nats of the `num_tokens` int64 tokens that count. For
-    `num_correct` int64 of them the model's likeliest token is the right one. `num_bytes` int64 is the size of their
-    text.
+    - `num_tokens`, int64: the number of tokens that count.
+    - `nll_sum`, float64: the negative log-likelihood of these tokens in nats.
+    - `num_correct`, int64: the number of these tokens that are the model's most likely token.
+    - `num_bytes`, int64: the size of their text.
     """
     return {**scores._asdict(), "num_bytes": tf.cast(num_bytes, tf.int64)}

@@ -9,8 +9,9 @@ for N tokens at once. The perplexity of the released file is measured with it. I
 packs the weights again for each signature: with 124 million parameters, the signature makes scoring 10 times as fast,
 but costs 0.1 GB (int8) or 0.6 GB (float16) of memory even if it is never called.
 
-The conversion runs in its own process: MLIR may end the whole process on an error, and the memory that it needs (about
-4 GB for 124 million parameters) is released at once. That process ends with this one.
+The conversion runs in its own process, for two reasons: on an error, MLIR may end the whole process, and the memory of
+a conversion (about 4 GB for 124 million parameters) is free again as soon as its process ends. If the parent process
+ends, the converting process ends too.
 """
 
 import json
@@ -31,13 +32,13 @@ from modules.export import tflite_metadata
 from modules.export.tflite_files import PRECISIONS, Precision, scoring_file
 
 DEFAULT_PREFILL_LENGTHS = (16, 64)
-# The module of the converting process. No import names it, so the node's cache key must.
+# The module of the converting process. No module imports it, so the node's cache key must include it by this name.
 WORKER = "modules.export.tflite_worker"
 _ERROR_LINES = 20
 
 
 class ConversionError(RuntimeError):
-    """The converting process failed; the message ends with the last lines it wrote."""
+    """A failure of the converting process; the message ends with the last lines that the process wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def export_tflite(
     context_length: int | None = None,
     prefill_lengths: Sequence[int] = DEFAULT_PREFILL_LENGTHS,
 ) -> None:
-    """Converts a keras-hub preset to one TFLite file; arguments and errors as for `convert_all`."""
+    """Converts a keras-hub preset to one TFLite file; `convert_all` describes the arguments and the errors."""
     convert_all(preset_dir, {precision: out_path}, context_length=context_length, prefill_lengths=prefill_lengths)
 
 
@@ -77,22 +78,25 @@ def convert_all(
 
     Args:
         preset_dir: Folder that `GPT2Backbone.save_to_preset` wrote.
-        out_paths: The file to write for each precision. Its `scoring_file` is written next to it. Each file appears
-            complete or not at all.
-        context_length: Length of the caches; the backbone's `max_sequence_length` if None.
+        out_paths: Path of the file to write, for each precision. Its `scoring_file` is written next to it. Each file
+            appears complete or not at all.
+        context_length: Length of the caches in tokens; the backbone's `max_sequence_length` if None.
         prefill_lengths: Lengths in tokens of the prefill signatures. Lengths that fill the whole context are dropped,
             because no token would be left to decode.
         card: Metadata for each file; embedded if the extra `tflite-metadata` is installed.
 
     Raises:
-        ValueError: A precision is unknown, or a prefill length is below 2.
-        ConversionError: The process failed.
+        ValueError: A precision is unknown, no prefill length is given, or a prefill length is below 2.
+        ConversionError: The converting process failed.
     """
     unknown = [precision for precision in out_paths if precision not in PRECISIONS]
     if unknown:
         raise ValueError(f"`precision` must be one of {PRECISIONS}. Received: {unknown[0]!r}.")
     if not prefill_lengths or min(prefill_lengths) < 2:
-        raise ValueError(f"`prefill_lengths` must be numbers of tokens from 2 up. Received: {list(prefill_lengths)}.")
+        raise ValueError(
+            "`prefill_lengths` must hold at least one length, and each length must be 2 tokens or more. "
+            f"Received: {list(prefill_lengths)}. Leave the argument out to use {DEFAULT_PREFILL_LENGTHS}."
+        )
     with tempfile.TemporaryDirectory() as folder:
         local_paths = {precision: os.path.join(folder, f"{precision}.tflite") for precision in out_paths}
         request = {
@@ -121,7 +125,7 @@ def _place(source: str, path: str) -> None:
 
 
 def _run_worker(request: dict[str, Any], preset_dir: str) -> None:
-    # The converter is for CPU kernels and needs no GPU, whose memory the parent may hold.
+    # The files are for the CPU. So the converter needs no GPU, and the parent process may hold the GPU's memory.
     environment = {"CUDA_VISIBLE_DEVICES": "-1"}
     log_path = os.path.join(request["work_dir"], "log.txt")
     with (
@@ -133,6 +137,6 @@ def _run_worker(request: dict[str, Any], preset_dir: str) -> None:
         ending = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         lines = Path(log_path).read_text(encoding="utf-8", errors="replace").splitlines()[-_ERROR_LINES:]
         raise ConversionError(
-            f"Converting {preset_dir} to TFLite must succeed; the converting process {ending}. "
+            f"{preset_dir} could not be converted to TFLite: the converting process {ending}. "
             "Its last lines:\n" + "\n".join(lines)
         )

@@ -1,6 +1,6 @@
 """The process that converts a model to TFLite; `modules.export.tflite_conversion` starts it.
 
-It runs under `modules.common.child_process`, which ends it with its parent.
+It runs under `modules.common.child_process`, so it ends when its parent process ends.
 """
 
 import json
@@ -24,10 +24,15 @@ _SCORE_LENGTH = 64
 
 
 def save_signatures(model: CachedGPT2, saved_model_dir: str, prefill_lengths: Sequence[int]) -> str:
-    """Writes a SavedModel of the signatures `decode`, `prefill_<N>` and `score_<N>`, all shapes fixed.
+    """Writes a SavedModel with the signatures `decode`, `prefill_<N>` and `score_<N>`; all their shapes are fixed.
+
+    Args:
+        model: The model.
+        saved_model_dir: Folder to write.
+        prefill_lengths: Lengths in tokens of the prefill signatures. Lengths that fill the whole context are dropped.
 
     Returns:
-        The name of `score_<N>`.
+        The name of the signature `score_<N>`.
     """
     lengths = [length for length in prefill_lengths if length < model.context_length]
     signatures = {f"prefill_{length}": _signature(model, length, with_logits=False) for length in lengths}
@@ -68,15 +73,15 @@ def _convert(saved_model_dir: str, precision: Precision) -> bytes | bytearray:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
         return converter.convert()
-    # Weights in int8 by channel, activations in float32 between operations (and int8 inside the matrix products).
+    # int8 weights with one scale per channel. Activations are float32 between operations and int8 in matrix products.
     return quantizer.Quantizer(converter.convert(), recipe.dynamic_wi8_afp32()).quantize().quantized_model
 
 
 def main(request_line: str) -> None:
-    """Converts one model.
+    """Converts one model to TFLite files.
 
     Args:
-        request_line: JSON, written by `modules.export.tflite_conversion.convert_all`.
+        request_line: JSON that `modules.export.tflite_conversion.convert_all` wrote.
     """
     request: dict[str, Any] = json.loads(request_line)
     seconds, last = {}, request["started"]
@@ -86,7 +91,7 @@ def main(request_line: str) -> None:
         seconds[name], last = round(time.time() - last, 2), time.time()
 
     lap("start")
-    # float32 whatever the training's policy: a preset keeps the policy's name, not the loader's.
+    # A preset records the precision policy of its training run, but the conversion needs float32.
     backbone = keras_hub.models.GPT2Backbone.from_preset(request["preset_dir"], dtype="float32")
     model = CachedGPT2(backbone, context_length=request["context_length"])
     del backbone

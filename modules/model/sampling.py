@@ -1,7 +1,7 @@
 """Settings and random numbers of generation, defined so that every runtime can draw the same tokens.
 
-Uniform number `n` of a seed is SplitMix64's ("Fast splittable pseudorandom number
-generators", OOPSLA 2014): whole-number arithmetic, so it is equal to the last bit in TensorFlow, NumPy and JavaScript.
+The generator of the random numbers is SplitMix64 ("Fast splittable pseudorandom number generators", OOPSLA 2014). It
+uses only whole-number arithmetic, so its numbers are equal to the last bit in TensorFlow, NumPy and JavaScript.
 """
 
 import dataclasses
@@ -18,13 +18,13 @@ _ALL_BITS = (1 << 64) - 1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
-    """Settings of how new tokens are chosen; the defaults are greedy search.
+    """Settings for the choice of new tokens; the defaults mean greedy search.
 
     Attributes:
         max_new_tokens: Largest number of tokens to add.
-        temperature: 0 takes the likeliest token each time; higher is more varied.
-        top_k: Draws among the likeliest `top_k` tokens; 0 means all.
-        seed: The same seed gives the same text, in every runtime; from -2³¹ to 2³¹ - 1.
+        temperature: 0 always takes the most likely token; higher values give more varied text.
+        top_k: Number of most likely tokens to draw from; 0 means all tokens.
+        seed: Seed of the random numbers, from -2³¹ to 2³¹ - 1. The same seed draws the same numbers in every runtime.
 
     Raises:
         InputError: A setting is outside its range.
@@ -37,20 +37,23 @@ class SamplingSettings:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise InputError(f"`temperature` must be a finite number from 0 up. Received: {self.temperature}.")
-        for name, least in (("max_new_tokens", 0), ("top_k", 0), ("seed", -(2**31))):
+            raise InputError(
+                f"`temperature` must be a finite number, 0 or more. Received: {self.temperature}. "
+                "Use 0 for greedy search."
+            )
+        for name, minimum in (("max_new_tokens", 0), ("top_k", 0), ("seed", -(2**31))):
             value = getattr(self, name)
             # The SavedModel's signature takes int32.
-            if not least <= value < 2**31:
-                raise InputError(f"`{name}` must be from {least} to {2**31 - 1}. Received: {value}.")
+            if not minimum <= value < 2**31:
+                raise InputError(f"`{name}` must be from {minimum} to {2**31 - 1}. Received: {value}.")
 
 
 def uniform(seed: int, number: int) -> float:
-    """Draws a number in `[0, 1)` for a new token.
+    """Returns the random number in `[0, 1)` for one new token.
 
     Args:
-        seed: The request's seed.
-        number: 0 for the first token drawn, then 1, 2, ...
+        seed: Seed of the text.
+        number: Number of the token: 0 for the first new token, then 1, 2, …
     """
     z = (seed * 1_000_003 + number + 1) * _GAMMA & _ALL_BITS
     z = (z ^ (z >> 30)) * _MULTIPLIERS[0] & _ALL_BITS
@@ -59,27 +62,27 @@ def uniform(seed: int, number: int) -> float:
 
 
 def sample(logits: np.ndarray, *, temperature: float, top_k: int, random: float) -> int:
-    """Chooses the next token.
+    """Returns the id of the next token.
 
     Args:
         logits: float32 `[vocabulary_size]`.
-        temperature: Divides the logits; 0 takes the likeliest token.
-        top_k: Draws among the likeliest `top_k` only; 0 means all. Of equal logits the lower id comes first.
-        random: A number in `[0, 1)`: the chosen token is the first whose cumulated probability exceeds it.
+        temperature: Divisor of the logits; 0 takes the most likely token.
+        top_k: Number of most likely tokens to draw from; 0 means all. Among equal logits, the lower id comes first.
+        random: Number in `[0, 1)`. The next token is the first token whose cumulative probability exceeds it.
     """
     if temperature <= 0:
         return int(np.argmax(logits))
     order = np.argsort(-logits, kind="stable")[: top_k or None]
     scaled = logits[order].astype(np.float64) / temperature
-    cumulated = np.cumsum(np.exp(scaled - scaled[0]))
-    return int(order[min(np.searchsorted(cumulated, random * cumulated[-1], side="right"), len(order) - 1)])
+    cumulative = np.cumsum(np.exp(scaled - scaled[0]))
+    return int(order[min(np.searchsorted(cumulative, random * cumulative[-1], side="right"), len(order) - 1)])
 
 
 def prompt_room(context_length: int, max_new_tokens: int) -> int:
-    """Returns how many tokens of a prompt, with its leading end-of-text, are kept. The last tokens are kept.
+    """Returns the number of tokens to keep of a prompt, including its leading end-of-text. The last tokens are kept.
 
-    The new tokens get room first, up to half the context: in a context of 128, both 64 and 1000 new tokens leave 64
-    tokens for the prompt. Generation ends at end-of-text, at `max_new_tokens`, or when prompt and continuation fill the
-    context.
+    The new tokens get room first, but at most half of the context: in a context of 128, both 64 and 1000 new tokens
+    leave 64 tokens for the prompt. Generation ends at end-of-text, at `max_new_tokens`, or when prompt and continuation
+    fill the context.
     """
     return context_length - min(max(max_new_tokens, 0), context_length // 2)

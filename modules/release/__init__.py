@@ -1,1 +1,1 @@
-"""Release folders and their manifest: written, read and found."""
+"""Release folders and their manifests: writing, reading and finding them."""

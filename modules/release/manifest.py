@@ -1,4 +1,4 @@
-"""The manifest of a release, `manifest.json`: written, read, and used to find releases."""
+"""The manifest of a release, `manifest.json`. It describes the release and marks its folder as complete."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ MANIFEST = "manifest.json"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The description of one release.
+    """The description of one release, the content of `manifest.json`.
 
     Attributes:
         version: Name of the release's folder, the UTC time as `YYYYMMDDhhmmss`.
@@ -28,9 +28,10 @@ class Manifest:
         metrics: Figures that the Evaluator measured, by name.
         gate: Settings of the gates.
         data: Facts about the text, such as its fingerprint and the template of its prompts.
-        mlmd: `artifact_ids`: the ids in ML Metadata of the artifacts that the release was made from, by name.
-        tflite: Figures of each TFLite file, released or not, by precision.
-        files: `sha256` and `size_bytes` of every file except the manifest, by path below the release with `/`.
+        mlmd: `artifact_ids`, which maps names to ids in ML Metadata: the artifacts that the release was made from.
+        tflite: Figures of every TFLite file by precision, including files that were not released.
+        files: `sha256` and `size_bytes` of every file except the manifest. The keys are paths relative to the release,
+            with `/`.
     """
 
     version: str = ""
@@ -51,7 +52,7 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: epath.PathLike) -> Self:
-        """Reads the manifest of a release; keys of other versions are ignored.
+        """Reads the manifest of a release. Unknown keys, which other versions may write, are ignored.
 
         Raises:
             InputError: The folder is not a release.
@@ -61,19 +62,25 @@ class Manifest:
         except (OSError, ValueError):
             content = None
         if not isinstance(content, dict) or not content.keys() >= {"data", "files"}:
-            raise InputError(f"a release must be a folder with a {MANIFEST}. Received: {folder}. Name another folder.")
+            raise InputError(
+                f"a release must be a folder with a {MANIFEST}. Received: {folder}, where this file is missing or does "
+                "not describe a release. Use a folder such as workspace/<name>/releases/<version>."
+            )
         known = {field.name for field in dataclasses.fields(cls)}
         return cls(**{name: value for name, value in content.items() if name in known})
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Maps every file's path below a local folder to its `sha256` and `size_bytes`."""
+    """Returns `sha256` and `size_bytes` of every file in a local folder, by path relative to the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): file_facts(path) for path in files}
 
 
 def directory_id(push_directory: epath.PathLike) -> str:
-    """Returns the id of a push directory. It is stored in the directory: a directory that is made anew has a new id."""
+    """Returns the id of a push directory; creates and stores the id if the directory has none.
+
+    A directory that was deleted and created again has a new id.
+    """
     path = epath.Path(push_directory, ".id")
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,16 +98,17 @@ def latest_release(push_directory: epath.PathLike) -> epath.Path | None:
 
 
 def find_release(workspace: Path) -> epath.Path:
-    """Returns the newest release of all pipelines of a workspace.
+    """Returns the newest release of all pipelines in a workspace.
 
     Raises:
-        InputError: There is none.
+        InputError: The workspace holds no release.
     """
     found = [latest_release(folder) for folder in workspace.glob("*/releases")]
     releases = [release for release in found if release is not None]
     if not releases:
         raise InputError(
-            f"{workspace} holds no release. Run `make run` first, or name a release (--release) or another --workspace."
+            f"a workspace must hold a release. Received: {workspace}, which holds no release. Run `make run` first, or "
+            "use --release or another --workspace."
         )
     return max(releases, key=lambda release: int(release.name))
 
@@ -109,12 +117,12 @@ def prompt_template(release: epath.PathLike) -> PromptTemplate | None:
     """Returns the template that a release's model was trained with; None for a model of plain text.
 
     Raises:
-        InputError: The folder is not a release, or its template is unknown to this version.
+        InputError: The folder is not a release, or this version does not have its template.
     """
     name = Manifest.read(release).data.get("prompt_template")
     if name is not None and name not in TEMPLATES:
         raise InputError(
             f"{epath.Path(release, MANIFEST)}: `prompt_template` must be one of {', '.join(TEMPLATES)}. "
-            f"Received: {name!r}."
+            f"Received: {name!r}. Use a newer version of this project, or --raw to use the prompt without a template."
         )
     return TEMPLATES[name] if name else None

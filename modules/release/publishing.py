@@ -28,70 +28,73 @@ def publish(
 ) -> epath.Path:
     """Assembles a release in a temporary folder and then moves it into place.
 
-    On a local disk this is one rename. Cloud Storage cannot rename folders: the files are copied there, the manifest
-    last. Without a manifest, a folder is not a release.
+    On a local disk the move is one rename. Cloud Storage cannot rename folders, so the files are copied, and the
+    manifest is copied last. A folder without a manifest is not a release.
 
     Args:
         push_directory: Parent of the release, a path or a URL such as `gs://bucket/path`; created if it is missing.
-        saved_model_dir: The SavedModel, which becomes the release's own top level.
-        tflite_files: File name under `tflite/` to the file.
-        vocabulary: Written as `tokenizer/vocabulary.json`, `merges.txt` and `tokenizer.json`.
-        documents: File name at the top level to the file, for human readers.
-        facts: The attributes of `Manifest` besides version, time and files.
+        saved_model_dir: The SavedModel. Its files become the top level of the release.
+        tflite_files: Paths of the TFLite files, by their file names in `tflite/`.
+        vocabulary: The vocabulary; written as `tokenizer/vocabulary.json`, `merges.txt` and `tokenizer.json`.
+        documents: Paths of files for human readers, by their file names at the top level of the release.
+        facts: The attributes of `Manifest`, except version, time and files.
 
     Returns:
-        The release, `<push_directory>/<version>`; the version is the UTC time as `YYYYMMDDhhmmss`, which TF Serving
-        reads as a number.
+        The folder of the release, `<push_directory>/<version>`. The version is the UTC time as `YYYYMMDDhhmmss`,
+        because TF Serving reads it as a number.
 
     Raises:
-        OSError: A file cannot be read or written. Nothing is left behind.
+        OSError: A file cannot be read or written. In this case no files of the release remain.
     """
     directory = epath.Path(push_directory)
     directory.mkdir(parents=True, exist_ok=True)
-    with _folder_aside(directory) as aside:
-        copy_folder(epath.Path(saved_model_dir), aside)
-        (aside / "tflite").mkdir()
+    with _assembly_folder(directory) as assembly:
+        copy_folder(epath.Path(saved_model_dir), assembly)
+        (assembly / "tflite").mkdir()
         for name, path in tflite_files.items():
-            epath.Path(path).copy(aside / "tflite" / name)
-        write_tokenizer_folder(vocabulary, aside / "tokenizer")
+            epath.Path(path).copy(assembly / "tflite" / name)
+        write_tokenizer_folder(vocabulary, assembly / "tokenizer")
         for name, path in documents.items():
-            epath.Path(path).copy(aside / name)
+            epath.Path(path).copy(assembly / name)
         created = datetime.datetime.now(datetime.UTC)
         release = _free_version(directory, created)
         Manifest(
             version=release.name,
             created=created.isoformat(timespec="seconds"),
-            files=describe_files(aside),
+            files=describe_files(assembly),
             **{"data": {}, **facts},
-        ).write(aside)
+        ).write(assembly)
         if is_local(directory):
-            # Otherwise a power cut after the rename could leave a release with empty files.
-            for path in [*aside.rglob("*"), aside]:
+            # Without this, a power cut after the rename could leave a release with empty files.
+            for path in [*assembly.rglob("*"), assembly]:
                 flush_to_disk(path)
-            aside.rename(release)
+            assembly.rename(release)
         else:
-            _upload(aside, release)
+            _upload(assembly, release)
     return release
 
 
 @contextlib.contextmanager
-def _folder_aside(push_directory: epath.Path) -> Iterator[Path]:
-    """Creates a local folder, on the disk of a local push directory. Removes it at the end, unless it was renamed."""
+def _assembly_folder(push_directory: epath.Path) -> Iterator[Path]:
+    """Creates a temporary local folder and removes it at the end, unless it was renamed.
+
+    The folder is in the push directory if that is local, because a rename needs the same disk.
+    """
     parent = Path(push_directory) if is_local(push_directory) else Path(tempfile.gettempdir())
-    aside = parent / f".incoming-{uuid.uuid4().hex}"
-    aside.mkdir()
+    assembly = parent / f".incoming-{uuid.uuid4().hex}"
+    assembly.mkdir()
     try:
-        yield aside
+        yield assembly
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(assembly, ignore_errors=True)
 
 
-def _upload(aside: Path, release: epath.Path) -> None:
-    """Copies a release into Cloud Storage, its manifest last."""
-    manifest = aside.with_name(f"{aside.name}.json")
-    (aside / MANIFEST).rename(manifest)
+def _upload(assembly: Path, release: epath.Path) -> None:
+    """Copies a release to Cloud Storage, with its manifest last."""
+    manifest = assembly.with_name(f"{assembly.name}.json")
+    (assembly / MANIFEST).rename(manifest)
     try:
-        copy_folder(epath.Path(aside), release)
+        copy_folder(epath.Path(assembly), release)
         epath.Path(manifest).copy(release / MANIFEST)
     except BaseException:
         release.rmtree(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Continues a prompt with one of the files of a release."""
+"""Continuation of a prompt with one of the files of a release."""
 
 import contextlib
 import os
@@ -23,22 +23,26 @@ def continue_prompt(
     *,
     raw: bool = False,
 ) -> str:
-    """Continues a prompt.
+    """Continues a prompt with one file of a release.
 
     For a model of instructions, the prompt is first put into the template that the model was trained with.
 
-    A single space at the end of the prompt is removed, and restored in the result. In GPT-2's vocabularies a space
-    belongs to the word that follows it, so a model has hardly ever seen a text that ends with a space.
+    The model does not see a single space at the end of the prompt. In GPT-2's vocabularies a space belongs to the word
+    that follows it, so a model has hardly ever seen a text that ends with a space. If the continuation then begins with
+    this space, the space is removed from the result.
 
     Args:
         release: Folder of the release.
         format: `saved_model`, `tflite-int8` or `tflite-fp16`.
         prompt: Text to continue.
         settings: How the new tokens are chosen.
-        raw: Uses the prompt without a template, even if the model was trained with one.
+        raw: Whether to use the prompt without a template, even if the model was trained with a template.
 
     Returns:
         The continuation of the given prompt; with a template, the reply.
+
+    Raises:
+        InputError: The folder is not a release, has no such file, or has a template that this version does not have.
     """
     template = None if raw else prompt_template(release)
     if template:
@@ -56,28 +60,35 @@ def continue_prompt(
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Discards what libraries write to standard error; LiteRT has no setting for it. Exceptions are raised as usual."""
-    kept = os.dup(2)
+    """Discards the output of libraries on standard error, because LiteRT has no setting for it.
+
+    Exceptions are raised as usual.
+    """
+    original_stderr = os.dup(2)
     discard_stderr()
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(original_stderr, 2)
+        os.close(original_stderr)
 
 
 def discard_stderr() -> None:
-    """Discards everything written to file descriptor 2 from now on: LiteRT logs even while the process ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
+    """Discards all later output to file descriptor 2. LiteRT logs even while the process ends."""
+    null_device = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null_device, 2)
+    os.close(null_device)
 
 
 def open_generator(release: Path, format: str) -> TextGenerator:
-    """Opens a release's `saved_model`, `tflite-int8` or `tflite-fp16`.
+    """Opens a file of a release for generation.
+
+    Args:
+        release: Folder of the release.
+        format: `saved_model`, `tflite-int8` or `tflite-fp16`.
 
     Raises:
-        InputError: The folder is not a release or has no such file.
+        InputError: The folder is not a release or has no file of this format.
     """
     manifest = Manifest.read(release)
     if format == "saved_model":
@@ -90,8 +101,8 @@ def open_generator(release: Path, format: str) -> TextGenerator:
 def _why_left_out(release: Path, manifest: Manifest, format: str) -> str:
     measured = manifest.tflite.get(_PRECISIONS[format])
     reason = f"It did not pass its gate: {measured['verdict']}. " if measured else ""
-    others = [name for name, file in _FILES.items() if file in manifest.files]
+    available = ["saved_model", *(name for name, file in _FILES.items() if file in manifest.files)]
     return (
-        f"{release} holds no {_FILES[format]}. {reason}"
-        f"Use --format {' or --format '.join(['saved_model', *others])}, or another --release."
+        f"--format must be a format that the release holds. Received: {format}, but {release} holds no "
+        f"{_FILES[format]}. {reason}Use --format {' or --format '.join(available)}, or another --release."
     )

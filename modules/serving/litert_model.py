@@ -1,7 +1,7 @@
 """A TFLite file of `modules.export.tflite_conversion` in LiteRT's CompiledModel: tokens in, logits out.
 
-Needs only `ai_edge_litert` and NumPy. The caches never leave the runtime: each run reads one set of buffers and writes
-the other, and then the sets are swapped.
+It needs only `ai_edge_litert` and NumPy. The key/value caches never leave the runtime. There are two sets of cache
+buffers: each run reads one set and writes the second set, and then the sets are swapped.
 """
 
 import os
@@ -13,13 +13,14 @@ import numpy as np
 from modules.common.errors import InputError
 from modules.model.sampling import SamplingSettings, prompt_room, sample, uniform
 
-# A prefill costs the same for real tokens and for padding. So the last few tokens of a prompt, fewer than an eighth of
-# a prefill's length, are decoded one by one. (124M int8: a prefill of 64 tokens took as long as 2.3 decodes.)
-_LEAST_FILLED = 8
+# A prefill takes the same time for real tokens and for padding. So the last few tokens of a prompt are decoded one by
+# one if even the shortest prefill is at least this many times as long. (124M int8: a prefill of 64 tokens took as long
+# as 2.3 decodes.)
+_MAX_PREFILL_PER_TOKEN = 8
 
 
 class LiteRTModel:
-    """A TFLite file that is compiled once for any number of texts.
+    """Model of a TFLite file, compiled once for any number of texts.
 
     Attributes:
         context_length: Number of positions in the caches.
@@ -27,9 +28,12 @@ class LiteRTModel:
 
     Example:
         >>> model = LiteRTModel("release/tflite/model_int8.tflite")  # doctest: +SKIP
-        >>> position = model.prefill([4096, 275])  # doctest: +SKIP
-        >>> model.decode(918, position).shape  # doctest: +SKIP
-        (4097,)
+        >>> position = model.prefill([256, 10, 11])  # doctest: +SKIP
+        >>> position  # doctest: +SKIP
+        3
+        >>> logits = model.decode(12, position)  # doctest: +SKIP
+        >>> logits.shape == (model.vocabulary_size,)  # doctest: +SKIP
+        True
     """
 
     def __init__(self, tflite_path: str, *, num_threads: int | None = None) -> None:
@@ -44,7 +48,8 @@ class LiteRTModel:
         """
         if not os.path.isfile(tflite_path):
             raise InputError(
-                f"a release must hold its TFLite files. Received: {tflite_path}, no file. Use another --release."
+                f"a release must hold its TFLite files. Received: {tflite_path}, which is not a file. "
+                "Use another --release."
             )
         from ai_edge_litert.compiled_model import CompiledModel
         from ai_edge_litert.hardware_accelerator import HardwareAccelerator
@@ -65,7 +70,7 @@ class LiteRTModel:
         self.vocabulary_size = int(logits_shape[-1])
         self._read_caches = {name: self._model.create_input_buffer_by_name("decode", name) for name in cache_names}
         self._write_caches = {name: self._model.create_output_buffer_by_name("decode", name) for name in cache_names}
-        # Values not yet written are masked, but they must be finite: 0 x NaN is NaN.
+        # The model masks values that were not written yet. They must still be finite, because 0 x NaN is NaN.
         zeros = np.zeros(cache_shape, np.float32)
         for buffer in (*self._read_caches.values(), *self._write_caches.values()):
             buffer.write(zeros)
@@ -76,7 +81,7 @@ class LiteRTModel:
         return self._run("decode", [token_id], position)[0]
 
     def prefill(self, token_ids: Sequence[int]) -> int:
-        """Fills the caches from position 0 without computing logits; returns the number of filled positions."""
+        """Fills the caches from position 0 on, without computing logits; returns the number of filled positions."""
         position = 0
         for length, count in plan_prefill(len(token_ids), self._prefill_lengths, self.context_length):
             chunk = list(token_ids[position : position + count])
@@ -89,26 +94,26 @@ class LiteRTModel:
         return position
 
     def logits(self, token_ids: Sequence[int]) -> Iterator[np.ndarray]:
-        """Predicts the token after each given token, from position 0 on, many at once by `score_<N>`.
+        """Computes the logits after each given token, from position 0 on, with the signature `score_<N>`.
 
         Args:
             token_ids: At most `context_length` tokens.
 
         Yields:
-            float32 `[tokens, vocabulary_size]` for some of the tokens at a time, in order.
+            Logits of the next N tokens or fewer, in order, float32 `[tokens, vocabulary_size]`.
 
         Raises:
             InputError: The file has no signature `score_<N>`.
         """
         if not self._score_lengths:
             raise InputError(
-                f"scoring needs a signature score_<N>, which files of older releases lack. Received: {self._path}. "
-                "Convert the model again."
+                "scoring needs a signature score_<N>, which released TFLite files do not have. "
+                f"Received: {self._path}. Use the scoring file of the same conversion, or convert the model again."
             )
         length = self._score_lengths[-1]
         done = 0
         while done < len(token_ids):
-            # No chunk exceeds the context: the last chunk may begin with tokens that were run before.
+            # No chunk may exceed the context. So the last chunk may begin with tokens that were already run.
             start = min(done, self.context_length - length)
             chunk = list(token_ids[start : start + length])
             logits = self._run(f"score_{length}", chunk + [0] * (length - len(chunk)), start)
@@ -116,7 +121,7 @@ class LiteRTModel:
             done = start + len(chunk)
 
     def _run(self, name: str, token_ids: list[int], position: int, *, with_logits: bool = True) -> np.ndarray:
-        """Runs a signature; returns float32 `[tokens, vocabulary_size]`, no rows without logits."""
+        """Runs a signature; returns float32 `[tokens, vocabulary_size]`, with 0 rows if it has no logits."""
         if name not in self._tensors:
             self._tensors[name] = self._create_tensors(name, with_logits)
         tensors = self._tensors[name]
@@ -131,7 +136,10 @@ class LiteRTModel:
         return np.asarray(logits, np.float32).reshape(rows, self.vocabulary_size)
 
     def _create_tensors(self, name: str, with_logits: bool) -> dict[str, Any]:
-        """Creates a signature's buffers except its caches, at its first use: logits of many tokens are large."""
+        """Creates the buffers of a signature, except its caches.
+
+        Called at the first use of the signature, because the logits of many tokens need much memory.
+        """
         create = self._model.create_input_buffer_by_name
         tensors = {argument: create(name, argument) for argument in ("tokens", "input_pos")}
         if with_logits:
@@ -146,10 +154,10 @@ def continue_tokens(
     *,
     end_of_text_id: int,
 ) -> list[int]:
-    """Continues token ids.
+    """Continues a prompt, given as token ids.
 
     Args:
-        model: The compiled file.
+        model: The compiled TFLite file.
         prompt_ids: The prompt with its leading end-of-text; only the last tokens of a long prompt are kept.
         settings: How the new tokens are chosen.
         end_of_text_id: The token that ends a text.
@@ -174,23 +182,26 @@ def continue_tokens(
 
 
 def _lengths(signatures: Iterable[str], prefix: str) -> list[int]:
-    """Returns the numbers N of all `<prefix>_<N>`, ascending."""
+    """Returns the number N of every signature `<prefix>_<N>`, ascending."""
     return sorted(int(name.removeprefix(f"{prefix}_")) for name in signatures if name.startswith(f"{prefix}_"))
 
 
 def plan_prefill(count: int, prefill_lengths: list[int], context_length: int) -> list[tuple[int, int]]:
-    """Splits a prompt into chunks that signatures can run.
-
-    With prefills of 16 and 64 and a context of 128: 90 tokens are `[(64, 64), (16, 16), (16, 10)]`, 81 are
-    `[(64, 64), (16, 16), (1, 1)]`.
+    """Splits a prompt into chunks that the signatures can run.
 
     Args:
         count: Number of tokens in the prompt.
-        prefill_lengths: The lengths that exist, ascending.
-        context_length: No chunk exceeds it, including padding.
+        prefill_lengths: Lengths of the prefill signatures in tokens, ascending.
+        context_length: Number of positions in the caches. No chunk, including its padding, ends beyond it.
 
     Returns:
-        For each chunk the length of its signature (1: decode) and the number of real tokens.
+        For each chunk, the length of its signature (1 means `decode`) and the number of tokens without padding.
+
+    Example:
+        >>> plan_prefill(90, [16, 64], context_length=128)
+        [(64, 64), (16, 16), (16, 10)]
+        >>> plan_prefill(81, [16, 64], context_length=128)
+        [(64, 64), (16, 16), (1, 1)]
     """
     chunks, position = [], 0
     while position < count:
@@ -199,7 +210,7 @@ def plan_prefill(count: int, prefill_lengths: list[int], context_length: int) ->
         padded = [
             length
             for length in prefill_lengths
-            if rest < length <= context_length - position and rest * _LEAST_FILLED > length
+            if rest < length <= context_length - position and rest * _MAX_PREFILL_PER_TOKEN > length
         ]
         length = whole[-1] if whole else padded[0] if padded else 1
         chunks.append((length, min(length, rest)))

@@ -1,4 +1,4 @@
-"""A SavedModel of a release, loaded into this process for many texts at a time."""
+"""A SavedModel of a release, loaded into this process, for many texts at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -7,13 +7,15 @@ import tensorflow as tf
 
 from modules.model.sampling import SamplingSettings
 
-# Small enough that progress is visible; the signatures bound their memory themselves.
+# Small numbers, so that progress is reported often. The signatures themselves limit the memory that they use.
 _PROMPTS_PER_CALL = 8
 _COMPLETIONS_PER_CALL = 64
 
 
 class LoadedModel:
-    """The signatures `generate` and `score` of `modules.export.text_model.TextModel` for Python strings.
+    """A loaded SavedModel, whose signatures `generate` and `score` are called with Python strings.
+
+    `modules.export.text_model.TextModel` describes the signatures.
 
     Example:
         >>> import keras_hub
@@ -34,20 +36,20 @@ class LoadedModel:
         """Loads the folder with plain `tensorflow`, as a server does.
 
         Args:
-            saved_model_dir: The SavedModel.
-            on_texts: Called after each call of a signature with the number of texts that are done so far.
+            saved_model_dir: Folder of the SavedModel.
+            on_texts: Function to call after each call of a signature, with the number of texts processed so far.
         """
-        self._model = tf.saved_model.load(saved_model_dir)  # the signatures live as long as it does
+        self._model = tf.saved_model.load(saved_model_dir)  # its signatures work only while this object exists
         self._on_texts = on_texts
         self._seen = 0
 
     def continued(self, prompts: Sequence[str], settings: SamplingSettings) -> list[str]:
-        """Continues each prompt; the model sees only the end of a prompt that exceeds the context."""
+        """Continues each prompt. If a prompt exceeds the context, the model sees only its end."""
         texts: list[str] = []
         for rows in self._calls(len(prompts), _PROMPTS_PER_CALL):
-            called = [prompt.encode() for prompt in prompts[rows]]
-            continued = call_generate(self._model.signatures["generate"], called, settings)
-            texts += [text.decode(errors="replace") for text in continued]
+            batch = [prompt.encode() for prompt in prompts[rows]]
+            continuations = call_generate(self._model.signatures["generate"], batch, settings)
+            texts += [text.decode(errors="replace") for text in continuations]
         return texts
 
     def nll(self, prompts: Sequence[str], completions: Sequence[str]) -> np.ndarray:
@@ -72,12 +74,15 @@ def call_generate(
     prompts: Sequence[bytes],
     settings: SamplingSettings,
 ) -> list[bytes]:
-    """Calls the signature `generate` of a SavedModel or a `TextModel`; returns the continuations, UTF-8.
+    """Calls the signature `generate` of a SavedModel or a `TextModel`.
 
     Args:
         generate: The signature.
-        prompts: UTF-8.
+        prompts: Prompts in UTF-8.
         settings: How the new tokens are chosen.
+
+    Returns:
+        The continuations in UTF-8; the last character may be incomplete.
     """
     outputs = generate(
         prompt=tf.constant(prompts, tf.string),

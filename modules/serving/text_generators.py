@@ -13,7 +13,7 @@ from modules.tokenization.vocabulary import END_OF_TEXT
 
 
 class TextGenerator(Protocol):
-    """The interface of both runtimes."""
+    """Interface of the generators for both runtimes, TensorFlow and LiteRT."""
 
     def generate(self, prompt: str, settings: SamplingSettings) -> str:
         """Continues a prompt, which is the start of a document.
@@ -23,13 +23,13 @@ class TextGenerator(Protocol):
             settings: How the new tokens are chosen.
 
         Returns:
-            The continuation without the prompt, up to <|endoftext|>; bytes that are not UTF-8 become U+FFFD.
+            The continuation without the prompt. It ends before <|endoftext|>. Bytes that are not UTF-8 become U+FFFD.
         """
         ...
 
 
 class SavedModelGenerator:
-    """Calls the signature `generate` of a release's SavedModel."""
+    """Generator that calls the signature `generate` of a release's SavedModel."""
 
     def __init__(self, saved_model_dir: str) -> None:
         """Loads the folder.
@@ -38,7 +38,10 @@ class SavedModelGenerator:
             InputError: The folder holds no SavedModel.
         """
         if not os.path.exists(os.path.join(saved_model_dir, "saved_model.pb")):
-            raise InputError(f"a release must hold saved_model.pb. Received: {saved_model_dir}. Use another --release.")
+            raise InputError(
+                f"a release must hold saved_model.pb. Received: {saved_model_dir}, which holds no such file. "
+                "Use another --release."
+            )
         import tensorflow as tf
 
         self._model = tf.saved_model.load(saved_model_dir)
@@ -56,7 +59,7 @@ class SavedModelGenerator:
 
 
 class LiteRTGenerator:
-    """Runs a TFLite file by LiteRT's CompiledModel."""
+    """Generator that runs a TFLite file with LiteRT's CompiledModel."""
 
     def __init__(self, tflite_path: str, tokenizer_json: str, *, num_threads: int | None = None) -> None:
         """Loads the two files.
@@ -71,7 +74,8 @@ class LiteRTGenerator:
         """
         if not os.path.isfile(tokenizer_json):
             raise InputError(
-                f"a release must hold its tokenizer. Received: {tokenizer_json}, no file. Use another --release."
+                f"a release must hold its tokenizer. Received: {tokenizer_json}, which is not a file. "
+                "Use another --release."
             )
         from tokenizers import Tokenizer
 
@@ -79,7 +83,8 @@ class LiteRTGenerator:
         end_of_text_id = self._tokenizer.token_to_id(END_OF_TEXT)
         if end_of_text_id is None:
             raise InputError(
-                f"a tokenizer must have {END_OF_TEXT}. Received: {tokenizer_json} without it. Use another --release."
+                f"a tokenizer must have the token {END_OF_TEXT}. Received: {tokenizer_json}, which does not have it. "
+                "Use another --release."
             )
         self._end_of_text_id = end_of_text_id
         self._model = LiteRTModel(tflite_path, num_threads=num_threads)

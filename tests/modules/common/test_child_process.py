@@ -16,7 +16,7 @@ def main(request):
     pathlib.Path(request).write_text(str(os.getpid()))
     sum(range(10**12))
 """
-# A job in the background starts with SIGINT ignored, and so do its children.
+# A background job ignores SIGINT, and so do its children, so this program restores the default handler.
 PARENT = """
 import signal, sys
 from modules.common import child_process
@@ -50,7 +50,7 @@ def test_a_child_ends_with_its_parent(number: signal.Signals, tmp_path: Path) ->
     assert wait_until(lambda: not runs(child), 2)
 
 
-def test_a_request_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_gets_the_request_and_returns_its_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "answer.py").write_text(ANSWER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with child_process.start("answer", "ü and more", stdout=subprocess.PIPE) as child:
@@ -65,11 +65,11 @@ def test_a_child_that_ends_without_reading_shows_its_status(tmp_path: Path, monk
     ending.write_text("#!/bin/sh\nexec 0<&-\nexit 4\n")
     ending.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(ending))
-    # More than a pipe holds.
+    # The request is larger than the buffer of a pipe.
     with child_process.start("any", "x" * 200_000) as child:
         assert child.wait() == 4
 
 
-def test_a_request_of_two_lines_is_refused() -> None:
+def test_a_request_with_two_lines_is_refused() -> None:
     with pytest.raises(ValueError, match=r"must be one line\. Received: 'a\\nb'"):
         child_process.start("any", "a\nb")

@@ -7,7 +7,7 @@ from modules.export import saved_model
 from tests.toys.release import saved_release, tiny_backbone
 
 
-def test_another_kind_of_data_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_kind_of_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`data_kind` must be one of"):
         saved_model.export_saved_model(tiny_backbone(), saved_release().table, str(tmp_path), data_kind="chat")
 

@@ -17,8 +17,8 @@ from tests.toys.release import reference_greedy, reference_logits, saved_release
 
 PROMPTS = ["", "the th", "Ünï\n", "abc"]
 
-# Runs where nothing of this project, Keras or TensorFlow Text can be imported.
-ALONE = """
+# A program that cannot import this project, Keras or TensorFlow Text.
+ONLY_TENSORFLOW = """
 import json, sys
 import tensorflow as tf
 for name in ("modules", "keras", "keras_hub", "tensorflow_text"):
@@ -55,44 +55,44 @@ def _examples(*columns: dict[str, list[str]]) -> tf.Tensor:
 
 def test_a_moved_model_needs_only_tensorflow(tmp_path: Path) -> None:
     moved = shutil.copytree(saved_release().saved_model, tmp_path / "elsewhere")
-    command = [sys.executable, "-c", ALONE, str(moved), json.dumps(PROMPTS)]
+    command = [sys.executable, "-c", ONLY_TENSORFLOW, str(moved), json.dumps(PROMPTS)]
     run = subprocess.run(command, cwd=tmp_path, env={"PATH": ""}, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     texts = [bytes.fromhex(text) for text in json.loads(run.stdout.splitlines()[-1])]
-    # The reference knows no merges, so it is not given "the th".
+    # The reference does not merge bytes, so it cannot continue "the th".
     assert texts[3] == reference_greedy("abc", 64)
     assert texts == _signature("serving_default")(prompt=tf.constant(PROMPTS))["text"].numpy().tolist()
 
 
-def test_greedy_text_equals_search_without_a_cache() -> None:
+def test_greedy_text_equals_greedy_search_without_a_cache() -> None:
     assert _generate(["", "abc", "x y z"], 12) == [reference_greedy(prompt, 12) for prompt in ("", "abc", "x y z")]
 
 
-def test_a_row_does_not_depend_on_its_batch() -> None:
+def test_a_continuation_does_not_depend_on_its_batch() -> None:
     together = _generate(PROMPTS, temperature=0.9, seed=5)
     assert together == [_generate([prompt], temperature=0.9, seed=5)[0] for prompt in PROMPTS]
     assert together != _generate(PROMPTS, temperature=0.9, seed=6)
 
 
-def test_of_a_long_prompt_the_last_tokens_count() -> None:
-    # Context 32, 8 new tokens: 24 of the prompt are kept, and then <|endoftext|> is no longer among them.
+def test_only_the_last_tokens_of_a_long_prompt_count() -> None:
+    # In a context of 32 with 8 new tokens, 24 tokens of the prompt are kept. They do not include <|endoftext|>.
     assert _generate(["q" * 5 + "z" * 24, "z" * 24, "z" * 999]) == _generate(["z" * 24] * 3)
     assert _generate(["qz" + "z" * 22]) != _generate(["z" * 24])
 
 
 @pytest.mark.parametrize("max_new_tokens", [0, -3])
-def test_no_new_tokens_are_an_empty_text(max_new_tokens: int) -> None:
+def test_zero_or_fewer_new_tokens_give_an_empty_text(max_new_tokens: int) -> None:
     assert _generate(["abc"], max_new_tokens) == [b""]
 
 
-def test_no_prompts_have_no_texts() -> None:
+def test_an_empty_batch_gives_no_texts() -> None:
     assert _generate(tf.zeros([0], tf.string)) == []
 
 
 def test_evaluate_scores_the_texts_of_examples() -> None:
     outputs = _signature("evaluate")(examples=_examples({"text": ["abc"]}, {"text": [""]}, {"text": ["the " * 30]}))
     scorer = DocumentScorer(CachedGPT2(tiny_backbone()), end_of_text_id=258, sequence_length=16)
-    a, the, space = ord("a") - ord("!"), 257, 220  # the space is byte 33 of those that come after the 188 visible
+    a, the, space = ord("a") - ord("!"), 257, 220  # 188 visible bytes come first; the space is 33rd of the rest
     expected = scorer.score(tf.ragged.constant([[a, a + 1, a + 2], [], [the, space] * 30], tf.int64))
     assert outputs["num_tokens"].numpy().tolist() == expected.num_tokens.numpy().tolist() == [4, 1, 61]
     assert outputs["num_bytes"].numpy().tolist() == [3, 0, 120]
@@ -101,14 +101,14 @@ def test_evaluate_scores_the_texts_of_examples() -> None:
 
 
 def _nll(token_ids: list[int], counted: list[int]) -> float:
-    """Returns the loss of the counted targets in one window, computed by hand in float64; <|endoftext|> is the last."""
+    """Returns the loss of the counted targets in one window, in float64; the last target is <|endoftext|>."""
     targets = [*token_ids, 258]
     logits = reference_logits([258, *token_ids]).astype(np.float64)
     shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     return float((-np.log(shares[np.arange(len(targets)), targets]) * [*counted, 1]).sum())
 
 
-def test_a_model_of_instructions_scores_the_completions(tmp_path: Path) -> None:
+def test_a_model_of_instructions_scores_only_the_completions(tmp_path: Path) -> None:
     release = saved_release()
     folder = str(tmp_path / "model")
     saved_model.export_saved_model(

@@ -23,7 +23,7 @@ def test_signatures_have_the_names_of_litert_lm(precision: str) -> None:
         for name, tensors in model.get_signature_list().items()
     }
     inputs = ["input_pos", *CACHES, "tokens"]
-    # A prefill of 1024 was asked for too, but the context is 32.
+    # The conversion was also given a prefill length of 1024, but the context is 32.
     assert signatures == {
         "decode": (inputs, [*CACHES, "logits"]),
         "prefill_4": (inputs, CACHES),
@@ -40,7 +40,7 @@ def test_signatures_have_the_names_of_litert_lm(precision: str) -> None:
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float16", 0.02), ("int8", 0.4)])
-def test_logits_are_the_backbones(precision: str, tolerance: float) -> None:
+def test_logits_are_close_to_those_of_the_backbone(precision: str, tolerance: float) -> None:
     release, _ = converted_release()
     model = LiteRTModel(release.tflite(precision))
     token_ids = [258, 10, 11, 12, 200]
@@ -50,19 +50,19 @@ def test_logits_are_the_backbones(precision: str, tolerance: float) -> None:
     assert np.abs(logits - reference).max() < tolerance
 
 
-@pytest.mark.parametrize(("precision", "bytes_a_weight"), [("float16", 2), ("int8", 1)])
-def test_the_token_table_is_stored_once(precision: str, bytes_a_weight: int) -> None:
+@pytest.mark.parametrize(("precision", "bytes_per_weight"), [("float16", 2), ("int8", 1)])
+def test_the_token_table_is_stored_once(precision: str, bytes_per_weight: int) -> None:
     path = converted_release()[0].tflite(precision)
     for file in (path, scoring_file(path)):
         sizes = [len(data) for data in _buffers(file)]
-        assert sizes.count(259 * 32 * bytes_a_weight) == 1
-        assert max(sizes) == 259 * 32 * bytes_a_weight
+        assert sizes.count(259 * 32 * bytes_per_weight) == 1
+        assert max(sizes) == 259 * 32 * bytes_per_weight
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_shipped_file_has_the_weights_of_the_scoring_file(precision: str) -> None:
+def test_the_released_file_has_the_weights_of_the_scoring_file(precision: str) -> None:
     path = converted_release()[0].tflite(precision)
-    # What is smaller are constants of the signature that only the scoring file has.
+    # Smaller buffers are constants of the signature that only the scoring file has.
     weights = {data for data in _buffers(scoring_file(path)) if len(data) >= 256}
     assert sum(map(len, weights)) > 25_000
     assert weights <= set(_buffers(path))
@@ -81,7 +81,7 @@ def test_the_conversion_reports_its_times_and_leaves_no_unfinished_files() -> No
 
 def test_a_missing_preset_is_reported_with_the_last_lines_of_the_process(tmp_path: Path) -> None:
     with pytest.raises(
-        tflite_conversion.ConversionError, match=r"no_preset to TFLite .* ended with status 1"
+        tflite_conversion.ConversionError, match=r"no_preset could not be converted to TFLite: .* ended with status 1"
     ) as raised:
         tflite_conversion.export_tflite(str(tmp_path / "no_preset"), str(tmp_path / "out"), precision="int8")
     assert "no_preset" in str(raised.value).splitlines()[-1]
@@ -103,6 +103,6 @@ def test_an_unknown_precision_is_refused() -> None:
 
 
 @pytest.mark.parametrize("lengths", [[], [1, 16]])
-def test_prefills_of_fewer_than_two_tokens_are_refused(lengths: list[int]) -> None:
-    with pytest.raises(ValueError, match=r"from 2 up\. Received: "):
+def test_no_prefills_or_prefills_of_one_token_are_refused(lengths: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"at least one length, .* 2 tokens or more\. Received: "):
         tflite_conversion.convert_all("preset", {}, prefill_lengths=lengths)

@@ -24,7 +24,7 @@ def test_the_converting_process_ends_with_its_parent(number: signal.Signals, tmp
     command = [sys.executable, "-c", PARENT, saved_release().preset, *outputs]
     with subprocess.Popen(command, cwd=root, env=environment) as parent:
         try:
-            # Its SavedModel is there: it converts.
+            # The SavedModel exists, so the worker is converting now.
             assert wait_until(lambda: list(tmp_path.glob("*/signatures/saved_model.pb")), 240)
             (worker,) = children(parent.pid)
             parent.send_signal(number)

@@ -6,7 +6,7 @@ from modules.model import sampling_in_graph
 from modules.model.sampling import SamplingSettings, prompt_room, sample, uniform
 
 
-def test_numbers_are_splitmix64s() -> None:
+def test_numbers_equal_those_of_splitmix64() -> None:
     # The first two outputs of the published generator from state 0.
     assert uniform(0, 0) == (0xE220A8397B1DCDAF >> 11) / 2**53
     assert uniform(0, 1) == (0x6E789E6AA1B965F4 >> 11) / 2**53
@@ -25,7 +25,7 @@ def test_numbers_are_spread_evenly() -> None:
     assert counts.max() < 250
 
 
-# Probabilities 0.1, 0.2, 0.7: drawn in the order 2, 1, 0.
+# The probabilities are 0.1, 0.2, 0.7, so they are cumulated in the order 2, 1, 0.
 LOGITS = np.log(np.array([0.1, 0.2, 0.7], np.float32))
 
 
@@ -37,14 +37,14 @@ LOGITS = np.log(np.array([0.1, 0.2, 0.7], np.float32))
         (0.71, 1.0, 0, 1),
         (0.89, 1.0, 0, 1),
         (0.91, 1.0, 0, 0),
-        (0.999, 1.0, 2, 1),  # of the likeliest two
-        (0.999, 1.0, 1, 2),  # of the likeliest one
+        (0.999, 1.0, 2, 1),  # from the two most likely tokens
+        (0.999, 1.0, 1, 2),  # from the most likely token
         (0.999, 0.0, 0, 2),  # greedy
-        (0.8, 0.5, 0, 2),  # colder: 0.01, 0.04, 0.49 of 0.54, so 2 holds up to 0.907
-        (0.999, 1.0, 50, 0),  # more than there are: all
+        (0.8, 0.5, 0, 2),  # a lower temperature: 0.01, 0.04, 0.49 of 0.54, so token 2 is drawn up to 0.907
+        (0.999, 1.0, 50, 0),  # `top_k` above the vocabulary's size means all tokens
     ],
 )
-def test_the_first_token_whose_cumulated_probability_exceeds_it(
+def test_the_first_token_whose_cumulative_probability_exceeds_the_number_is_drawn(
     random: float, temperature: float, top_k: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert sample(LOGITS, temperature=temperature, top_k=top_k, random=random) == expected
@@ -52,7 +52,7 @@ def test_the_first_token_whose_cumulated_probability_exceeds_it(
     assert int(sampling_in_graph.sample(tf.constant(LOGITS), temperature, top_k, 0, 0)) == expected
 
 
-def test_new_tokens_get_room_up_to_half_the_context() -> None:
+def test_new_tokens_get_room_up_to_half_of_the_context() -> None:
     assert [prompt_room(128, new) for new in (0, 1, 64, 1000, -5)] == [128, 127, 64, 64, 128]
 
 

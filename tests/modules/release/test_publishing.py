@@ -50,14 +50,14 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, parts: dict) -> None:
     assert list((tmp_path / "releases").iterdir()) == []
 
 
-def test_two_releases_in_one_second_get_versions_in_order(tmp_path: Path, parts: dict) -> None:
+def test_releases_within_one_second_get_ascending_versions(tmp_path: Path, parts: dict) -> None:
     names = [publishing.publish(tmp_path / "releases", **parts).name for _ in range(3)]
     assert names == sorted(set(names))
     assert latest_release(tmp_path / "releases").name == names[-1]
 
 
 def _in_cloud_storage(parts: dict, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
-    """The parts, by URLs of the bucket that the folder becomes."""
+    """Makes the folder a bucket of Cloud Storage; returns the parts with URLs of that bucket."""
     cloud_storage.mount(bucket, monkeypatch)
 
     def url(path: Path) -> str:
@@ -71,7 +71,7 @@ def _in_cloud_storage(parts: dict, bucket: Path, monkeypatch: pytest.MonkeyPatch
     }
 
 
-def test_a_release_in_cloud_storage_is_that_of_a_disk(
+def test_a_release_in_cloud_storage_equals_a_release_on_disk(
     tmp_path: Path, parts: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_disk = publishing.publish(tmp_path / "releases", **parts)

@@ -15,18 +15,19 @@ def _release(folder: Path, **facts) -> Path:
     return folder
 
 
-def test_a_file_that_was_left_out_is_reported_with_its_verdict(tmp_path: Path) -> None:
+def test_a_file_that_was_not_released_is_reported_with_its_verdict(tmp_path: Path) -> None:
     release = _release(tmp_path, tflite={"int8": {"verdict": VERDICT}})
     with pytest.raises(InputError) as raised:
         open_generator(release, "tflite-int8")
     assert str(raised.value) == (
-        f"{release} holds no tflite/model_int8.tflite. It did not pass its gate: {VERDICT}. "
+        "--format must be a format that the release holds. "
+        f"Received: tflite-int8, but {release} holds no tflite/model_int8.tflite. It did not pass its gate: {VERDICT}. "
         "Use --format saved_model or --format tflite-fp16, or another --release."
     )
 
 
 @pytest.mark.parametrize("content", ["no JSON", "[]", "{}", None])
-def test_a_folder_that_is_no_release_is_an_error(tmp_path: Path, content: str | None) -> None:
+def test_a_folder_that_is_not_a_release_is_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(InputError, match=r"must be a folder with a manifest\.json\. Received: "):

@@ -15,16 +15,16 @@ def _model(precision: str, *, scoring: bool = True) -> LiteRTModel:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_scoring_file_predicts_what_the_shipped_file_decodes(precision: str) -> None:
-    shipped = _model(precision, scoring=False)
-    decoded = [shipped.decode(token_id, position) for position, token_id in enumerate(TOKEN_IDS)]
+def test_the_scoring_file_computes_the_logits_of_the_released_file(precision: str) -> None:
+    released = _model(precision, scoring=False)
+    decoded = [released.decode(token_id, position) for position, token_id in enumerate(TOKEN_IDS)]
     (logits,) = _model(precision).logits(TOKEN_IDS)
     assert logits.shape == (32, 259)
     np.testing.assert_allclose(logits, decoded, atol=1e-5)
 
 
-def test_logits_come_in_chunks_that_never_reach_beyond_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A context of 32 in prefills of 12 would end at 36: the last chunk begins at 20 and repeats 4 tokens.
+def test_no_chunk_of_logits_exceeds_the_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Three chunks of 12 would end at 36, but the context is 32. So the last chunk begins at 20 and repeats 4 tokens.
     model = _model("float16")
     runs: list[tuple[int, int]] = []
 
@@ -39,7 +39,7 @@ def test_logits_come_in_chunks_that_never_reach_beyond_the_context(monkeypatch: 
     assert chunks == [[*range(12)], [*range(12, 24)], [*range(24, 30)]]
 
 
-def test_logits_do_not_depend_on_the_text_before() -> None:
+def test_logits_do_not_depend_on_an_earlier_text() -> None:
     model = _model("float16")
     (first,) = model.logits(TOKEN_IDS[:5])
     list(model.logits([7] * 32))
@@ -48,13 +48,13 @@ def test_logits_do_not_depend_on_the_text_before() -> None:
     assert np.abs(again - reference_logits(TOKEN_IDS[:5])).max() < 0.02
 
 
-def test_a_shipped_file_cannot_score() -> None:
+def test_scoring_with_a_released_file_is_refused() -> None:
     with pytest.raises(InputError, match=r"needs a signature score_<N>.* Received: .*int8\.tflite"):
         list(_model("int8", scoring=False).logits([1]))
 
 
-def test_a_missing_file_is_an_error() -> None:
-    with pytest.raises(InputError, match=r"Received: /nowhere\.tflite, not a file"):
+def test_a_missing_file_is_refused() -> None:
+    with pytest.raises(InputError, match=r"Received: /nowhere\.tflite, which is not a file"):
         LiteRTModel("/nowhere.tflite")
 
 
@@ -70,11 +70,11 @@ def test_a_missing_file_is_an_error() -> None:
         (127, [(64, 64), (16, 16), (16, 16), (16, 16), (16, 15)]),
     ],
 )
-def test_prompts_are_cut_into_the_prefills_there_are(count: int, chunks: list[tuple[int, int]]) -> None:
+def test_a_prompt_is_split_into_the_available_prefills(count: int, chunks: list[tuple[int, int]]) -> None:
     assert plan_prefill(count, [16, 64], 128) == chunks
 
 
-def test_no_prefill_reaches_beyond_the_context() -> None:
-    # A padded 16 would end at 32, of 30.
+def test_no_prefill_exceeds_the_context() -> None:
+    # A padded prefill of 16 would end at 32, but the context is 30.
     assert plan_prefill(20, [16], 30) == [(16, 16), (1, 1), (1, 1), (1, 1), (1, 1)]
     assert plan_prefill(3, [], 30) == [(1, 1), (1, 1), (1, 1)]

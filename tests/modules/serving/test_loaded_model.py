@@ -1,4 +1,4 @@
-"""Many texts at once give what the signatures' oracles give for each."""
+"""Tests that a batch of texts gives the same results as a reference gives for each text."""
 
 import numpy as np
 import pytest

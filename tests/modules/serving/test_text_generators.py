@@ -10,7 +10,7 @@ from modules.serving.text_generators import LiteRTGenerator, SavedModelGenerator
 from modules.tokenization.vocabulary_files import read_table, write_tokenizer_folder
 from tests.toys.release import converted_release, reference_greedy
 
-# Lengths around the prefills of 4 and 16, the context of 32, and what the tokenizer must not read as special.
+# Lengths near the prefills of 4 and 16 and the context of 32, and a text that the tokenizer must not read as a token.
 PROMPTS = ["", "a", "abc", "abcd", "x y z, the then", "q" * 20, "q" * 31, "q" * 200, "<|endoftext|>", "Ünï 𝄞"]
 
 
@@ -27,14 +27,14 @@ def _agreeing_characters(left: str, right: str) -> int:
     return next((at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), len(left))
 
 
-def test_float16_continues_every_prompt_as_the_saved_model() -> None:
+def test_float16_continues_every_prompt_like_the_saved_model() -> None:
     saved_model, float16 = _saved_model(), _litert("float16")
     expected = [saved_model.generate(prompt, SamplingSettings(max_new_tokens=12)) for prompt in PROMPTS]
     assert [float16.generate(prompt, SamplingSettings(max_new_tokens=12)) for prompt in PROMPTS] == expected
     assert expected[2] == reference_greedy("abc", 12).decode(errors="replace")
 
 
-def test_int8_agrees_at_first() -> None:
+def test_int8_text_begins_like_that_of_the_saved_model() -> None:
     saved_model, int8 = _saved_model(), _litert("int8")
     pairs = [
         (
@@ -57,14 +57,14 @@ def test_the_same_seed_draws_the_same_text_in_both_runtimes() -> None:
     assert [float16.generate("abc", SamplingSettings(seed=seed, **settings)) for seed in range(4)] == texts
 
 
-def test_a_generator_forgets_the_prompt_before() -> None:
+def test_a_text_does_not_depend_on_an_earlier_prompt() -> None:
     generator = _litert("float16")
     first = generator.generate("abc", SamplingSettings(max_new_tokens=5))
     generator.generate("something else entirely", SamplingSettings(max_new_tokens=20))
     assert generator.generate("abc", SamplingSettings(max_new_tokens=5)) == first
 
 
-def test_litert_needs_no_tensorflow() -> None:
+def test_litert_runs_without_tensorflow() -> None:
     release, _ = converted_release()
     code = (
         "import sys; sys.modules['tensorflow'] = None; "
@@ -77,12 +77,12 @@ def test_litert_needs_no_tensorflow() -> None:
     assert run.stdout.decode() == reference_greedy("abc", 9).decode(errors="replace")
 
 
-def test_missing_files_are_errors() -> None:
-    with pytest.raises(InputError, match=r"holds saved_model\.pb\. Received: /nowhere"):
+def test_missing_files_are_refused() -> None:
+    with pytest.raises(InputError, match=r"must hold saved_model\.pb\. Received: /nowhere, "):
         SavedModelGenerator("/nowhere")
-    with pytest.raises(InputError, match=r"Received: /nowhere\.tflite, not a file"):
+    with pytest.raises(InputError, match=r"Received: /nowhere\.tflite, which is not a file"):
         LiteRTGenerator("/nowhere.tflite", converted_release()[0].tokenizer_json)
-    with pytest.raises(InputError, match=r"Received: /nowhere\.json, not a file"):
+    with pytest.raises(InputError, match=r"Received: /nowhere\.json, which is not a file"):
         LiteRTGenerator(converted_release()[0].tflite("int8"), "/nowhere.json")
 
 
@@ -91,5 +91,5 @@ def test_a_tokenizer_without_end_of_text_is_refused(tmp_path: Path) -> None:
     write_tokenizer_folder(read_table(release.table), tmp_path)
     path = tmp_path / "tokenizer.json"
     path.write_text(path.read_text(encoding="utf-8").replace("<|endoftext|>", "<eos>"), encoding="utf-8")
-    with pytest.raises(InputError, match=r"must know <\|endoftext\|>"):
+    with pytest.raises(InputError, match=r"must have the token <\|endoftext\|>"):
         LiteRTGenerator(release.tflite("int8"), str(path))
