@@ -13,7 +13,7 @@ def test_a_better_model_ships_and_raises_the_bar(checkout: Checkout) -> None:
     assert first.status == 0, first.output
     assert first.run.baseline_perplexity is None
 
-    better = checkout.run(*no_worse)
+    better = checkout.run(*no_worse, "--set", "training.steps=200")
     assert better.status == 0, better.output
     assert better.run.baseline_perplexity == pytest.approx(first.run.perplexity, rel=1e-6)
     change = Evaluation.read(better.run.output("Evaluator", "evaluation").uri).overall.change

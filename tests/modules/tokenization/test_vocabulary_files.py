@@ -119,8 +119,8 @@ def test_an_error_in_the_merges_names_the_line(tmp_path: Path, tokens: list[str]
     ("text", "message"),
     [
         ('{"a": 0,\n "b": }', r"v\.json, line 2: Expecting value"),
-        ("[1, 2]", "must be a JSON object from token to id"),
-        ('{"a": "0"}', "must be a JSON object from token to id"),
+        ("[1, 2]", "must be a JSON object that maps each token to its id"),
+        ('{"a": "0"}', "must be a JSON object that maps each token to its id"),
         ('{"a": 0, "b": 0}', "ids must be 0 to 1, each once. Received: 1 repeated, the largest 0"),
         ('{"a": 0, "b": 2}', "ids must be 0 to 1, each once. Received: 0 repeated, the largest 2"),
         ('{"a": 0, "b": 1}', "must hold '!'. Use a byte-level vocabulary"),
