@@ -39,6 +39,7 @@ SLOW = (
     "tests/modules/export/test_text_model.py",
     "tests/modules/export/test_tflite_conversion.py",
     "tests/modules/export/test_tflite_metadata.py",
+    "tests/modules/export/test_tflite_worker.py",
     "tests/modules/model/test_fused_decoder.py",
     "tests/modules/model/test_gpt2.py",
     "tests/modules/model/test_lora.py",
@@ -53,9 +54,12 @@ SLOW = (
     "tests/modules/training/test_checkpoints.py",
     "tests/modules/training/test_devices.py",
     "tests/modules/training/test_dpo_reference.py",
+    "tests/modules/training/test_language_model_trainer.py",
+    "tests/modules/training/test_loop.py",
     "tests/modules/training/test_resuming.py",
     "tests/modules/training/test_run_fn.py",
     "tests/modules/training/test_starting_point.py",
+    "tests/pipeline/test_hostile_text.py",
     "tests/test_benchmarks.py",
 )
 
