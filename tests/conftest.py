@@ -14,7 +14,7 @@ from tests.toys.checkout import RECIPE, ROOT, Checkout, FinishedRun, copy_projec
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-# Tests run in three processes (pytest-xdist), each file in one; these share `first_run`, so all in the same.
+# Tests run in two processes (pytest-xdist), each file in one of them; these share one `first_run`, so all in the same.
 # xdist's own `--dist loadgroup` would do, but pytest 9.2 computes a test's `nodeid` and so ignores the group that
 # xdist 3.8 writes behind it; and the process that schedules knows no more of a test than this id.
 SHARE_THE_RUN = (
