@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 from etils import epath
 
 from modules.common.errors import InputError
+from modules.common.files import is_local
 from modules.tokenization.vocabulary import END_OF_TEXT, BrokenMergeError, Merge, Vocabulary, byte_characters
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -202,7 +203,7 @@ def find_table(transform_graph_dir: PathLike) -> str:
         InputError: The folder (a local one) holds no such asset.
     """
     path = os.path.join(transform_graph_dir, "transform_fn", "assets", TABLE_NAME)
-    if "://" not in path and not os.path.exists(path):
+    if is_local(path) and not os.path.exists(path):
         raise InputError(
             f"A transform graph must hold transform_fn/assets/{TABLE_NAME}. Received: {transform_graph_dir}, "
             "which does not. Name the folder that Transform wrote as `transform_graph`."
