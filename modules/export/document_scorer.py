@@ -32,6 +32,8 @@ class DocumentScorer(tf.Module):
     in training. With a smaller stride, windows overlap, and only the last `stride` targets of each window count, except
     in the first window. So every later token is predicted from at least `sequence_length - stride` previous tokens.
 
+    TensorFlow traces the model once for a scorer, however often and with whatever strides graphs call `score`.
+
     Example:
         >>> from modules.model import gpt2, settings
         >>> sizes = settings.ModelSettings(num_layers=1, num_heads=1, hidden_dim=8, context_length=16)
@@ -42,19 +44,16 @@ class DocumentScorer(tf.Module):
         array([4, 2])
     """
 
-    def __init__(
-        self, model: CachedGPT2, *, end_of_text_id: int, sequence_length: int, stride: int | None = None
-    ) -> None:
+    def __init__(self, model: CachedGPT2, *, end_of_text_id: int, sequence_length: int) -> None:
         """Prepares a scorer.
 
         Args:
             model: The model that scores.
             end_of_text_id: Id of the token between documents.
             sequence_length: Tokens per window; at most the model's context length.
-            stride: Tokens from the start of one window to the start of the next; None means `sequence_length`.
 
         Raises:
-            ValueError: `sequence_length` is larger than the model's context, or `stride` is larger than the window.
+            ValueError: `sequence_length` is larger than the model's context.
         """
         super().__init__()
         if not 1 <= sequence_length <= model.context_length:
@@ -62,16 +61,17 @@ class DocumentScorer(tf.Module):
                 f"`sequence_length` must be from 1 to the context length, {model.context_length}. "
                 f"Received: {sequence_length}."
             )
-        stride = sequence_length if stride is None else stride
-        if not 1 <= stride <= sequence_length:
-            raise ValueError(f"`stride` must be from 1 to the window's {sequence_length} tokens. Received: {stride}.")
         self.model = model
         self.end_of_text_id = end_of_text_id
         self.sequence_length = sequence_length
-        self.stride = stride
 
     def score(
-        self, token_ids: tf.RaggedTensor, loss_mask: tf.RaggedTensor | None = None, *, end_counts: bool = True
+        self,
+        token_ids: tf.RaggedTensor,
+        loss_mask: tf.RaggedTensor | None = None,
+        *,
+        stride: int | None = None,
+        end_counts: bool = True,
     ) -> Scores:
         """Sums each document's negative log-likelihood.
 
@@ -84,13 +84,22 @@ class DocumentScorer(tf.Module):
         Args:
             token_ids: Ragged int64 `[documents, tokens]` without the last end-of-text; documents may be empty.
             loss_mask: Of the same shape, 1 for tokens that count and 0 for the rest; None counts all tokens.
+            stride: Tokens from the start of one window to the start of the next; None means `sequence_length`.
             end_counts: True if the last end-of-text counts.
+
+        Raises:
+            ValueError: `stride` is larger than the window.
         """
+        stride = self.sequence_length if stride is None else stride
+        if not 1 <= stride <= self.sequence_length:
+            raise ValueError(
+                f"`stride` must be from 1 to the window's {self.sequence_length} tokens. Received: {stride}."
+            )
         documents = token_ids.nrows()
         end = tf.fill([documents, 1], tf.constant(self.end_of_text_id, tf.int64))
         last = tf.fill([documents, 1], tf.constant(int(end_counts), tf.int64))
         counted = tf.concat([tf.ones_like(token_ids) if loss_mask is None else loss_mask, last], axis=1)
-        windows, document_of_window, new = self._windows(counted.row_lengths())
+        windows, document_of_window, new = self._windows(counted.row_lengths(), stride)
         inputs, targets, counted_windows = (
             windows.with_flat_values(tf.gather(rows.flat_values, windows.flat_values))
             for rows in (
@@ -104,7 +113,7 @@ class DocumentScorer(tf.Module):
         sums = tf.math.unsorted_segment_sum(sums, tf.gather(document_of_window, order), documents)
         return Scores(sums[:, 0], _row_sums(counted), tf.cast(sums[:, 1], tf.int64))
 
-    def _windows(self, lengths: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor, tf.Tensor]:
+    def _windows(self, lengths: tf.Tensor, stride: int) -> tuple[tf.RaggedTensor, tf.Tensor, tf.Tensor]:
         """Cuts rows into windows.
 
         Example: windows of 3 tokens with a stride of 2 cut rows of 4 and 1 tokens into `[[0, 1, 2], [2, 3], [4]]`,
@@ -112,23 +121,25 @@ class DocumentScorer(tf.Module):
 
         Args:
             lengths: int64 `[rows]`, each at least 1.
+            stride: Tokens from the start of one window to the start of the next.
 
         Returns:
             Ragged int64 `[windows, tokens]`, the places of the tokens in the rows' flat values; int64 `[windows]`, the
             row of each window; and int64 `[all tokens of the windows]`, 1 if no earlier window holds the token, else 0.
         """
         more = tf.maximum(lengths - self.sequence_length, 0)
-        counts = 1 + (more + self.stride - 1) // self.stride
-        starts = tf.ragged.range(counts) * self.stride
+        counts = 1 + (more + stride - 1) // stride
+        starts = tf.ragged.range(counts) * stride
         rows = starts.value_rowids()
         starts_flat = starts.flat_values
         window_lengths = tf.minimum(tf.gather(lengths, rows) - starts_flat, tf.cast(self.sequence_length, tf.int64))
         first = tf.gather(tf.cumsum(lengths, exclusive=True), rows) + starts_flat
         places = tf.ragged.range(first, first + window_lengths)
-        seen_before = tf.where(starts_flat > 0, tf.cast(self.sequence_length - self.stride, tf.int64), 0)
+        seen_before = tf.where(starts_flat > 0, tf.cast(self.sequence_length - stride, tf.int64), 0)
         new = tf.ragged.range(window_lengths).flat_values >= tf.gather(seen_before, places.value_rowids())
         return places, rows, tf.cast(new, tf.int64)
 
+    @tf.function(autograph=False, input_signature=[tf.RaggedTensorSpec([None, None], tf.int64)] * 3)
     def _score_windows(self, inputs: tf.RaggedTensor, targets: tf.RaggedTensor, counted: tf.RaggedTensor) -> tf.Tensor:
         """Returns float64 `[windows, 2]`, each window's loss and hits; the longest windows must come first."""
         lengths = targets.row_lengths()

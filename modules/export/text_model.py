@@ -59,14 +59,13 @@ class TextModel(tf.Module):
         self.detokenizer = detokenizer
         self.end_of_text_id = end_of_text_id
         self.scorer = DocumentScorer(model, end_of_text_id=end_of_text_id, sequence_length=sequence_length)
-        self.strided_scorer = DocumentScorer(
-            model, end_of_text_id=end_of_text_id, sequence_length=sequence_length, stride=-(-sequence_length // 2)
-        )
+        self.half_window = -(-sequence_length // 2)
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="prompt")])
     def serving_default(self, prompt: tf.Tensor) -> dict[str, tf.Tensor]:
         """Continues prompts by up to 64 tokens, with greedy search."""
-        return {"text": self._continue(prompt, tf.constant(DEFAULT_NEW_TOKENS), 0.0, 0, 0)}
+        greedy = {"temperature": tf.constant(0.0), "top_k": tf.constant(0), "seed": tf.constant(0)}
+        return self.generate(prompt, max_new_tokens=tf.constant(DEFAULT_NEW_TOKENS), **greedy)
 
     @tf.function(
         autograph=False,
@@ -87,17 +86,29 @@ class TextModel(tf.Module):
         seed: tf.Tensor,
     ) -> dict[str, tf.Tensor]:
         """Continues prompts. `modules.model.sampling` defines the settings; temperature 0 means greedy search."""
-        return {"text": self._continue(prompt, max_new_tokens, temperature, top_k, seed)}
+        token_ids = self._tokenize(prompt)
+        end = tf.fill([token_ids.nrows(), 1], tf.constant(self.end_of_text_id, tf.int64))
+        # The same rule as in `modules.model.sampling.prompt_room`.
+        half = self.model.context_length // 2
+        room = self.model.context_length - tf.clip_by_value(max_new_tokens, 0, half)
+        token_ids = tf.concat([end, token_ids], axis=1)[:, -room:]
+        new_ids = tf.map_fn(
+            lambda row: self._continue_row(row, max_new_tokens, temperature, top_k, seed),
+            token_ids,
+            fn_output_signature=tf.RaggedTensorSpec([None], tf.int64, ragged_rank=0),
+            parallel_iterations=2,
+        )
+        return {"text": self.detokenizer.detokenize(new_ids)}
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def evaluate(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores documents in windows that do not overlap; see `_scores`."""
-        return self._evaluate(examples, self.scorer)
+        return self._evaluate(examples, self.scorer.sequence_length)
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def evaluate_strided(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scores documents in windows that overlap by half; see `_scores`."""
-        return self._evaluate(examples, self.strided_scorer)
+        return self._evaluate(examples, self.half_window)
 
     @tf.function(
         autograph=False,
@@ -111,50 +122,36 @@ class TextModel(tf.Module):
 
         Prompt and completion are tokenized separately. The end-of-text after the completion does not count.
         """
-        prompt_ids, completion_ids = self.tokenizer.tokenize(prompt), self.tokenizer.tokenize(completion)
+        prompt_ids, completion_ids = self._tokenize(prompt), self._tokenize(completion)
         token_ids = tf.concat([prompt_ids, completion_ids], axis=1)
         loss_mask = tf.concat([tf.zeros_like(prompt_ids), tf.ones_like(completion_ids)], axis=1)
-        return _scores(self.strided_scorer.score(token_ids, loss_mask, end_counts=False), tf.strings.length(completion))
+        scores = self.scorer.score(token_ids, loss_mask, stride=self.half_window, end_counts=False)
+        return _scores(scores, tf.strings.length(completion))
 
-    def _evaluate(self, examples: tf.Tensor, scorer: DocumentScorer) -> dict[str, tf.Tensor]:
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string)])
+    def _tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Encodes texts; a function of its own, so that TensorFlow traces it once for all signatures."""
+        return self.tokenizer.tokenize(texts)
+
+    def _evaluate(self, examples: tf.Tensor, stride: int) -> dict[str, tf.Tensor]:
         features = tf.io.parse_example(examples, example_tokens.feature_spec(self.data_kind))
         if self.data_kind == "text":
-            return _scores(scorer.score(self.tokenizer.tokenize(features["text"])), tf.strings.length(features["text"]))
+            scores = self.scorer.score(self._tokenize(features["text"]), stride=stride)
+            return _scores(scores, tf.strings.length(features["text"]))
         tokenize = functools.partial(example_tokens.tokenize_and_end, self.tokenizer)
         prompts, completions = example_tokens.conversations(features, self.data_kind)
-        scores = scorer.score(*example_tokens.conversation_tokens(prompts, completions, tokenize))
+        token_ids, loss_mask = example_tokens.conversation_tokens(prompts, completions, tokenize)
+        scores = self.scorer.score(token_ids, loss_mask, stride=stride)
         num_bytes = tf.reduce_sum(tf.ragged.map_flat_values(tf.strings.length, completions), axis=1)
         return _scores(scores, num_bytes)
-
-    def _continue(
-        self,
-        prompts: tf.Tensor,
-        max_new_tokens: tf.Tensor,
-        temperature: tf.Tensor | float,
-        top_k: tf.Tensor | int,
-        seed: tf.Tensor | int,
-    ) -> tf.Tensor:
-        token_ids = self.tokenizer.tokenize(prompts)
-        end = tf.fill([token_ids.nrows(), 1], tf.constant(self.end_of_text_id, tf.int64))
-        # The same rule as in `modules.model.sampling.prompt_room`.
-        half = self.model.context_length // 2
-        room = self.model.context_length - tf.clip_by_value(max_new_tokens, 0, half)
-        token_ids = tf.concat([end, token_ids], axis=1)[:, -room:]
-        new_ids = tf.map_fn(
-            lambda row: self._continue_row(row, max_new_tokens, temperature, top_k, seed),
-            token_ids,
-            fn_output_signature=tf.RaggedTensorSpec([None], tf.int64, ragged_rank=0),
-            parallel_iterations=2,
-        )
-        return self.detokenizer.detokenize(new_ids)
 
     def _continue_row(
         self,
         prompt_ids: tf.Tensor,
         max_new_tokens: tf.Tensor,
-        temperature: tf.Tensor | float,
-        top_k: tf.Tensor | int,
-        seed: tf.Tensor | int,
+        temperature: tf.Tensor,
+        top_k: tf.Tensor,
+        seed: tf.Tensor,
     ) -> tf.Tensor:
         """Returns the continuation of int64 `[tokens]`, int64 `[new tokens]` without end-of-text."""
         prompt_length = tf.size(prompt_ids)

@@ -50,8 +50,7 @@ def test_only_targets_that_the_mask_counts_are_summed(tokens_per_chunk: int, mon
 @pytest.mark.parametrize("stride", [1, 5, 8, 15, 16])
 def test_overlapping_windows_score_every_token_once_and_with_more_context(stride: int) -> None:
     documents = _documents(0, 1, 15, 16, 17, 23, 24, 25, 60)
-    scorer = DocumentScorer(CachedGPT2(tiny_backbone()), end_of_text_id=END, sequence_length=16, stride=stride)
-    scores = scorer.score(tf.ragged.constant(documents, dtype=tf.int64))
+    scores = _scorer(16).score(tf.ragged.constant(documents, dtype=tf.int64), stride=stride)
     assert scores.num_tokens.numpy().tolist() == [len(document) + 1 for document in documents]
     expected = [oracle(document, 16, stride=stride) for document in documents]
     np.testing.assert_allclose(scores.nll_sum, expected, rtol=1e-6)
@@ -71,7 +70,7 @@ def test_hits_are_the_targets_with_the_highest_probability() -> None:
 
 def test_a_stride_beyond_the_window_is_refused() -> None:
     with pytest.raises(ValueError, match=r"from 1 to the window's 8 tokens\. Received: 9"):
-        DocumentScorer(CachedGPT2(tiny_backbone()), end_of_text_id=END, sequence_length=8, stride=9)
+        _scorer(8).score(tf.ragged.constant([[1]], tf.int64), stride=9)
 
 
 def test_a_mask_of_ones_changes_nothing() -> None:
