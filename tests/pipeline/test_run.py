@@ -101,7 +101,7 @@ def test_a_changed_byte_re_runs_even_with_size_and_time_kept(first_run, checkout
     try:
         assert path.stat().st_size == times.st_size
         assert path.stat().st_mtime_ns == times.st_mtime_ns
-        changed = checkout.run()
+        changed = checkout.run("--set", "training.steps=5")
     finally:
         path.write_bytes(content)
     assert changed.executed == ALL - {"Contract", "TokenContract"}
@@ -110,7 +110,7 @@ def test_a_changed_byte_re_runs_even_with_size_and_time_kept(first_run, checkout
 def test_a_changed_lock_re_runs_everything_and_a_worse_model_does_not_ship(first_run, checkout: Checkout) -> None:
     before = list((checkout.folder / "workspace/topics/releases").iterdir())
     with edited(checkout.folder / "uv.lock", None, "# one more line\n"):
-        worse = checkout.run("--set", "training.learning_rate=1.0e-6", "--set", "evaluation.max_perplexity=1000000")
+        worse = checkout.run("--set", "training.steps=5", "--set", "evaluation.max_perplexity=1000000")
     assert worse.executed == ALL
     assert worse.status == 3, worse.output
     assert worse.run.verdict == "refused"
@@ -120,7 +120,7 @@ def test_a_changed_lock_re_runs_everything_and_a_worse_model_does_not_ship(first
 
 
 def test_a_killed_run_resumes_inside_its_training(first_run, checkout: Checkout) -> None:
-    sets = ("training.seed=1", "training.steps=900", "training.checkpoint_seconds=0.1", "evaluation.max_perplexity=1")
+    sets = ("training.seed=1", "training.steps=300", "training.checkpoint_seconds=0.1", "evaluation.max_perplexity=1")
     arguments = ["run", "--config", "recipe.yaml", *(word for setting in sets for word in ("--set", setting))]
     checkpoints = checkout.folder / "workspace/topics/checkpoints"
     with checkout.start(*arguments) as killed:
@@ -130,7 +130,7 @@ def test_a_killed_run_resumes_inside_its_training(first_run, checkout: Checkout)
         os.killpg(killed.pid, signal.SIGKILL)
     again = checkout.command(*arguments)
     assert again.returncode == 3, again.stderr
-    first_step = re.search(r"Trainer: (\d+)/900 steps", again.stdout)
+    first_step = re.search(r"Trainer: (\d+)/300 steps", again.stdout)
     assert first_step is not None, again.stdout
     assert int(first_step[1]) > 1
     assert not checkpoints.exists()

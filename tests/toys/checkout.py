@@ -23,7 +23,7 @@ data:
   splits: {train: 8, eval: 1, test: 1}
 tokenizer: {vocabulary_size: 512}
 model: {num_layers: 2, num_heads: 2, hidden_dim: 64, context_length: 64}
-training: {steps: 400, batch_size: 8, learning_rate: 5.0e-3, warmup_steps: 20}
+training: {steps: 200, batch_size: 8, learning_rate: 5.0e-3, warmup_steps: 20}
 evaluation: {max_perplexity: 300, max_regression: 0.25}
 """
 

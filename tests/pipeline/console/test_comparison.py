@@ -252,7 +252,7 @@ def test_a_failed_run_has_its_record_too(first_run: FinishedRun, stopped_run: Fi
     result = checkout.command("compare", first_run.run.id, stopped_run.run.id)
     assert result.returncode == 0, result.stderr
     assert section(result.stdout, "verdict") == ["verdict pushed failed"]
-    assert section(result.stdout, "Configuration")[1:] == ["training.steps 400 401"]
+    assert section(result.stdout, "Configuration")[1:] == ["training.steps 200 201"]
     assert section(result.stdout, "Code")[1].split()[0] == "schemas/text.pbtxt"
     assert f"perplexity {first_run.run.perplexity:,.6g} -" in section(result.stdout, "Results")
 

@@ -53,7 +53,7 @@ def test_the_commit_shows_whether_files_were_changed(checkout_like: Path) -> Non
 def test_a_record_is_read_back_from_its_properties(tmp_path: Path, checkout_like: Path) -> None:
     write(tmp_path / "recipe.yaml", RECIPE)
     record = RunRecord.of(load_config(tmp_path / "recipe.yaml"), checkout_like)
-    assert record.configuration["training"]["steps"] == 400
+    assert record.configuration["training"]["steps"] == 200
     assert record.configuration["training"]["gradient_clip_norm"] == 1.0  # a default
     assert record.configuration["workspace"] == "workspace"
     assert record.commit is None
