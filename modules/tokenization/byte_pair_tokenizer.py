@@ -10,8 +10,11 @@ as ordinary characters: no text can inject a special token (see `modules.tokeniz
 The rules are GPT-2's: https://github.com/openai/gpt-2/blob/master/src/encoder.py.
 """
 
+import os
+
 import tensorflow as tf
 
+from modules.common.files import file_facts
 from modules.tokenization.bpe_merging import LOW_32_BITS, NO_MERGE, encode_words
 from modules.tokenization.vocabulary_files import END_OF_TEXT_KEY
 
@@ -63,6 +66,21 @@ def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
     return tf.RaggedTensor.from_value_rowids(words, places[:, 0], tf.size(texts, tf.int64), validate=False)
 
 
+class NamedByContent(tf.lookup.TextFileInitializer):
+    """Initializer of a table from a text file; the table's name in graphs follows from the file's content.
+
+    Its base class names the table by the file's path. Then a SavedModel would tell folders of the machine that wrote
+    it, and in one process a table of another file at the same path would be taken for the same table.
+    """
+
+    @property
+    def _shared_name(self) -> str:
+        name: str = super()._shared_name
+        path = self._filename_arg
+        # Inside a `preprocessing_fn`, the path is a tensor, the output of an analyzer.
+        return name if tf.is_tensor(path) else name.replace(os.fspath(path), file_facts(path)["sha256"])
+
+
 class BytePairTokenizer(tf.Module):
     """A module that encodes texts as token ids, by the merges of a table.
 
@@ -85,9 +103,7 @@ class BytePairTokenizer(tf.Module):
         super().__init__()
 
         def column(number: int, dtype: tf.DType, default: int) -> tf.lookup.StaticHashTable:
-            return tf.lookup.StaticHashTable(
-                tf.lookup.TextFileInitializer(table_path, dtype, number, tf.int64, 1), default
-            )
+            return tf.lookup.StaticHashTable(NamedByContent(table_path, dtype, number, tf.int64, 1), default)
 
         # The same file is read twice: for the tokens of pairs and bytes, and for the words that are one token.
         self._table = column(0, tf.int64, NO_MERGE)
@@ -134,7 +150,7 @@ class Detokenizer(tf.Module):
         """Reads a file that `vocabulary_files.write_token_bytes` wrote; it becomes an asset of a SavedModel."""
         super().__init__()
         self._table = tf.lookup.StaticHashTable(
-            tf.lookup.TextFileInitializer(
+            NamedByContent(
                 token_bytes_file,
                 tf.int64,
                 tf.lookup.TextFileIndex.LINE_NUMBER,

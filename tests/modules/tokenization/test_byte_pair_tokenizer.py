@@ -28,6 +28,17 @@ from tests.toys.tokenizer_reference import (
 from tests.toys.tokenizer_texts import HARD_TEXTS, random_texts
 
 A, B, C = 64, 65, 66
+
+
+def test_two_vocabularies_at_the_same_path_are_two_tables(tmp_path: Path) -> None:
+    path = str(tmp_path / "vocabulary.tsv")
+    tokenizers = []
+    for merges in ([(A, B)], [(B, C)]):
+        write_table(Vocabulary.from_merges(merges), path)
+        tokenizers.append(BytePairTokenizer(path))
+    assert [tokenizer.tokenize(["abc"]).to_list() for tokenizer in tokenizers] == [[[256, C]], [[A, 256]]]
+
+
 MALFORMED = [
     (b"a\xffb", "a\ufffdb"),
     (b"\xe2\x82", "\ufffd"),
