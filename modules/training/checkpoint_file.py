@@ -15,7 +15,7 @@ from absl import logging
 from modules.common.files import flush_to_disk
 
 # Version of the stored values. Change it when their meaning changes: then files of older code are ignored.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class CheckpointFile:
             OSError: If the disk is full, or cannot be written; the old state is kept.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        facts = json.dumps({"format": FORMAT, **state.facts}, allow_nan=False)
+        facts = json.dumps({"format": FORMAT, "names": sorted(state.arrays), **state.facts}, allow_nan=False)
         try:
             with open(self._new, "wb") as file:
                 arrays = {f"array {name}": array for name, array in state.arrays.items()}
@@ -72,12 +72,15 @@ class CheckpointFile:
                 arrays = {name.removeprefix("array "): stored[name] for name in stored.files if name != "facts"}
         except FileNotFoundError:
             return None
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
             logging.warning(
                 "The checkpoint %s cannot be read (%s): training starts from the beginning.", self.path, error
             )
             return None
         if facts.pop("format", None) != FORMAT:
             logging.warning("The checkpoint %s is of another version: training starts from the beginning.", self.path)
+            return None
+        if facts.pop("names") != sorted(arrays):  # the zip format has no checksum of its list of files
+            logging.warning("The checkpoint %s is damaged: training starts from the beginning.", self.path)
             return None
         return State(arrays=arrays, facts=facts)

@@ -105,3 +105,15 @@ def test_a_checkpoint_of_other_code_is_ignored(
     assert [point.step for point in curve.points] == [1, 2]
     for weight, repeated_weight in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, repeated_weight)
+
+
+def test_a_changed_byte_is_noticed_or_changes_no_value(tmp_path: Path) -> None:
+    file = CheckpointFile(tmp_path / "state.npz")
+    file.write(State(arrays={"a": np.arange(3.0), "b": np.array(7)}, facts={"step": 5}))
+    content = file.path.read_bytes()
+    for place in range(len(content)):
+        file.path.write_bytes(content[:place] + bytes([content[place] ^ 0x01]) + content[place + 1 :])
+        state = file.read()
+        if state is not None:
+            assert state.facts == {"step": 5}, place
+            assert {name: array.tolist() for name, array in state.arrays.items()} == {"a": [0, 1, 2], "b": 7}, place
