@@ -7,7 +7,7 @@ VENV := .venv/.synced
 RUN := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check lint bench-tokenizer bench-vocabulary bench-data bench-evaluation bench-training bench-peers clean docs check-prerequisites
+.PHONY: help setup run test check test-chaos lint bench-tokenizer bench-vocabulary bench-data bench-evaluation bench-training bench-peers clean docs check-prerequisites
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -20,6 +20,9 @@ test: lint ## ruff, mypy and all tests
 
 check: lint ## ruff, mypy and the tests that need no pipeline run, no training run and no conversion
 	$(RUN) -m pytest -m "not slow"
+
+test-chaos: $(VENV) ## a changed byte in every file of a run, and 50 kills; prints tables
+	@$(RUN) -m tests.chaos
 
 lint: $(VENV) ## ruff, and mypy on pipeline/, components/ and modules/
 	$(RUN) -m ruff check .

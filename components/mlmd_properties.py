@@ -7,8 +7,11 @@ from typing import Any
 # Properties of a DataBlessing: the id of the ExampleStatistics that passed, and the file of the contract.
 STATISTICS_ID = "statistics_id"
 CONTRACT = "contract"
+# Properties of `components.integrity`: the SHA-256 of every file of an artifact, and of what an evaluation measured.
+WRITTEN_FILES = "written_files"
+MEASURED_FILES = "measured_files"
 
-_BOOKKEEPING = {"name", "tfx_version", "state", "producer_component", "is_external"}
+_BOOKKEEPING = {"name", "tfx_version", "state", "producer_component", "is_external", WRITTEN_FILES, MEASURED_FILES}
 _PLAIN = ("int_value", "double_value", "string_value")
 
 
@@ -20,7 +23,7 @@ def set_finite(artifact: Any, figures: Mapping[str, float]) -> None:
 
 
 def plain_values(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns numbers and strings of properties (`ml_metadata.proto.Value` by name), without TFX's bookkeeping."""
+    """Returns numbers and strings of properties (`ml_metadata.proto.Value` by name), without bookkeeping and hashes."""
     return {
         name: getattr(value, value.WhichOneof("value"))
         for name, value in sorted(properties.items())

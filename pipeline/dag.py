@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import tensorflow_data_validation as tfdv
-from tfx.components import SchemaGen, StatisticsGen, Trainer
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
@@ -21,10 +19,12 @@ from components.perplexity_evaluator.component import PerplexityEvaluator
 from components.release_pusher.component import ReleasePusher
 from components.resolver_strategies import (
     CANDIDATE_KEY,
+    LatestExistingBlessedModelStrategy,
     LatestOtherBlessedModelStrategy,
     LatestOtherBlessedStatisticsStrategy,
 )
 from components.run_report.component import RunReport
+from components.stock_nodes.component import ImportSchemaGen, SchemaGen, StatisticsGen, Trainer
 from components.task_evaluator.component import TaskEvaluator
 from components.text_example_gen.component import TextExampleGen
 from components.text_transform.component import TextTransform
@@ -191,7 +191,7 @@ def _token_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> _
 def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, tokens: _Tokens) -> list[BaseNode]:
     """Returns the nodes from tokens to a release."""
     # Optional, because this input changes with every newly blessed model and then the Trainer runs again.
-    start = [_warm_start()] if config.model.warm_start else []
+    start = [_warm_start(placement)] if config.model.warm_start else []
     trainer = Trainer(
         run_fn="modules.training.run_fn.run_fn",
         examples=tokens.transform.outputs["transformed_examples"],
@@ -220,10 +220,10 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, toke
     ]
 
 
-def _warm_start() -> Resolver:
+def _warm_start(placement: Placement) -> Resolver:
     """Resolves the latest blessed model, from which training starts; this run's own model does not exist yet."""
     return Resolver(
-        strategy_class=LatestBlessedModelStrategy,
+        strategy_class=LatestExistingBlessedModelStrategy if placement.own_strategies else LatestBlessedModelStrategy,
         model=Channel(type=Model),
         model_blessing=Channel(type=ModelBlessing),
     ).with_id("WarmStartModel")
@@ -303,7 +303,6 @@ def _releasing_nodes(
         gate=config.evaluation.model_dump_json(),
         model_blessing=evaluator.outputs["blessing"],
         report=report.outputs["report"],
-        transform_graph=tokens.transform.outputs["transform_graph"],
     ).with_id("Pusher")
     fingerprint_code(converter, modules=[tflite_conversion.WORKER])
     fingerprint_code(tflite_evaluator, pusher)

@@ -1,14 +1,13 @@
 """Fixtures for one real run of the pipeline, which all tests of its results share, and the order of the tests."""
 
 from pathlib import Path
-from pydoc_data import topics
 
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-from tests.toys.checkout import RECIPE, ROOT, Checkout, FinishedRun, copy_project, edited
+from tests.toys.checkout import ROOT, Checkout, FinishedRun, edited, topics_checkout
 
 # No time limits: the machine may be busy with other work.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -24,6 +23,7 @@ SHARE_THE_RUN = (
     "tests/pipeline/test_release.py",
     "tests/pipeline/test_run.py",
     "tests/test_notebooks.py",
+    "tests/chaos/test_changed_bytes.py",
     "tests/pipeline/test_better_model.py",
 )
 # Files of tests that train, convert or export models, or run Beam: `make check` leaves them to `make test`, and with
@@ -102,12 +102,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    folder = copy_project(tmp_path_factory.mktemp("checkout"), RECIPE)
-    names = sorted(topics.topics)
-    for number, half in enumerate((names[::2], names[1::2])):
-        text = "\n\n".join(topics.topics[name] for name in half)
-        (folder / "texts" / f"topics_{number}.txt").write_text(text, encoding="utf-8")
-    return Checkout(folder)
+    return topics_checkout(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="session")

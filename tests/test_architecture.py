@@ -21,7 +21,7 @@ ROOMS = (
     "evaluation", "report",
 )  # fmt: skip
 # Files that several components share.
-SHARED_COMPONENTS = {"artifact_types", "mlmd_properties"}
+SHARED_COMPONENTS = {"artifact_types", "integrity", "mlmd_properties"}
 # TensorFlow and Keras read environment variables when they are imported. `modules` sets these variables. `pipeline` and
 # `tests`, in which processes start, therefore import `modules` first.
 ENVIRONMENT = "modules/__init__.py"

@@ -11,6 +11,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
 from components.artifact_types import Artifacts
+from components.integrity import checked
 from components.mlmd_properties import CONTRACT, STATISTICS_ID
 from modules.common.errors import InputError
 
@@ -28,6 +29,7 @@ _MOST = "The feature value with maximum difference is:"
 class Executor(base_executor.BaseExecutor):
     """Executor that reads the anomalies of every split and fails on those that may not pass."""
 
+    @checked
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Fails on an anomaly; drift and skew pass where `on_drift` is "warn".
 

@@ -10,6 +10,7 @@ from tfx.types import artifact, artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components.artifact_types import Artifacts
+from components.integrity import checked, record_measured
 from components.mlmd_properties import set_finite
 from modules.common.errors import InputError
 from modules.common.json_files import read_json
@@ -26,6 +27,7 @@ PROMPT_TEMPLATE = "prompt_template"
 class Executor(evaluator_executor.Executor):
     """Executor that runs TFX's Evaluator for the figures and compares them with the limits."""
 
+    @checked
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Measures the model, writes `metrics.json` and `checks.json`, and blesses the model if all checks passed.
 
@@ -46,6 +48,7 @@ class Executor(evaluator_executor.Executor):
         measured.write(evaluated.uri)
         gates.write_checks(evaluated.uri, checks)
         _set_properties(evaluated, measured)
+        record_measured(evaluated, {name: input_dict[name][0] for name in ("model", "examples")})
 
         tasks = gates.read_checks(artifact_utils.get_single_uri(input_dict["task_evaluation"]))
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])

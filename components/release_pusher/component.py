@@ -24,7 +24,6 @@ class ReleasePusherSpec(component_spec.ComponentSpec):
         "tflite_evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "report": component_spec.ChannelParameter(type=Report),
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
-        "transform_graph": component_spec.ChannelParameter(type=standard_artifacts.TransformGraph),
     }
     OUTPUTS = {"pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}
 
@@ -48,7 +47,7 @@ class ReleasePusher(base_component.BaseComponent):
                 the directory was deleted.
             gate: JSON of the settings of `evaluation`, with the limits, for the manifest.
             **inputs: `model`, `model_blessing`, `model_fp16`, `model_int8`, `evaluation`, `tflite_evaluation`,
-                `report`, `examples` and `transform_graph`.
+                `report` and `examples`.
         """
         spec = ReleasePusherSpec(
             push_directory=push_directory,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from absl import logging
@@ -9,15 +10,16 @@ from etils import epath
 from tfx.components.pusher import executor as pusher_executor
 from tfx.components.util.model_utils import is_model_blessed
 from tfx.types import artifact, artifact_utils
+from tfx.utils import path_constants
 
 from components.artifact_types import Artifacts
+from components.integrity import checked, measured_hashes
 from components.mlmd_properties import plain_values
-from modules.common.files import file_facts, without_folders
+from modules.common.files import without_folders
 from modules.evaluation import gates
 from modules.evaluation.tflite_results import FileResult, read_results
-from modules.export.tflite_files import TFLITE_FILES, Precision, model_file
+from modules.export.tflite_files import MODEL_FILE, TFLITE_FILES, Precision, TFLiteFile, model_file
 from modules.release import publishing
-from modules.tokenization.vocabulary_files import find_table, read_table
 
 REPORT_FILES = {"report.html": "report.html", "MODEL_CARD.md": "model_card.md"}
 
@@ -25,6 +27,7 @@ REPORT_FILES = {"report.html": "report.html", "MODEL_CARD.md": "model_card.md"}
 class Executor(pusher_executor.Executor):
     """Executor that publishes a release if the Evaluator blessed the model and TFLiteEvaluator lets it pass."""
 
+    @checked
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Publishes the release, or marks the output as not pushed."""
         pushed_model = artifact_utils.get_single_instance(output_dict["pushed_model"])
@@ -36,15 +39,14 @@ class Executor(pusher_executor.Executor):
             self._MarkNotPushed(pushed_model)
             return
         report = epath.Path(artifact_utils.get_single_uri(input_dict["report"]))
+        released = [file for file in TFLITE_FILES if file.precision in files and files[file.precision].released]
         published = publishing.publish(
             epath.Path(exec_properties["push_directory"]),
             saved_model_dir=epath.Path(self.GetModelPath(input_dict)),
             tflite_files={
-                file.name: _as_measured(input_dict[file.key], files[file.precision].sha256)
-                for file in TFLITE_FILES
-                if file.precision in files and files[file.precision].released
+                file.name: model_file(artifact_utils.get_single_uri(input_dict[file.key])) for file in released
             },
-            vocabulary=read_table(find_table(artifact_utils.get_single_uri(input_dict["transform_graph"]))),
+            measured=_measured(input_dict, released),
             documents={name: report / file for name, file in REPORT_FILES.items()},
             facts={
                 **self._facts(input_dict, exec_properties),
@@ -80,16 +82,13 @@ def _passed(evaluation: artifact.Artifact) -> bool:
     return bool(checks) and not gates.failed(checks)
 
 
-def _as_measured(models: list[artifact.Artifact], sha256: str) -> epath.Path:
-    """Returns the path of a TFLite file.
-
-    Raises:
-        RuntimeError: The file has changed since it was measured.
-    """
-    path = model_file(artifact_utils.get_single_uri(models))
-    if file_facts(path)["sha256"] != sha256:
-        raise RuntimeError(f"{path} is not the file that TFLiteEvaluator measured: it has changed since. Run again.")
-    return epath.Path(path)
+def _measured(input_dict: Artifacts, released: Iterable[TFLiteFile]) -> dict[str, str]:
+    """Returns the SHA-256 that the evaluations recorded of the files of a release, by their paths in the release."""
+    model = measured_hashes(artifact_utils.get_single_instance(input_dict["evaluation"]))["model"]
+    prefix = f"{path_constants.SERVING_MODEL_DIR}/"
+    files = {path.removeprefix(prefix): sha256 for path, sha256 in model.items() if path.startswith(prefix)}
+    tflite = measured_hashes(artifact_utils.get_single_instance(input_dict["tflite_evaluation"]))
+    return files | {f"tflite/{file.name}": tflite[file.key][MODEL_FILE] for file in released}
 
 
 def _read_files(tflite_evaluation: artifact.Artifact) -> dict[Precision, FileResult] | None:

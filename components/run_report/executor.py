@@ -8,6 +8,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact, artifact_utils
 
 from components.artifact_types import Artifacts
+from components.integrity import checked
 from components.mlmd_properties import plain_values
 from modules.report import gathering, rendering
 from modules.report.gathering import SourceArtifact
@@ -19,6 +20,7 @@ CARD = "model_card.md"
 class Executor(base_executor.BaseExecutor):
     """Executor that gathers the outputs of the nodes and renders them."""
 
+    @checked
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Writes the page and the model card.
 

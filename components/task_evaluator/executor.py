@@ -7,6 +7,7 @@ from tfx.types import artifact, artifact_utils
 from tfx.utils import path_utils
 
 from components.artifact_types import Artifacts
+from components.integrity import checked, record_measured
 from modules.common import progress
 from modules.data.examples import split_files
 from modules.data.prompt_templates import TEMPLATES
@@ -19,6 +20,7 @@ NODE = "TaskEvaluator"
 class Executor(base_executor.BaseExecutor):
     """Executor that evaluates the SavedModel, as a server would run it."""
 
+    @checked
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Measures the model and writes the results, also if a check fails; the Evaluator decides on the blessing.
 
@@ -34,6 +36,7 @@ class Executor(base_executor.BaseExecutor):
             on_progress=lambda done, total: progress.report(NODE, done=done, total=total, unit="texts"),
         )
         results.write(output.uri)
+        record_measured(output, {name: input_dict[name][0] for name in ("model", "examples")})
         for name, value in results.figures().items():
             output.set_float_custom_property(name, value)
 

@@ -17,6 +17,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifact_types import Artifacts
+from components.integrity import checked
 from modules.cleaning import buckets, corpus_cleaning, filters
 from modules.cleaning.buckets import TRAIN, BucketCounts, StoredDocument
 from modules.cleaning.filters import CleaningSettings, keep_documents
@@ -36,6 +37,7 @@ _REPORT_INTERVAL_S = 0.5
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Executor that writes `<uri>/Split-<name>/data_tfrecord-*.gz` and `<uri>/counts.json`."""
 
+    @checked
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Reads the source and writes the Examples artifact.
 

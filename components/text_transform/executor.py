@@ -9,12 +9,14 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import json_utils
 
 from components.artifact_types import Artifacts
+from components.integrity import checked
 from modules.tokenization import packing_efficiency, token_counts
 
 
 class Executor(transform_executor.Executor):
     """Executor that runs TFX's Transform and then counts the tokens of every split."""
 
+    @checked
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Transforms the examples and writes counts as properties of the transformed examples.
 

@@ -12,6 +12,7 @@ from tfx.types import artifact, artifact_utils, standard_component_specs
 from tfx.utils import writer_utils
 
 from components.artifact_types import Artifacts
+from components.integrity import checked
 
 # With fewer examples, shares differ by more than the contracts allow just by chance.
 MIN_EXAMPLES = 100
@@ -21,6 +22,7 @@ _TRAIN, _EVAL = "train", "eval"
 class Executor(example_validator.Executor):
     """Executor that validates every split as TFX does, and compares it with other statistics."""
 
+    @checked
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> Any:
         """Writes the anomalies of every split, including drift and skew."""
         self._statistics = artifact_utils.get_single_instance(input_dict[standard_component_specs.STATISTICS_KEY])

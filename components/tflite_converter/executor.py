@@ -10,6 +10,7 @@ from tfx.types import artifact, artifact_utils
 from tfx.utils import path_utils
 
 from components.artifact_types import Artifacts
+from components.integrity import checked
 from modules.common import progress
 from modules.common.files import file_facts
 from modules.export import tflite_conversion
@@ -21,6 +22,7 @@ from modules.tokenization.vocabulary_files import TABLE_NAME, read_table, write_
 class Executor(base_executor.BaseExecutor):
     """Executor that converts the model in a separate process and records facts about the files."""
 
+    @checked
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Converts `model` to `model_fp16` and `model_int8`.
 

@@ -10,6 +10,7 @@ from tfx.types import artifact, artifact_utils
 from tfx.utils import path_utils
 
 from components.artifact_types import Artifacts
+from components.integrity import checked, record_measured
 from components.mlmd_properties import set_finite
 from modules.common import progress
 from modules.common.files import file_facts
@@ -25,6 +26,7 @@ _REPORT_EVERY = 16
 class Executor(base_executor.BaseExecutor):
     """Executor that measures the files one after the other and writes the results; a file that fails stops nothing."""
 
+    @checked
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Compares `model_fp16` and `model_int8` with `model`."""
         settings = tflite_gate.TFLiteGateSettings.model_validate_json(exec_properties["settings"])
@@ -48,6 +50,8 @@ class Executor(base_executor.BaseExecutor):
         write_results(evaluation.uri, tflite_gate.file_results(figures, checks, settings=settings))
         evaluation.set_int_custom_property("blessed", int(tflite_gate.may_release(checks.values(), settings)))
         _set_figures(evaluation, figures, checks)
+        measured = ("model", "examples", *(file.key for file in TFLITE_FILES))
+        record_measured(evaluation, {name: input_dict[name][0] for name in measured})
 
 
 def _measure(measurer: TFLiteMeasurer, path: str) -> FileFigures:

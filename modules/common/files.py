@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -21,6 +21,19 @@ def file_facts(path: epath.PathLike) -> dict[str, Any]:
             digest.update(chunk)
             size_bytes += len(chunk)
     return {"sha256": digest.hexdigest(), "size_bytes": size_bytes}
+
+
+def folder_hashes(folder: epath.PathLike, belongs: Callable[[str], bool] = lambda path: True) -> dict[str, str]:
+    """Returns the SHA-256 of every file in a folder and its subfolders, by path relative to the folder, with `/`.
+
+    Args:
+        folder: A path, or a URL such as `gs://bucket/x`; a folder that does not exist has no files.
+        belongs: Whether to hash the file at this relative path; by default all files are hashed.
+    """
+    root = epath.Path(folder)
+    files = sorted(parent / name for parent, _, names in root.walk() for name in names)
+    paths = {path.relative_to(root).as_posix(): path for path in files}
+    return {name: file_facts(path)["sha256"] for name, path in paths.items() if belongs(name)}
 
 
 def hash_settings(settings: Mapping[str, Any]) -> str:

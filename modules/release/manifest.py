@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import pydantic
 from etils import epath
 
 from modules.common.errors import InputError
@@ -47,8 +48,14 @@ class Manifest:
 
     def write(self, folder: epath.PathLike) -> None:
         """Writes the manifest into the folder of a release."""
-        content = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
-        epath.Path(folder, MANIFEST).write_text(content, encoding="utf-8")
+        epath.Path(folder, MANIFEST).write_text(_as_json(self), encoding="utf-8")
+
+    def describes_the_same_as(self, published: "Manifest") -> bool:
+        """Returns whether two manifests differ only in version, time and run."""
+        without_names = (
+            dataclasses.replace(manifest, version="", created="", run="") for manifest in (self, published)
+        )
+        return len({_as_json(manifest) for manifest in without_names}) == 1
 
     @classmethod
     def read(cls, folder: epath.PathLike) -> Self:
@@ -58,16 +65,16 @@ class Manifest:
             InputError: The folder is not a release.
         """
         try:
-            content = json.loads(epath.Path(folder, MANIFEST).read_text(encoding="utf-8"))
+            return pydantic.TypeAdapter(cls).validate_json(epath.Path(folder, MANIFEST).read_bytes())
         except (OSError, ValueError):
-            content = None
-        if not isinstance(content, dict) or not content.keys() >= {"data", "files"}:
             raise InputError(
                 f"a release must be a folder with a {MANIFEST}. Received: {folder}, where this file is missing or does "
                 "not describe a release. Use a folder such as workspace/<name>/releases/<version>."
-            )
-        known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{name: value for name, value in content.items() if name in known})
+            ) from None
+
+
+def _as_json(manifest: Manifest) -> str:
+    return json.dumps(dataclasses.asdict(manifest), indent=2) + "\n"
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:

@@ -11,10 +11,13 @@ from typing import Any
 
 from etils import epath
 
+from modules.common.errors import InputError
 from modules.common.files import copy_folder, flush_to_disk, is_local
-from modules.release.manifest import MANIFEST, Manifest, describe_files
-from modules.tokenization.vocabulary import Vocabulary
-from modules.tokenization.vocabulary_files import write_tokenizer_folder
+from modules.release.manifest import MANIFEST, Manifest, describe_files, latest_release
+from modules.tokenization.vocabulary_files import TABLE_NAME, read_table, write_tokenizer_folder
+
+_INCOMING = ".incoming-"
+_VERSION_FORMAT = "%Y%m%d%H%M%S"
 
 
 def publish(
@@ -22,8 +25,8 @@ def publish(
     *,
     saved_model_dir: epath.PathLike,
     tflite_files: Mapping[str, epath.PathLike],
-    vocabulary: Vocabulary,
     documents: Mapping[str, epath.PathLike],
+    measured: Mapping[str, str],
     facts: Mapping[str, Any],
 ) -> epath.Path:
     """Assembles a release in a temporary folder and then moves it into place.
@@ -31,12 +34,16 @@ def publish(
     On a local disk the move is one rename. Cloud Storage cannot rename folders, so the files are copied, and the
     manifest is copied last. A folder without a manifest is not a release.
 
+    If the newest release is already this one, nothing is published: a push may have been killed after the rename.
+    What earlier pushes left when they were killed is removed.
+
     Args:
         push_directory: Parent of the release, a path or a URL such as `gs://bucket/path`; created if it is missing.
-        saved_model_dir: The SavedModel. Its files become the top level of the release.
+        saved_model_dir: The SavedModel. Its files become the top level of the release, and its vocabulary is also
+            written as `tokenizer/vocabulary.json`, `merges.txt` and `tokenizer.json`.
         tflite_files: Paths of the TFLite files, by their file names in `tflite/`.
-        vocabulary: The vocabulary; written as `tokenizer/vocabulary.json`, `merges.txt` and `tokenizer.json`.
         documents: Paths of files for human readers, by their file names at the top level of the release.
+        measured: SHA-256 of the files that were measured, by their paths in the release.
         facts: The attributes of `Manifest`, except version, time and files.
 
     Returns:
@@ -44,26 +51,34 @@ def publish(
         because TF Serving reads it as a number.
 
     Raises:
-        OSError: A file cannot be read or written. In this case no files of the release remain.
+        InputError: A file has another content than the one that was measured.
+        OSError: A file cannot be read or written. In both cases no files of the release remain.
     """
     directory = epath.Path(push_directory)
     directory.mkdir(parents=True, exist_ok=True)
+    _remove_remains(directory)
     with _assembly_folder(directory) as assembly:
         copy_folder(epath.Path(saved_model_dir), assembly)
         (assembly / "tflite").mkdir()
         for name, path in tflite_files.items():
             epath.Path(path).copy(assembly / "tflite" / name)
-        write_tokenizer_folder(vocabulary, assembly / "tokenizer")
+        files = describe_files(assembly)
+        _check_measured(files, measured, saved_model_dir)
+        write_tokenizer_folder(read_table(assembly / "assets" / TABLE_NAME), assembly / "tokenizer")
         for name, path in documents.items():
             epath.Path(path).copy(assembly / name)
         created = datetime.datetime.now(datetime.UTC)
         release = _free_version(directory, created)
-        Manifest(
+        manifest = Manifest(
             version=release.name,
             created=created.isoformat(timespec="seconds"),
             files=describe_files(assembly),
             **{"data": {}, **facts},
-        ).write(assembly)
+        )
+        newest = latest_release(directory)
+        if newest is not None and _describes(manifest, newest):
+            return newest
+        manifest.write(assembly)
         if is_local(directory):
             # Without this, a power cut after the rename could leave a release with empty files.
             for path in [*assembly.rglob("*"), assembly]:
@@ -74,6 +89,34 @@ def publish(
     return release
 
 
+def _describes(manifest: Manifest, release: epath.Path) -> bool:
+    with contextlib.suppress(InputError):  # the manifest of the release is damaged
+        return manifest.describes_the_same_as(Manifest.read(release))
+    return False
+
+
+def _check_measured(
+    files: Mapping[str, Mapping[str, Any]], measured: Mapping[str, str], saved_model_dir: epath.PathLike
+) -> None:
+    """Checks that the files of a release are exactly those that were measured."""
+    for path in sorted(files.keys() | measured.keys()):
+        if path in files and path in measured and files[path]["sha256"] == measured[path]:
+            continue
+        raise InputError(
+            f"a release must hold exactly the files that were measured. Received: {path}, of the model in "
+            f"{saved_model_dir}, which changed after its evaluation. Delete the folder of the model and run again."
+        )
+
+
+def _remove_remains(push_directory: epath.Path) -> None:
+    """Removes what killed pushes left: temporary folders and, in Cloud Storage, incomplete uploads of past days."""
+    yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    for path in push_directory.iterdir():
+        incomplete = path.name.isdigit() and not (path / MANIFEST).exists()
+        if path.name.startswith(_INCOMING) or (incomplete and path.name < yesterday.strftime(_VERSION_FORMAT)):
+            path.rmtree()
+
+
 @contextlib.contextmanager
 def _assembly_folder(push_directory: epath.Path) -> Iterator[Path]:
     """Creates a temporary local folder and removes it at the end, unless it was renamed.
@@ -81,7 +124,7 @@ def _assembly_folder(push_directory: epath.Path) -> Iterator[Path]:
     The folder is in the push directory if that is local, because a rename needs the same disk.
     """
     parent = Path(push_directory) if is_local(push_directory) else Path(tempfile.gettempdir())
-    assembly = parent / f".incoming-{uuid.uuid4().hex}"
+    assembly = parent / f"{_INCOMING}{uuid.uuid4().hex}"
     assembly.mkdir()
     try:
         yield assembly
@@ -104,6 +147,6 @@ def _upload(assembly: Path, release: epath.Path) -> None:
 
 
 def _free_version(push_directory: epath.Path, created: datetime.datetime) -> epath.Path:
-    while (push_directory / created.strftime("%Y%m%d%H%M%S")).exists():
+    while (push_directory / created.strftime(_VERSION_FORMAT)).exists():
         created += datetime.timedelta(seconds=1)
-    return push_directory / created.strftime("%Y%m%d%H%M%S")
+    return push_directory / created.strftime(_VERSION_FORMAT)

@@ -9,9 +9,11 @@ from modules.common.errors import InputError
 from modules.export.tflite_files import TFLITE_FILES
 from modules.model.sampling import SamplingSettings
 from modules.release.manifest import Manifest, prompt_template
+from modules.release.verification import check_files
 from modules.serving.text_generators import LiteRTGenerator, SavedModelGenerator, TextGenerator
 
 _FILES = {file.format: f"tflite/{file.name}" for file in TFLITE_FILES}
+_TOKENIZER = "tokenizer/tokenizer.json"
 _PRECISIONS = {file.format: file.precision for file in TFLITE_FILES}
 
 
@@ -88,14 +90,16 @@ def open_generator(release: Path, format: str) -> TextGenerator:
         format: `saved_model`, `tflite-int8` or `tflite-fp16`.
 
     Raises:
-        InputError: The folder is not a release or has no file of this format.
+        InputError: The folder is not a release, has no file of this format, or its files are not those of its manifest.
     """
     manifest = Manifest.read(release)
     if format == "saved_model":
+        check_files(release, manifest, lambda path: not path.startswith(("tflite/", "tokenizer/")))
         return SavedModelGenerator(str(release))
     if _FILES[format] not in manifest.files:
         raise InputError(_why_left_out(release, manifest, format))
-    return LiteRTGenerator(str(release / _FILES[format]), str(release / "tokenizer" / "tokenizer.json"))
+    check_files(release, manifest, lambda path: path in (_FILES[format], _TOKENIZER))
+    return LiteRTGenerator(str(release / _FILES[format]), str(release / _TOKENIZER))
 
 
 def _why_left_out(release: Path, manifest: Manifest, format: str) -> str:

@@ -45,10 +45,12 @@ def run(request: RunRequest) -> None:
     progress.emit({"event": "phase", "text": "loading TFX and TensorFlow"})
     import absl.logging
     from tfx.dsl.compiler import compiler, constants
+    from tfx.orchestration import metadata
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
     from tfx.orchestration.portable import runtime_parameter_utils
     from tfx.proto.orchestration import pipeline_pb2
 
+    from components.integrity import check_outputs
     from pipeline.dag import create_pipeline
     from pipeline.placement import Placement, checkpoint_directory
 
@@ -66,7 +68,13 @@ def run(request: RunRequest) -> None:
     absl.logging.set_verbosity(absl.logging.INFO)
     # Only after TFX has recorded the model; before that, the checkpoints are needed to resume.
     after = {"Trainer": lambda: remove_checkpoints(checkpoint_directory(config))}
-    logging.getLogger("absl").addHandler(NodeEvents(after))
+    connection_config = placement.metadata_connection_config
+
+    def check_cached(execution_id: int) -> None:
+        with metadata.Metadata(connection_config) as handle:
+            check_outputs(handle.store, execution_id)
+
+    logging.getLogger("absl").addHandler(NodeEvents(after, check_cached))
     options = None
     if request.from_node:
         base = pipeline_pb2.SnapshotSettings.BasePipelineRunStrategy(
@@ -78,7 +86,7 @@ def run(request: RunRequest) -> None:
                 snapshot_settings=pipeline_pb2.SnapshotSettings(base_pipeline_run_strategy=base),
             )
         )
-    record_start(proto, placement.metadata_connection_config, RunRecord.of(config))
+    record_start(proto, connection_config, RunRecord.of(config))
     LocalDagRunner().run_with_ir(proto, options)
 
 

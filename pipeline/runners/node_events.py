@@ -17,15 +17,17 @@ NODE_SUCCEEDED = "Execution %d succeeded."
 class NodeEvents(logging.Handler):
     """Log handler that turns TFX's messages into progress events and calls functions after nodes."""
 
-    def __init__(self, after: Mapping[str, Callable[[], None]]):
-        """Stores the functions.
+    def __init__(self, after: Mapping[str, Callable[[], None]], on_cached: Callable[[int], None]):
+        """Stores the functions. An exception of one of them ends the run.
 
         Args:
             after: A function per node, called after the node was executed and its outputs were recorded in ML Metadata;
                 not called if the node was cached or had no inputs.
+            on_cached: Function that is called with the id of each cached execution, before its results are used.
         """
         super().__init__(logging.INFO)
         self._after = after
+        self._on_cached = on_cached
         self._node = ""
         self._succeeded = False
 
@@ -34,7 +36,8 @@ class NodeEvents(logging.Handler):
         if record.msg == NODE_STARTED and isinstance(record.args, tuple):
             self._node, self._succeeded = str(record.args[0]), False
             progress.emit({"event": "started", "node": self._node})
-        elif record.msg == NODE_CACHED:
+        elif record.msg == NODE_CACHED and isinstance(record.args, tuple):
+            self._on_cached(int(str(record.args[0])))
             progress.emit({"event": "cached", "node": self._node})
         elif record.msg == NODE_SUCCEEDED:
             self._succeeded = True

@@ -11,7 +11,9 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import standard_artifacts
 
 from components.artifact_types import Report
+from components.integrity import record_measured
 from components.release_pusher import executor
+from modules.common.errors import InputError
 from modules.evaluation import gates
 from modules.evaluation.gates import Check
 from modules.export.tflite_files import model_file, scoring_file
@@ -55,7 +57,6 @@ def _inputs(
         "tflite_evaluation": standard_artifacts.ModelEvaluation(),
         "report": Report(),
         "examples": standard_artifacts.Examples(),
-        "transform_graph": standard_artifacts.TransformGraph(),
     }
     for name, artifact in inputs.items():
         artifact.uri = str(folder / name)
@@ -66,8 +67,6 @@ def _inputs(
             scoring_file(model_file(inputs[key].uri)),
         ):
             _write(path, key)
-    assets = folder / "transform_graph" / "transform_fn" / "assets"
-    _write(assets / "vocabulary.tsv", Path(saved_release().table).read_text())
     _write(folder / "report" / "report.html", "<p>report")
     _write(folder / "report" / "model_card.md", "# card")
     if files is not None:
@@ -75,6 +74,8 @@ def _inputs(
     for name, measured in (("evaluation", checks), ("tflite_evaluation", file_checks)):
         if measured is not None:
             gates.write_checks(folder / name, measured)
+    record_measured(inputs["evaluation"], {"model": inputs["model"]})
+    record_measured(inputs["tflite_evaluation"], {key: inputs[key] for key in ("model_fp16", "model_int8")})
     inputs["tflite_evaluation"].set_int_custom_property("blessed", int(blessed))
     inputs["model_blessing"].set_int_custom_property("blessed", int(model_blessed))
     return {key: [artifact] for key, artifact in inputs.items()}
@@ -92,11 +93,16 @@ def _context(folder: Path) -> base_executor.BaseExecutor.Context:
 
 
 def _push(folder: Path, **settings) -> list[Path]:
+    """Runs the executor with inputs of these settings; see `_push_inputs`."""
+    return _push_inputs(folder, _inputs(folder, **settings))
+
+
+def _push_inputs(folder: Path, inputs: dict[str, list]) -> list[Path]:
     """Runs the executor, checks that the output records as many releases as there are, and returns the releases."""
     pushed = standard_artifacts.PushedModel()
     pushed.uri = str(folder / "pushed")
     properties = {"push_directory": str(folder / "releases"), "push_directory_id": "1", "gate": "{}"}
-    executor.Executor(_context(folder)).Do(_inputs(folder, **settings), {"pushed_model": [pushed]}, properties)
+    executor.Executor(_context(folder)).Do(inputs, {"pushed_model": [pushed]}, properties)
     releases = list((folder / "releases").glob("*"))
     assert pushed.get_int_custom_property("pushed") == len(releases)
     return releases
@@ -118,10 +124,11 @@ def test_without_a_tflite_file_that_passed_only_the_saved_model_is_released(tmp_
 
 
 def test_a_file_that_changed_after_it_was_measured_is_not_released(tmp_path: Path) -> None:
-    changed = {**FILES, "float16": {**FILES["float16"], "sha256": SHA256["int8"]}}
-    with pytest.raises(RuntimeError, match="is not the file that TFLiteEvaluator measured"):
-        _push(tmp_path, files=changed)
-    assert not (tmp_path / "releases").exists()
+    inputs = _inputs(tmp_path, files=FILES)
+    _write(model_file(inputs["model_fp16"][0].uri), "model_int8")
+    with pytest.raises(InputError, match=r"the files that were measured\. Received: tflite/model_fp16\.tflite"):
+        _push_inputs(tmp_path, inputs)
+    assert list((tmp_path / "releases").iterdir()) == []
 
 
 def test_report_and_model_card_are_part_of_the_release(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from tfx.components import Trainer
 from tfx.dsl.compiler.compiler import Compiler
+from tfx.dsl.components.common.resolver import Resolver
 from tfx.proto.orchestration.pipeline_pb2 import PipelineNode
 
 from pipeline import dag
@@ -18,7 +19,7 @@ from pipeline.config import PipelineConfig, load_config
 from pipeline.dag import create_pipeline
 from pipeline.placement import Placement
 from pipeline.runners.vertex import compile_pipeline
-from tests.toys.checkout import RECIPE
+from tests.toys.checkout import ALL, RECIPE
 
 PLACEMENT = Placement(
     pipeline_root="root", push_directory="releases", push_directory_id="", data_directory="tfds", data_fingerprint="",
@@ -37,6 +38,21 @@ def nodes(config: PipelineConfig, *, own_strategies: bool = True) -> dict[str, P
     placement = dataclasses.replace(PLACEMENT, own_strategies=own_strategies)
     compiled = Compiler().compile(create_pipeline(config, placement))
     return {node.pipeline_node.node_info.id: node.pipeline_node for node in compiled.nodes}
+
+
+def test_every_node_checks_its_inputs_and_records_its_outputs(recipe: Path) -> None:
+    components = create_pipeline(load_config(recipe), PLACEMENT).components
+    executors = {node.id: node.executor_spec.executor_class for node in components if not isinstance(node, Resolver)}
+    assert len(executors) == len(ALL)
+    unchecked = [node for node, executor in executors.items() if not hasattr(executor.Do, "__wrapped__")]
+    assert not unchecked, f"`Do` must be decorated with `components.integrity.checked`: {unchecked}"
+
+
+def test_code_and_lock_are_part_of_the_cache_key_of_every_node(recipe: Path) -> None:
+    components = create_pipeline(load_config(recipe), PLACEMENT).components
+    flags = {node.id: node.executor_spec.extra_flags for node in components if not isinstance(node, Resolver)}
+    assert len(flags) == len(ALL)
+    assert [node for node, added in flags.items() if not any(flag.startswith("--code=") for flag in added)] == []
 
 
 @pytest.mark.parametrize("own_strategies", [True, False])

@@ -1,9 +1,12 @@
 """Files of a release, which must work without this project."""
 
+import getpass
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -95,6 +98,14 @@ def test_the_manifest_describes_every_file(release: Path) -> None:
         }
 
 
+def test_no_file_names_the_machine_that_wrote_it(release: Path, checkout: Checkout) -> None:
+    # A user's name may be a word of the text; in a path, it is between slashes.
+    names = (str(checkout.folder), tempfile.gettempdir() + "/", str(Path.home()) + "/", f"/{getpass.getuser()}/")
+    for path in release.rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        assert [name for name in names if name.encode() in content] == [], path
+
+
 def test_the_manifest_leads_back_to_the_data(release: Path, first_run: FinishedRun) -> None:
     manifest = json.loads((release / "manifest.json").read_text())
     run = first_run.run
@@ -139,6 +150,33 @@ def test_generate_prints_the_prompt_and_its_continuation(
     if format != "tflite-int8":
         assert result.stdout.rstrip("\n") == expected.rstrip("\n")
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("format", "damaged", "content"),
+    [
+        ("saved_model", "saved_model.pb", b"cut"),
+        ("saved_model", "variables/variables.index", b""),
+        ("saved_model", "assets/vocabulary.tsv", None),
+        ("tflite-int8", "tflite/model_int8.tflite", b"TFL3" * 25),
+        ("tflite-fp16", "tokenizer/tokenizer.json", b"{}"),
+        ("tflite-fp16", "manifest.json", b'{"data": {}, "files": {"tflite/model_fp16.tflite": {}}}'),
+    ],
+)
+def test_a_damaged_release_is_not_opened(
+    checkout: Checkout, release: Path, tmp_path: Path, format: str, damaged: str, content: bytes | None
+) -> None:
+    copy = Path(shutil.copytree(release, tmp_path / "release"))
+    (copy / damaged).unlink()
+    if content is not None:
+        (copy / damaged).write_bytes(content)
+    result = checkout.command("generate", "--prompt", "x", "--release", str(copy), "--format", format)
+    assert (result.returncode, result.stdout) == (2, ""), result.stderr
+    path = "tflite/model_fp16.tflite" if damaged == "manifest.json" else damaged
+    problem = "is missing" if content is None else "has other content"
+    assert f"a release must hold exactly the files that its manifest.json lists. Received: {copy}" in result.stderr
+    assert f"'{path}' {problem}. Copy the release again" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_generate_without_a_release_names_the_cure(checkout: Checkout, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from pydoc_data import topics
 
 from pipeline.metadata.reader import MetadataReader, Run
 
@@ -96,6 +97,16 @@ def copy_project(folder: Path, recipe: str) -> Path:
     (folder / "recipe.yaml").write_text(recipe)
     (folder / "texts").mkdir()
     return folder
+
+
+def topics_checkout(folder: Path) -> Checkout:
+    """Copies the project's code to a folder, with RECIPE and its corpus: Python's topics, in two files."""
+    copy_project(folder, RECIPE)
+    names = sorted(topics.topics)
+    for number, half in enumerate((names[::2], names[1::2])):
+        text = "\n\n".join(topics.topics[name] for name in half)
+        (folder / "texts" / f"topics_{number}.txt").write_text(text, encoding="utf-8")
+    return Checkout(folder)
 
 
 @contextlib.contextmanager

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from modules.common.errors import InputError
+from modules.common.files import folder_hashes
 from modules.release import publishing
 from modules.release.manifest import Manifest, latest_release
 from modules.tokenization.vocabulary import Vocabulary
+from modules.tokenization.vocabulary_files import TABLE_NAME, write_table
 from tests.toys import cloud_storage
 
 
@@ -16,12 +19,14 @@ def parts(tmp_path: Path) -> dict:
     (saved_model / "variables").mkdir(parents=True)
     (saved_model / "saved_model.pb").write_bytes(b"graph")
     (saved_model / "variables" / "variables.index").write_bytes(b"")
+    (saved_model / "assets").mkdir()
+    write_table(Vocabulary.from_merges([]), saved_model / "assets" / TABLE_NAME)
     (tmp_path / "int8.tflite").write_bytes(b"int8")
     (tmp_path / "card.md").write_bytes(b"# Card")
     return {
         "saved_model_dir": saved_model,
         "tflite_files": {"model_int8.tflite": tmp_path / "int8.tflite"},
-        "vocabulary": Vocabulary.from_merges([]),
+        "measured": {**folder_hashes(saved_model), "tflite/model_int8.tflite": hashlib.sha256(b"int8").hexdigest()},
         "documents": {"MODEL_CARD.md": tmp_path / "card.md"},
         "facts": {"metrics": {"perplexity": 12.5}},
     }
@@ -37,7 +42,7 @@ def test_a_release_holds_all_files_and_lists_them_in_its_manifest(tmp_path: Path
         "size_bytes": 4,
     }
     assert set(manifest["files"]) == {
-        "saved_model.pb", "variables/variables.index", "tflite/model_int8.tflite",
+        "saved_model.pb", "variables/variables.index", "assets/vocabulary.tsv", "tflite/model_int8.tflite",
         "tokenizer/vocabulary.json", "tokenizer/merges.txt", "tokenizer/tokenizer.json", "MODEL_CARD.md",
     }  # fmt: skip
     assert (published / "MODEL_CARD.md").read_text() == "# Card"
@@ -51,9 +56,43 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, parts: dict) -> None:
 
 
 def test_releases_within_one_second_get_ascending_versions(tmp_path: Path, parts: dict) -> None:
-    names = [publishing.publish(tmp_path / "releases", **parts).name for _ in range(3)]
+    releases = (publishing.publish(tmp_path / "releases", **{**parts, "facts": {"gate": {"n": n}}}) for n in range(3))
+    names = [release.name for release in releases]
     assert names == sorted(set(names))
+    assert len(names) == 3
     assert latest_release(tmp_path / "releases").name == names[-1]
+
+
+@pytest.mark.parametrize("path", ["saved_model.pb", "variables/variables.index", "assets/vocabulary.tsv", "new"])
+def test_a_file_that_was_not_measured_is_not_published(tmp_path: Path, parts: dict, path: str) -> None:
+    (parts["saved_model_dir"] / path).write_bytes(b"other")
+    with pytest.raises(InputError, match=rf"exactly the files that were measured\. Received: {path}, of the model in"):
+        publishing.publish(tmp_path / "releases", **parts)
+    assert list((tmp_path / "releases").iterdir()) == []
+
+
+def test_a_tflite_file_that_changed_after_it_was_measured_is_not_published(tmp_path: Path, parts: dict) -> None:
+    parts["tflite_files"]["model_int8.tflite"].write_bytes(b"int4")
+    with pytest.raises(InputError, match=r"Received: tflite/model_int8\.tflite"):
+        publishing.publish(tmp_path / "releases", **parts)
+
+
+def test_a_push_that_was_killed_after_its_rename_is_not_published_again(tmp_path: Path, parts: dict) -> None:
+    first = publishing.publish(tmp_path / "releases", **{**parts, "facts": {"run": "1"}})
+    assert publishing.publish(tmp_path / "releases", **{**parts, "facts": {"run": "2"}}) == first
+    second = publishing.publish(tmp_path / "releases", **{**parts, "facts": {"metrics": {"perplexity": 12.4}}})
+    # The release before the newest is published again: so an earlier model can become the newest.
+    again = publishing.publish(tmp_path / "releases", **{**parts, "facts": {"run": "3"}})
+    assert len({first, second, again}) == 3
+
+
+def test_what_killed_pushes_left_is_removed(tmp_path: Path, parts: dict) -> None:
+    directory = tmp_path / "releases"
+    for name in (".incoming-1f1f", "20201231235959", "other"):
+        (directory / name / "variables").mkdir(parents=True)
+    (directory / ".id").write_text("1f1f")
+    published = publishing.publish(directory, **parts)
+    assert {path.name for path in directory.iterdir()} == {".id", "other", published.name}
 
 
 def _in_cloud_storage(parts: dict, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> dict:

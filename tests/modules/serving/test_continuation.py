@@ -26,7 +26,19 @@ def test_a_file_that_was_not_released_is_reported_with_its_verdict(tmp_path: Pat
     )
 
 
-@pytest.mark.parametrize("content", ["no JSON", "[]", "{}", None])
+@pytest.mark.parametrize("format", ["saved_model", "tflite-fp16"])
+def test_files_that_are_not_those_of_the_manifest_are_not_opened(tmp_path: Path, format: str) -> None:
+    (tmp_path / "tflite").mkdir()
+    for name in ("saved_model.pb", "tflite/model_fp16.tflite"):
+        (tmp_path / name).write_bytes(b"cut")
+    with pytest.raises(InputError, match=r"exactly the files that its manifest\.json lists\. Received: .* has other"):
+        open_generator(_release(tmp_path, files={"saved_model.pb": {}, "tflite/model_fp16.tflite": {}}), format)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["no JSON", "[]", "{}", None, '{"data": 1, "files": {}}', '{"data": {}, "files": {"a": 1}}', "[" * 100_000],
+)
 def test_a_folder_that_is_not_a_release_is_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "manifest.json").write_text(content)

@@ -13,7 +13,8 @@ def test_a_function_runs_after_its_node_was_executed_and_recorded(monkeypatch: p
         "modules.common.progress.emit", lambda event: happened.append(f"{event['event']} {event['node']}")
     )
     logger = logging.Logger("tfx")
-    logger.addHandler(NodeEvents({"Trainer": lambda: happened.append("removed")}))
+    after = {"Trainer": lambda: happened.append("removed")}
+    logger.addHandler(NodeEvents(after, on_cached=lambda execution_id: happened.append(f"checked {execution_id}")))
     # The last node was neither executed nor cached, because its inputs were missing.
     for node, message in (
         ("Transform", NODE_SUCCEEDED), ("Trainer", NODE_SUCCEEDED), ("Trainer", NODE_CACHED), ("Trainer", None),
@@ -25,6 +26,6 @@ def test_a_function_runs_after_its_node_was_executed_and_recorded(monkeypatch: p
     assert happened == [
         "started Transform", "finished_node Transform",
         "started Trainer", "removed", "finished_node Trainer",
-        "started Trainer", "cached Trainer", "finished_node Trainer",
+        "started Trainer", "checked 7", "cached Trainer", "finished_node Trainer",
         "started Trainer", "finished_node Trainer",
     ]  # fmt: skip
