@@ -2,6 +2,7 @@
 
 import contextlib
 import enum
+import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +14,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from modules.common.errors import InputError
+from modules.common.failures import check_path, disk_error, path_error, shortened
 from modules.common.formatting import decimals
 from modules.common.visible_text import visible
 from pipeline.config import DEFAULT_RECIPE, PipelineConfig, load_config
 from pipeline.console.terminal import Console, Text
 from pipeline.nodes import NODES
-from pipeline.preflight import check_data, check_model
+from pipeline.preflight import check_data, check_model, check_workspace
 from pipeline.request import RunRequest
 
 if TYPE_CHECKING:
@@ -61,9 +63,19 @@ app = typer.Typer(
 console = Console()
 errors = Console(stderr=True)
 
+
+def _path(text: str | Path) -> Path:
+    """Returns the path that an option names, or the option's default."""
+    try:
+        return check_path(str(text))
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}. Received: {shortened(str(text))!r}.") from None
+
+
+_PATH: Any = {"parser": _path, "metavar": "PATH"}
 ConfigOption = Annotated[
     Path,
-    typer.Option("--config", help="Recipe to use, a YAML file.", show_default="the recipe of `make run`"),
+    typer.Option("--config", help="Recipe to use, a YAML file.", show_default="the recipe of `make run`", **_PATH),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -102,6 +114,7 @@ def run(
     from pipeline.console.summary import print_summary
 
     settings = load_config(config, set_)
+    check_workspace(settings)
     check_data(settings)
     check_model(settings)
     if from_node and from_node not in NODES:
@@ -122,6 +135,7 @@ def validate(config: ConfigOption = DEFAULT_RECIPE, set_: SetOption = None) -> N
     from pipeline.console.summary import print_data
 
     settings = load_config(config, set_)
+    check_workspace(settings)
     check_data(settings)
     console.print(f"[bold]{settings.name}[/]  {escape(str(settings.data.source))}", highlight=False)
     finished = run_to_end(RunRequest(config=settings, run_id=run_view.new_run_id(), until="data"))
@@ -161,7 +175,8 @@ def describe_model(settings: PipelineConfig) -> str:
 def generate(
     prompt: Annotated[str, typer.Option(help="Text to continue; for instruction models, the instruction.")],
     release: Annotated[
-        Path | None, typer.Option(help="Folder of the release. Default: the newest release in the workspace.")
+        Path | None,
+        typer.Option(help="Folder of the release. Default: the newest release in the workspace.", **_PATH),
     ] = None,
     format: Annotated[Format, typer.Option(help="File of the release that generates the text.")] = Format.SAVED_MODEL,
     max_new_tokens: Annotated[
@@ -175,13 +190,19 @@ def generate(
     raw: Annotated[
         bool, typer.Option("--raw", help="Use the prompt as it is, without the model's prompt template.")
     ] = False,
-    workspace: Annotated[Path, typer.Option(help="Folder in which to look for releases.")] = Path("workspace"),
+    workspace: Annotated[Path, typer.Option(help="Folder in which to look for releases.", **_PATH)] = Path("workspace"),
 ) -> None:
     """Continues a prompt with a released model."""
     from modules.model.sampling import SamplingSettings
     from modules.release.manifest import find_release, prompt_template
     from modules.serving.continuation import continue_prompt, discard_stderr
 
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"--prompt must be UTF-8. Received: {prompt!r}. Set the terminal's encoding to UTF-8."
+        ) from None
     release = release or find_release(workspace)
     text = continue_prompt(
         release,
@@ -197,7 +218,7 @@ def generate(
 
 @app.command()
 def runs(
-    workspace: Annotated[Path, typer.Option(help="Folder that holds metadata.sqlite.")] = Path("workspace"),
+    workspace: Annotated[Path, typer.Option(help="Folder that holds metadata.sqlite.", **_PATH)] = Path("workspace"),
     limit: Annotated[int, typer.Option(min=1, help="Number of runs to show, newest first.")] = 20,
 ) -> None:
     """Lists past runs with their verdicts and perplexities, from ML Metadata."""
@@ -230,7 +251,7 @@ def compare(
         ),
     ],
     right: Annotated[str, typer.Argument(metavar="RUN", help="Run to compare it with.")],
-    workspace: Annotated[Path, typer.Option(help="Folder that holds metadata.sqlite.")] = Path("workspace"),
+    workspace: Annotated[Path, typer.Option(help="Folder that holds metadata.sqlite.", **_PATH)] = Path("workspace"),
 ) -> None:
     """Compares two runs: differences in data, settings, code, results and time."""
     from pipeline.console.comparison import comparison
@@ -242,7 +263,7 @@ def compare(
 
 @app.command()
 def compile(
-    output: Annotated[Path, typer.Option(help="YAML file to write.")],
+    output: Annotated[Path, typer.Option(help="YAML file to write.", **_PATH)],
     image: Annotated[str, typer.Option(help="Container image with this project.")] = "tfx-gpt2:latest",
     pipeline_root: Annotated[
         str, typer.Option(help="Cloud Storage folder of artifacts and releases, gs://…")
@@ -266,13 +287,36 @@ def compile(
 
 
 def main() -> None:
-    """Runs the command line. Prints an InputError as a message (exit status 2), any other error as a traceback (1)."""
+    """Runs the command line. An error is one sentence: exit status 2 if the user can mend it, 1 otherwise."""
     try:
         app()
-    except InputError as error:
-        errors.print(f"[bold red]error[/]: {escape(str(error))}", highlight=False, soft_wrap=True)
-        raise SystemExit(2) from None
-    except Exception:
-        # Python would print the message as it is; it may hold hidden characters of a document.
-        errors.print(traceback.format_exc().rstrip("\n"), markup=False, highlight=False, soft_wrap=True)
+    except Exception as error:
+        mendable = input_error(error)
+        if mendable is not None:
+            errors.print(f"[bold red]error[/]: {escape(str(mendable))}", highlight=False, soft_wrap=True)
+            raise SystemExit(2) from None
+        errors.print(f"[bold red]error[/]: {escape(_unexpected(error))}", highlight=False, soft_wrap=True)
         raise SystemExit(1) from None
+
+
+def input_error(error: Exception) -> InputError | None:
+    """Returns an error that the user can mend as an InputError, and None for any other error."""
+    if isinstance(error, InputError):
+        return error
+    return disk_error(error, Path()) or (path_error(error) if isinstance(error, OSError) else None)
+
+
+def _unexpected(error: Exception) -> str:
+    """Returns a sentence about an error of the program; writes the traceback to a file that the sentence names."""
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    if isinstance(error, MemoryError):
+        reason = "MemoryError: this machine has too little free memory"
+    sentence = f"unexpected {reason}. This is an error of the program, not of its input."
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="tfx-gpt2-error-", suffix=".txt", encoding="utf-8", errors="backslashreplace", delete=False
+        ) as file:
+            traceback.print_exc(file=file)
+    except OSError:
+        return f"{sentence} Its traceback could not be written to the folder of temporary files."
+    return f"{sentence} Its traceback is in {file.name}."

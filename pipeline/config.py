@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import yaml
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from modules.cleaning.filters import CleaningSettings
 from modules.common.errors import InputError
+from modules.common.failures import check_path
 from modules.common.settings import Settings
 from modules.data.prompt_templates import TemplateName
 from modules.data.records import Kind
@@ -177,6 +178,11 @@ class PipelineConfig(Settings):
     model: ModelSettings = Field(description="Source of the weights, and the sizes of the model.")
     training: TrainingSettings = Field(description="How to train.")
     evaluation: EvaluationConfig = Field(description="How to measure, and the gates.")
+
+    @field_validator("workspace", mode="before")
+    @classmethod
+    def _workspace_is_a_path(cls, workspace: Any) -> Any:
+        return check_path(workspace) if isinstance(workspace, str) else workspace
 
     @model_validator(mode="after")
     def _preset_with_its_tokenizer(self) -> Self:

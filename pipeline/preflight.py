@@ -1,13 +1,67 @@
-"""Checks of data, settings and devices before the first node runs.
+"""Checks of workspace, data, settings and devices before the first node runs.
 
 Heavy libraries are imported inside the functions, because the command line loads this module.
 """
 
+import os
+from pathlib import Path
+
+from modules.common import failures
 from modules.common.errors import InputError
 from pipeline.code_fingerprint import ROOT
 from pipeline.config import PipelineConfig
 from pipeline.nodes import NODES
 from pipeline.request import RunRequest
+
+
+# A run of the smallest model writes more than this. Less is refused at once, instead of after minutes.
+_MIN_FREE_BYTES = 16 * 2**20
+
+
+def check_workspace(settings: PipelineConfig) -> None:
+    """Checks that a run can write into the workspace and that the workspace is complete. Creates nothing.
+
+    Raises:
+        InputError: A path in the workspace is not a folder or cannot be written, its disk is full, or ML Metadata is
+            damaged or missing.
+    """
+    from pipeline.metadata.database import check_database
+
+    pipeline = settings.workspace / settings.name
+    for folder in (settings.workspace, pipeline, pipeline / "logs", settings.pipeline_root, settings.push_directory):
+        _check_folder(folder)
+    if failures.free_bytes(settings.workspace) < _MIN_FREE_BYTES:
+        raise failures.disk_sentence(settings.workspace)
+    has_artifacts = settings.pipeline_root.is_dir() and any(settings.pipeline_root.iterdir())
+    if os.path.lexists(settings.metadata_path):
+        check_database(settings.metadata_path, may_be_empty=not has_artifacts)
+    elif has_artifacts:
+        raise InputError(
+            f"{settings.metadata_path} must list the artifacts in {settings.pipeline_root}. Received: artifacts "
+            f"without this database; new artifacts would get the same names. Restore the database, or move or delete "
+            f"{settings.pipeline_root}."
+        )
+
+
+def _check_folder(folder: Path) -> None:
+    """Checks that a path is a folder that can be written, or that it can be created."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        kind = "a link to nothing" if folder.is_symlink() and not folder.exists() else "a file"
+        raise InputError(
+            f"{folder} must be a folder, in which a run writes. Received: {kind}. Move it away, or set another "
+            "`workspace`."
+        )
+    existing = failures.nearest_folder(folder)
+    if not existing.is_dir():
+        raise InputError(
+            f"{folder} must be a folder, in which a run writes. Received: a path below the file {existing}. Set "
+            "another `workspace`."
+        )
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{folder} must be a folder in which a run can write. Received: {existing}, which is read-only. Change "
+            "its permissions, or set another `workspace`."
+        )
 
 
 def check_data(settings: PipelineConfig) -> None:

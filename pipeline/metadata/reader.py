@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import functools
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.mlmd_properties import plain_values
 from modules.common.errors import InputError
+from pipeline.metadata.database import check_database
 from pipeline.metadata.run_record import RunRecord
 
 # Number of runs that an error names.
@@ -138,12 +140,13 @@ class MetadataReader:
         [('20261123T153909.658', 'incomplete', None)]
 
     Raises:
-        InputError: The database does not exist.
+        InputError: The database does not exist or is damaged.
     """
 
     def __init__(self, path: Path):
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise InputError(f"no ML Metadata at {path}: nothing has run in this workspace yet.")
+        check_database(path)
         config = mlmd.ConnectionConfig()
         config.sqlite.filename_uri = str(path)
         config.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READONLY

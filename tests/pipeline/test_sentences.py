@@ -1,0 +1,200 @@
+"""Foreseeable failures end in one sentence that names the thing, the rule and the cure, never in a traceback."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.toys.checkout import ROOT
+
+RECIPE = """
+name: refused
+data: {source: "text.txt"}
+tokenizer: {vocabulary_size: 512}
+model: {num_layers: 2, num_heads: 2, hidden_dim: 64, context_length: 64}
+training: {steps: 1}
+evaluation: {max_perplexity: 300}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Returns a folder with a recipe and its text."""
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "text.txt").write_text("some text")
+    return tmp_path
+
+
+def command(folder: Path, *arguments: str | bytes) -> tuple[int, str]:
+    """Runs the command line in the folder; returns exit status and output, which holds no traceback."""
+    result = subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "500"},
+        capture_output=True,
+        timeout=100,
+    )
+    output = " ".join((result.stdout + result.stderr).decode(errors="replace").split())
+    assert "Traceback" not in output, output
+    return result.returncode, output
+
+
+def refused(folder: Path, *arguments: str | bytes) -> str:
+    """Runs the command line, which refuses its input; returns its output."""
+    status, output = command(folder, *arguments)
+    assert status == 2, output
+    return output
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, *options: str) -> Iterator[None]:
+    """Mounts a tmpfs on the folder; skips the test where mounting is not allowed."""
+    folder.mkdir(exist_ok=True)
+    made = subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", str(folder)], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"this machine does not allow a mount: {made.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("workspace", "message"),
+    [
+        ("text.txt", "text.txt must be a folder, in which a run writes. Received: a file. Move it away"),
+        ("text.txt/below", "Received: a path below the file"),
+        ('"a\\0b"', "workspace: a path must not contain the character NUL: remove it. Received: 'a\\x00b'."),
+        ('""', "workspace: a path must not be empty: write `.` for the current folder. Received: ''."),
+        ("a" * 300, "each part at most 255 (the longest part has 300): choose a shorter path"),
+    ],
+)
+def test_a_workspace_must_be_a_folder(folder: Path, workspace: str, message: str) -> None:
+    assert message in refused(folder, "run", "--config", "recipe.yaml", "--set", f"workspace={workspace}")
+    assert sorted(path.name for path in folder.iterdir()) == ["recipe.yaml", "text.txt"]
+
+
+def test_a_read_only_workspace_is_refused(folder: Path) -> None:
+    with mounted(folder / "workspace", "-o", "ro,size=1m"):
+        message = refused(folder, "validate", "--config", "recipe.yaml")
+    assert "workspace must be a folder in which a run can write. Received: " in message
+    assert "which is read-only. Change its permissions, or set another `workspace`." in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["runs", "--workspace"], "--workspace"),
+        (["generate", "--prompt", "a", "--release"], "--release"),
+        (["validate", "--config"], "--config"),
+        (["compile", "--output"], "--output"),
+    ],
+)
+def test_a_path_on_the_command_line_is_checked(folder: Path, arguments: list[str], option: str) -> None:
+    assert f"Invalid value for '{option}': a path must not be empty" in refused(folder, *arguments, "")
+    assert "the longest part has 300" in refused(folder, *arguments, "a" * 300)
+
+
+def test_files_at_the_place_of_other_files_are_refused(folder: Path) -> None:
+    assert "a release must be a folder" in refused(folder, "generate", "--prompt", "a", "--release", "text.txt")
+    assert "a workspace must hold a release" in refused(folder, "generate", "--prompt", "a", "--workspace", "text.txt")
+    assert "cannot read the configuration .: Is a directory" in refused(folder, "validate", "--config", ".")
+    assert "no ML Metadata at text.txt/metadata.sqlite" in refused(folder, "runs", "--workspace", "text.txt")
+
+
+@pytest.mark.parametrize(("make", "kind"), [("link", "a link to nothing"), ("file", "a file")])
+def test_a_push_directory_must_be_a_folder(folder: Path, make: str, kind: str) -> None:
+    releases = folder / "workspace/refused/releases"
+    releases.parent.mkdir(parents=True)
+    releases.symlink_to("nowhere") if make == "link" else releases.touch()
+    message = refused(folder, "run", "--config", "recipe.yaml")
+    assert f"workspace/refused/releases must be a folder, in which a run writes. Received: {kind}." in message
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (bytes(8192), "file is not a database"),
+        (b"", "an empty database"),
+        (None, "no file"),
+        ("truncated", "malformed"),
+    ],
+)
+def test_a_damaged_database_is_named_by_every_command(folder: Path, content: bytes | str | None, reason: str) -> None:
+    path = folder / "workspace/metadata.sqlite"
+    (folder / "workspace/refused/artifacts/TextExampleGen").mkdir(parents=True)
+    if content is None:
+        path.mkdir()
+    elif content == "truncated":
+        from ml_metadata import metadata_store
+        from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+        config = mlmd.ConnectionConfig()
+        config.sqlite.filename_uri = str(path)
+        config.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+        metadata_store.MetadataStore(config)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    else:
+        path.write_bytes(content)
+    for arguments in (["run", "--config", "recipe.yaml"], ["runs"], ["compare", "latest", "latest"]):
+        message = refused(folder, *arguments)
+        assert "workspace/metadata.sqlite must be the" in message
+        assert reason in message
+        assert "Restore the file from a backup; or move it away together with the folders `artifacts`" in message
+
+
+def test_artifacts_without_their_database_are_refused_before_a_node_runs(folder: Path) -> None:
+    (folder / "workspace/refused/artifacts/TextExampleGen").mkdir(parents=True)
+    message = refused(folder, "run", "--config", "recipe.yaml")
+    assert "workspace/metadata.sqlite must list the artifacts in workspace/refused/artifacts." in message
+    assert "Restore the database, or move or delete workspace/refused/artifacts." in message
+    assert not (folder / "workspace/metadata.sqlite").exists()
+
+
+def test_values_of_generate_are_bounded(folder: Path) -> None:
+    assert "--prompt must be UTF-8. Received: 'a\\udcff'" in refused(folder, "generate", "--prompt", b"a\xff")
+    for option in ("--seed", "--max-new-tokens", "--top-k"):
+        message = refused(folder, "generate", "--prompt", "a", option, str(2**31))
+        assert f"Invalid value for '{option}': Input should be less than or equal to 2147483647" in message
+
+
+BROKEN = """
+import sys
+import pipeline.cli
+def broken(*arguments):
+    raise {error}
+pipeline.cli.load_config = broken
+sys.argv = ["tfx-gpt2", "validate"]
+pipeline.cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        ("KeyError('rows')", 1, "error: unexpected KeyError: 'rows'. This is an error of the program, not of its input. Its traceback is in "),
+        ("PermissionError(13, 'Permission denied', 'a.txt')", 2, "error: a.txt must be readable and writable."),
+        ("OSError(28, 'No space left on device')", 2, "Received: a full disk, with "),
+        ("MemoryError()", 1, "this machine has too little free memory"),
+    ],
+)  # fmt: skip
+def test_other_errors_are_a_sentence_and_their_traceback_is_in_a_file(
+    tmp_path: Path, error: str, status: int, message: str
+) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", BROKEN.format(error=error)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == status
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    details = list(tmp_path.glob("tfx-gpt2-error-*.txt"))
+    assert len(details) == (status == 1)
+    assert all("Traceback" in path.read_text() and str(path) in result.stderr for path in details)
