@@ -197,12 +197,7 @@ def generate(
     from modules.release.manifest import find_release, prompt_template
     from modules.serving.continuation import continue_prompt, discard_stderr
 
-    try:
-        prompt.encode()
-    except UnicodeEncodeError:
-        raise InputError(
-            f"--prompt must be UTF-8. Received: {prompt!r}. Set the terminal's encoding to UTF-8."
-        ) from None
+    _check_prompt(prompt)
     release = release or find_release(workspace)
     text = continue_prompt(
         release,
@@ -214,6 +209,15 @@ def generate(
     between = "\n" if not raw and prompt_template(release) else ""
     console.print(f"[bold]{escape(prompt)}[/]{between}{escape(text)}", highlight=False, soft_wrap=True)
     discard_stderr()
+
+
+def _check_prompt(prompt: str) -> None:
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"--prompt must be UTF-8. Received: {prompt!r}. Set the terminal's encoding to UTF-8."
+        ) from None
 
 
 @app.command()

@@ -182,7 +182,9 @@ class PipelineConfig(Settings):
     @field_validator("workspace", mode="before")
     @classmethod
     def _workspace_is_a_path(cls, workspace: Any) -> Any:
-        return check_path(workspace) if isinstance(workspace, str) else workspace
+        if isinstance(workspace, str):
+            check_path(workspace)
+        return workspace
 
     @model_validator(mode="after")
     def _preset_with_its_tokenizer(self) -> Self:

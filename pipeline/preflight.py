@@ -13,7 +13,6 @@ from pipeline.config import PipelineConfig
 from pipeline.nodes import NODES
 from pipeline.request import RunRequest
 
-
 # A run of the smallest model writes more than this. Less is refused at once, instead of after minutes.
 _MIN_FREE_BYTES = 16 * 2**20
 

@@ -1,5 +1,6 @@
 """Sentences about failures of paths and disks, for people who can mend them."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -12,6 +13,9 @@ from modules.common.errors import InputError
 # The limits of a path on Linux and macOS.
 _MAX_NAME_BYTES = 255
 _MAX_PATH_BYTES = 4095
+
+# A log's last lines, the event of the failure, and the record of the failed node in ML Metadata.
+_RESERVED_BYTES = 2**20
 
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 # TensorFlow, Beam, HDF5 and SQLite report a full disk only in the text of their own exceptions.
@@ -77,9 +81,22 @@ def disk_sentence(folder: Path) -> InputError:
     cure = "set TMPDIR to a folder on another disk" if full == temporary != folder else "set another `workspace`"
     return InputError(
         f"the disk of {full.absolute()} must have room for what a run writes: examples, checkpoints and models, "
-        f"several times the size of the text and of the model. Received: a full disk, with {free_bytes(full) // 1000:,} "
-        f"kB free. Free some space or {cure}; then run the same command again, which resumes the run."
+        "several times the size of the text and of the model. Received: a full disk, with "
+        f"{free_bytes(full) // 1000:,} kB free. Free some space or {cure}; then run the same command again, which "
+        "resumes the run."
     )
+
+
+@contextlib.contextmanager
+def reserved_space(folder: Path) -> Iterator[None]:
+    """Keeps a part of the folder's disk free of other files, for the last words of a run that fills the disk.
+
+    The file that takes the space has no name, so it disappears with this process, even on SIGKILL.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(_RESERVED_BYTES))
+        file.flush()
+        yield
 
 
 def free_bytes(path: Path) -> int:

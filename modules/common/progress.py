@@ -4,6 +4,7 @@ The showing process sets `TFX_GPT2_PROGRESS` to the path of a file and reads the
 Without the variable nothing is written, so every module also works on its own.
 """
 
+import contextlib
 import json
 import os
 import time
@@ -25,14 +26,18 @@ def report(node: str, *, done: float, total: float | None, unit: str, **facts: o
 
 
 def emit(event: dict[str, object]) -> None:
-    """Appends one event as a JSON line to the events file, if a process watches."""
+    """Appends one event as a JSON line to the events file, if a process watches and the disk has room."""
     path = os.environ.get(EVENTS_VARIABLE)
     if not path:
         return
     line = json.dumps({"time": time.time(), **event}) + "\n"
-    # A line is a single write, so lines of several writers never interleave (POSIX append).
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        os.write(descriptor, line.encode())
-    finally:
-        os.close(descriptor)
+    if event["event"] == "failed":
+        line = "\n" + line  # a full disk may have cut the line before
+    # The work does not depend on who watches it: a full disk stops it only when it needs the disk itself.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            # A line is a single write, so lines of several writers never interleave (POSIX append).
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)

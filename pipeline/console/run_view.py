@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Column, Table
 
-from modules.common import child_process
+from modules.common import child_process, failures
 from modules.common.formatting import duration, significant
 from modules.common.progress import EVENTS_VARIABLE
 from pipeline.config import PipelineConfig
@@ -25,6 +25,9 @@ from pipeline.console.terminal import Console, Text
 from pipeline.request import RunRequest
 
 EXIT_PUSHED, EXIT_ERROR, EXIT_INPUT, EXIT_REFUSED = 0, 1, 2, 3
+
+# With less free space a process cannot report its own failure.
+_ALMOST_FULL_BYTES = 2**16
 
 _POLL_SECONDS = 0.1
 _SECONDS_BETWEEN_LINES = 10
@@ -50,7 +53,10 @@ class Watch:
             text = file.read()
         complete, newline, _ = text.rpartition("\n")
         self._position += len((complete + newline).encode())
-        events = [json.loads(line) for line in complete.splitlines()]
+        events = []
+        for line in complete.splitlines():
+            with contextlib.suppress(ValueError):  # a full disk cuts lines
+                events.append(json.loads(line))
         for event in events:
             self._take(event)
         return events
@@ -63,20 +69,24 @@ class Watch:
             self.nodes = {name: {"state": "waiting"} for name in event["nodes"]}
         elif kind == "started":
             self.current = node
-            self.nodes[node] |= {"state": "running", "start": event["time"]}
+            self._node(node).update(state="running", start=event["time"])
         elif kind == "cached":
-            self.nodes[node]["state"] = "cached"
+            self._node(node)["state"] = "cached"
         elif kind == "progress" and node in self.nodes:
             self.nodes[node]["progress"] = event
         elif kind == "finished_node":
-            state = "cached" if self.nodes[node]["state"] == "cached" else "done"
-            seconds = event["time"] - self.nodes[node]["start"]
-            self.nodes[node] |= {"state": state, "seconds": seconds}
+            known = self._node(node)
+            state = "cached" if known["state"] == "cached" else "done"
+            known.update(state=state, seconds=event["time"] - known.get("start", event["time"]))
             self.current = None
         elif kind == "failed":
             self.failure = event
             if self.current:
-                self.nodes[self.current]["state"] = "failed"
+                self._node(self.current)["state"] = "failed"
+
+    def _node(self, name: str) -> dict[str, Any]:
+        """Returns a node's state; a full disk may have lost its earlier events."""
+        return self.nodes.setdefault(name, {"state": "waiting"})
 
 
 def run_in_child(request: RunRequest, log_path: Path, console: Console) -> Watch:
@@ -105,20 +115,52 @@ def run_in_child(request: RunRequest, log_path: Path, console: Console) -> Watch
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-        reason = "the run's process ended with status {}"
+        interrupted = False
         try:
             with _interrupted_by_sigterm():
                 _show(watch, child, console)
         except KeyboardInterrupt:
-            reason = "the run was interrupted. Run the same command again to resume it."
+            interrupted = True
         finally:
             if child.poll() is None:
                 child.terminate()
             child.wait()
     watch.read()
     if child.returncode and watch.failure is None:
-        watch.failure = {"input": False, "message": reason.format(child.returncode)}
+        watch.failure = _ending(child.returncode, interrupted, log_path.parent)
     return watch
+
+
+def _ending(status: int, interrupted: bool, folder: Path) -> dict[str, Any]:
+    """Returns the failure of a child that did not report one.
+
+    Args:
+        status: Exit status, or the negative number of the signal that ended the child.
+        interrupted: Whether Ctrl-C or SIGTERM ended this process.
+        folder: Folder of the log.
+    """
+    resume = "Run the same command again to resume it."
+    if interrupted:
+        return {"input": False, "message": f"the run was interrupted. {resume}"}
+    if failures.free_bytes(folder) < _ALMOST_FULL_BYTES:
+        return {"input": True, "message": str(failures.disk_sentence(folder))}
+    if status > 0:
+        message = f"the run's process ended with status {status} and gave no reason. The log's last lines may show it."
+    elif -status == signal.SIGKILL:
+        message = (
+            "the run's process was killed by SIGKILL; probably the machine had too little free memory. "
+            f"Free memory, or set a smaller `training.batch_size` or model. {resume}"
+        )
+    else:
+        message = f"the run's process was ended by {_signal_name(-status)}. {resume}"
+    return {"input": False, "message": message}
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 @contextlib.contextmanager

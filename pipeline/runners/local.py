@@ -4,6 +4,8 @@ It runs under `modules.common.child_process`: if the command line ends, the run 
 error.
 """
 
+import contextlib
+import errno
 import fcntl
 import logging
 import shutil
@@ -12,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from modules.common import progress
+from modules.common import failures, progress
 from modules.common.errors import InputError
 from pipeline.config import PipelineConfig
 from pipeline.metadata.run_record import RunRecord
@@ -28,13 +30,18 @@ if TYPE_CHECKING:
 def main(request_line: str) -> int:
     """Runs a request, a RunRequest as JSON; returns the exit status, 0 if every node succeeded."""
     request = RunRequest.model_validate_json(request_line)
+    folder = request.config.workspace / request.config.name
+    reserve = contextlib.ExitStack()
     try:
-        with exclusive(request.config.workspace / request.config.name):
+        with exclusive(folder):
+            reserve.enter_context(failures.reserved_space(folder))
             run(request)
     except Exception as error:
-        traceback.print_exc()
-        cause = find_input_error(error)
-        progress.emit({"event": "failed", "input": cause is not None, "message": str(cause or error)})
+        cause = find_input_error(error) or failures.disk_error(error, folder) or _permission_error(error)
+        reserve.close()
+        with contextlib.suppress(OSError):  # a full disk
+            traceback.print_exc()
+        progress.emit({"event": "failed", "input": cause is not None, "message": str(cause or _described(error))})
         return 2 if cause else 1
     progress.emit({"event": "finished"})
     return 0
@@ -183,9 +190,17 @@ class exclusive:
 
 def find_input_error(error: BaseException) -> InputError | None:
     """Returns the first InputError among an exception and its causes, or None."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, InputError):
-            return seen
-        seen = seen.__cause__ or seen.__context__
-    return None
+    return next((seen for seen in failures.exceptions(error) if isinstance(seen, InputError)), None)
+
+
+def _permission_error(error: BaseException) -> InputError | None:
+    """Returns the sentence about a file that may not be read or written, or None."""
+    refusals = (seen for seen in failures.exceptions(error) if isinstance(seen, OSError))
+    found = next((seen for seen in refusals if seen.errno in (errno.EACCES, errno.EPERM, errno.EROFS)), None)
+    return failures.path_error(found) if found else None
+
+
+def _described(error: BaseException) -> str:
+    """Returns the type of an exception and the first line of its message; the log has the rest."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -176,7 +176,7 @@ pipeline.cli.main()
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [
-        ("KeyError('rows')", 1, "error: unexpected KeyError: 'rows'. This is an error of the program, not of its input. Its traceback is in "),
+        ("KeyError('rows')", 1, "error: unexpected KeyError: 'rows'. This is an error of the program"),
         ("PermissionError(13, 'Permission denied', 'a.txt')", 2, "error: a.txt must be readable and writable."),
         ("OSError(28, 'No space left on device')", 2, "Received: a full disk, with "),
         ("MemoryError()", 1, "this machine has too little free memory"),
@@ -198,3 +198,46 @@ def test_other_errors_are_a_sentence_and_their_traceback_is_in_a_file(
     details = list(tmp_path.glob("tfx-gpt2-error-*.txt"))
     assert len(details) == (status == 1)
     assert all("Traceback" in path.read_text() and str(path) in result.stderr for path in details)
+
+
+@pytest.mark.slow
+def test_a_disk_that_becomes_full_during_a_run_is_named(folder: Path) -> None:
+    (folder / "text.txt").write_text("\n\n".join(f"Document {number} of this small corpus." for number in range(99)))
+    with mounted(folder / "workspace", "-o", "size=20m"):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", "validate", "--config", "recipe.yaml"],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert child.stdout is not None
+        output = ""
+        for line in child.stdout:
+            output += line
+            if "▶" in line and not (folder / "workspace/full").exists():
+                fill(folder / "workspace/full", leave=8000)
+        status = child.wait()
+        [log] = (folder / "workspace/refused/logs").glob("*.log")
+        assert log.read_text().rstrip().splitlines()[-1]
+        assert "Traceback" in log.read_text()
+    assert status == 2, output
+    assert f"the disk of {folder}/workspace" in output
+    assert "Received: a full disk, with " in output
+    assert "Free some space or set another `workspace`; then run the same command again" in output
+    assert "Traceback" not in output
+
+
+def fill(path: Path, *, leave: int) -> None:
+    """Writes a file that leaves this many bytes free on its disk."""
+    free = os.statvfs(path.parent).f_bavail * os.statvfs(path.parent).f_frsize
+    path.write_bytes(bytes(free - leave))
+
+
+def test_a_workspace_with_8_kb_left_is_refused_at_once(folder: Path) -> None:
+    with mounted(folder / "workspace", "-o", "size=8k"):
+        message = refused(folder, "run", "--config", "recipe.yaml")
+        assert not list((folder / "workspace").iterdir())
+    assert f"the disk of {folder}/workspace must have room for what a run writes" in message
+    assert "Received: a full disk, with 8 kB free. Free some space" in message

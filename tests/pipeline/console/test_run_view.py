@@ -2,13 +2,17 @@
 
 import io
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.console.run_view import Watch, describe_progress, picture
+from modules.common import child_process
+from pipeline.config import load_config
+from pipeline.console.run_view import Watch, describe_progress, picture, run_in_child
 from pipeline.console.terminal import Console
+from pipeline.request import RunRequest
 
 TEXT = {"loss": 10.82, "perplexity": 12345.67, "tokens_per_second": 123456, "left": "12:34:56"}
 PAIRS = {
@@ -80,3 +84,35 @@ def test_progress_is_described_by_position_and_figures() -> None:
     assert describe_progress(progress({}, total=None)) == ("123,456 steps", "")
     seconds = {"float16": 3.1, "int8": 4.2}
     assert describe_progress(progress({"seconds": seconds}))[1] == "seconds {'float16': 3.1, 'int8': 4.2}"
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("kill -9 $$", "was killed by SIGKILL; probably the machine had too little free memory."),
+        ("kill -11 $$", "the run's process was ended by SIGSEGV. Run the same command again to resume it."),
+        ("exit 5", "the run's process ended with status 5 and gave no reason. The log's last lines may show it."),
+    ],
+)
+def test_a_child_that_ends_without_a_reason_is_described_by_its_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, message: str
+) -> None:
+    monkeypatch.setattr(child_process, "start", lambda *arguments, **settings: subprocess.Popen(["sh", "-c", program]))
+    request = RunRequest(config=load_config(), run_id="1")
+    watch = run_in_child(request, tmp_path / "logs/1.log", Console(file=io.StringIO()))
+    assert watch.failure is not None
+    assert message in watch.failure["message"]
+    assert watch.failure["input"] is False
+
+
+def test_lines_that_a_full_disk_has_cut_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    failed = {"event": "failed", "input": True, "message": "full", "time": 9.0}
+    # The events `plan` and `started` are lost.
+    finished = {"event": "finished_node", "node": "Transform", "time": 8.0}
+    path.write_text(
+        '{"event": "pla\n' + json.dumps(finished) + '\n{"event": "started", "no\n' + json.dumps(failed) + "\n"
+    )
+    watch = Watch(path)
+    assert watch.read() == [finished, failed]
+    assert watch.failure == failed
