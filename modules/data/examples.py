@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 
 import pydantic
 
+from modules.common.errors import InputError
 from modules.common.json_files import read_json, write_json
 
 COUNTS_FILE = "counts.json"
@@ -150,13 +151,41 @@ def sample_examples(files: Sequence[str], count: int, take: Callable[[Texts], Ta
 
 
 def read_records(files: Sequence[str]) -> Iterator[bytes]:
-    """Streams the serialized tf.Examples in gzip TFRecord files, file after file; `files` may be empty."""
+    """Streams the serialized tf.Examples in gzip TFRecord files, file after file; `files` may be empty.
+
+    Raises:
+        InputError: A file is damaged or missing.
+    """
     import tensorflow as tf
 
     if not files:
         return
-    for batch in tf.data.TFRecordDataset(list(files), "GZIP").batch(_RECORDS_PER_BATCH).as_numpy_iterator():
-        yield from batch.tolist()
+    try:
+        for batch in tf.data.TFRecordDataset(list(files), "GZIP").batch(_RECORDS_PER_BATCH).as_numpy_iterator():
+            yield from batch.tolist()
+    except tf.errors.OpError as error:
+        raise _damaged(files, error) from error
+
+
+def _damaged(files: Sequence[str], error: Exception) -> InputError:
+    """Returns the error about the first file that cannot be read; TensorFlow does not name it."""
+    import tensorflow as tf
+
+    for path in files:
+        try:
+            for _ in tf.data.TFRecordDataset([path], "GZIP"):
+                pass
+        except tf.errors.OpError as found:
+            return _damaged_file(path, found)
+    return _damaged_file(", ".join(files), error)
+
+
+def _damaged_file(path: str, error: Exception) -> InputError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return InputError(
+        f"{path}: must be a whole gzip file of tf.Examples, as the run wrote it. Received: {reason}. Run "
+        "again from the node that wrote it, for example with `--from-node TextExampleGen`."
+    )
 
 
 def _texts(record: bytes) -> Texts:

@@ -9,7 +9,7 @@ import keras_hub
 
 from modules.common.errors import InputError
 from modules.common.files import local_copy
-from modules.model import huggingface
+from modules.model import huggingface, presets
 from modules.model.settings import ModelSettings
 
 WARM_START_CURE = "Start without it (`model.warm_start: false`), or keep what it was trained with."
@@ -130,6 +130,7 @@ def _load_preset(preset: str, *, dropout: float, dtype: str) -> keras_hub.models
     if huggingface.is_folder(preset):
         # keras-hub's own converter assumes that every feed-forward layer is 4 × as wide as the model.
         sizes["intermediate_dim"] = huggingface.check_folder(preset).intermediate_dim
+    presets.check_classes(preset)
     try:
         return keras_hub.models.GPT2Backbone.from_preset(preset, dropout=dropout, dtype=dtype, **sizes)
     except (ValueError, OSError) as error:

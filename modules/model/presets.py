@@ -1,8 +1,9 @@
 """Checks of a model's preset before it is loaded: name, sizes and fingerprint. Does not import TensorFlow."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from modules.common.errors import InputError
 from modules.common.files import hash_settings
@@ -10,6 +11,12 @@ from modules.model import huggingface
 
 # The folder of keras-hub's own authors on Kaggle. Anyone can upload anything into other folders.
 _HANDLE = "kaggle://keras/"
+
+# The files of a keras-hub preset that name the Python classes to build, and the class that each must name.
+_CLASS_FILES = {huggingface.CONFIG_FILE: "GPT2Backbone", "tokenizer.json": "GPT2Tokenizer"}
+# Further classes that these files may name.
+_SETTINGS_CLASSES = ("DTypePolicy", "DTypePolicyMap", "FloatDTypePolicy")
+_PACKAGES = ("keras", "keras_hub", "keras_nlp")
 
 
 class PresetSizes(NamedTuple):
@@ -59,6 +66,64 @@ def preset_fingerprint(preset: str, setting: str) -> str:
     return hash_settings({"preset": preset})
 
 
+def check_classes(preset: str) -> None:
+    """Makes sure that a folder of a keras-hub preset names only the classes of a GPT-2: Keras would build any class.
+
+    Args:
+        preset: A preset. Only folders that keras-hub wrote have such files.
+
+    Raises:
+        InputError: A file names another class, or is not a JSON object.
+    """
+    if huggingface.is_folder(preset):
+        return
+    for name, expected in _CLASS_FILES.items():
+        path = Path(preset, name)
+        if not path.is_file():
+            continue
+        content = _read_object(path)
+        for described in _classes(content):
+            allowed = (expected,) if described is content else _SETTINGS_CLASSES
+            named = [described.get(key) for key in ("module", "class_name", "registered_name")]
+            if not _is_one_of(allowed, *named):
+                raise InputError(
+                    f"{path}: must name only classes of keras-hub's GPT-2: {expected}. Received: {named}. Nothing of "
+                    "it was executed. Use a preset whose author you trust."
+                )
+
+
+def _is_one_of(classes: tuple[str, ...], module: object, name: object, registered: object) -> bool:
+    known = [f"{package}>{name}" for package in _PACKAGES]
+    return (
+        name in classes
+        and (module is None or str(module).split(".")[0] in _PACKAGES)
+        and (registered is None or registered in (name, *known))
+    )
+
+
+def _classes(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yields the objects that name a class or a module: the content itself, and those inside it."""
+    waiting: list[Any] = [content]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if value.keys() & {"class_name", "module", "registered_name"}:
+                yield value
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: must be a JSON file. Received: {error}. Copy the preset again.") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must be a JSON object. Received: {str(content)[:80]}. Copy the preset again.")
+    return content
+
+
 def read_sizes(preset: str) -> PresetSizes | None:
     """Returns the sizes of a preset; None for a download handle such as `kaggle://…`, whose files are not here yet.
 
@@ -71,6 +136,8 @@ def read_sizes(preset: str) -> PresetSizes | None:
     if huggingface.is_folder(folder):
         config = huggingface.check_folder(folder)
         return PresetSizes(vocabulary_size=config.vocab_size, positions=config.n_positions)
+    if (folder / huggingface.CONFIG_FILE).is_file():
+        check_classes(preset)
     try:
         sizes = json.loads((folder / huggingface.CONFIG_FILE).read_text(encoding="utf-8"))["config"]
         return PresetSizes(vocabulary_size=int(sizes["vocabulary_size"]), positions=int(sizes["max_sequence_length"]))

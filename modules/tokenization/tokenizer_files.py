@@ -29,6 +29,7 @@ def load_vocabulary(tokenizer: Mapping[str, Any]) -> Vocabulary:
     preset = tokenizer["preset"]
     if huggingface.is_folder(preset):
         return _load_huggingface(Path(preset))
+    presets.check_classes(preset)
     import keras_hub
 
     try:
@@ -114,6 +115,7 @@ def _tokenizer_size(tokenizer: Mapping[str, Any]) -> int | None:
     presets.check_name(tokenizer["preset"], "tokenizer.preset")
     if huggingface.is_folder(tokenizer["preset"]):
         return _load_huggingface(Path(tokenizer["preset"])).size
+    presets.check_classes(tokenizer["preset"])
     files = Path(tokenizer["preset"], "assets", "tokenizer")
     if files.is_dir():
         return read_gpt2_files(files / "vocabulary.json", files / "merges.txt").size

@@ -3,6 +3,9 @@
 import dataclasses
 import json
 
+import pytest
+
+from modules.common.errors import InputError
 from modules.data.examples import (
     SAMPLE_WORDS,
     ExampleCounts,
@@ -85,3 +88,17 @@ def test_written_counts_are_read_back(tmp_path):
     counts.write(tmp_path)
     assert json.loads((tmp_path / "counts.json").read_text(encoding="utf-8")) == dataclasses.asdict(counts)
     assert ExampleCounts.read(tmp_path) == counts
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    whole = write_documents(tmp_path / "whole.gz", *({"text": [f"document {number}"]} for number in range(40)))
+    damaged = write_documents(tmp_path / "damaged.gz", *({"text": [f"text {number}"]} for number in range(40)))
+    content = bytearray((tmp_path / "damaged.gz").read_bytes())
+    for place in (12, len(content) // 2, len(content) - 6):
+        flipped = content.copy()
+        flipped[place] ^= 0xFF
+        (tmp_path / "damaged.gz").write_bytes(flipped)
+        with pytest.raises(InputError, match=r"damaged.gz: must be a whole gzip file of tf.Examples.*--from-node"):
+            list(read_examples([whole, damaged]))
+    with pytest.raises(InputError, match=r"none.gz: must be a whole gzip file"):
+        list(read_examples([whole, str(tmp_path / "none.gz")]))

@@ -1,11 +1,13 @@
 """Presets are checked before they are loaded."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from modules.common.errors import InputError
 from modules.model import presets
+from modules.tokenization.tokenizer_files import load_vocabulary
 from tests.toys.huggingface_folder import write_folder
 from tests.toys.release import tiny_backbone
 
@@ -58,3 +60,31 @@ def test_a_context_longer_than_the_model_is_refused_before_it_is_loaded(tmp_path
     presets.check_positions(folder, 16)
     with pytest.raises(InputError, match=r"`model.context_length` must be at most 16, the positions of .*Received: 17"):
         presets.check_positions(folder, 17)
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("config.json", {"registered_name": "builtins.eval"}),
+        ("config.json", {"module": "builtins", "class_name": "eval", "registered_name": None}),
+        ("config.json", {"class_name": "Lambda", "module": "keras.layers"}),
+        ("config.json", {"config": {"dtype": {"module": "builtins", "class_name": "eval", "config": "1 / 0"}}}),
+        ("config.json", {"config": {"name": {"class_name": "__lambda__", "config": {}}}}),
+        ("tokenizer.json", {"module": "builtins", "class_name": "eval", "config": {"source": "1 / 0"}}),
+        ("tokenizer.json", {"module": "os", "class_name": "GPT2Tokenizer", "registered_name": "GPT2Tokenizer"}),
+    ],
+)
+def test_a_preset_that_names_other_classes_is_refused_and_nothing_is_executed(
+    tmp_path: Path, file: str, change: dict[str, object]
+) -> None:
+    tiny_backbone().save_to_preset(tmp_path)
+    presets.check_classes(str(tmp_path))
+    path = tmp_path / file
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(content | change))
+    message = f"{file}: must name only classes of keras-hub's GPT-2: .*Nothing of it was executed"
+    for check in (presets.check_classes, presets.read_sizes):
+        with pytest.raises(InputError, match=message):
+            check(str(tmp_path))
+    with pytest.raises(InputError, match=message):
+        load_vocabulary({"preset": str(tmp_path)})
