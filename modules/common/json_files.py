@@ -1,12 +1,16 @@
 """Reading and writing of JSON files on a local disk or in Cloud Storage."""
 
+import contextlib
 import dataclasses
 import json
 import math
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
+
+from modules.common.errors import InputError
 
 
 def write_json(folder: str | os.PathLike[str], name: str, value: Any) -> None:
@@ -28,11 +32,33 @@ def read_json(folder: str | os.PathLike[str], name: str) -> Any:
 
     Raises:
         OSError: The folder has no such file.
+        InputError: The file is not JSON.
+    """
+    with reading(folder, name) as content:
+        return content
+
+
+@contextlib.contextmanager
+def reading(folder: str | os.PathLike[str], name: str) -> Iterator[Any]:
+    """Yields the content of a file in a folder; an error about this content inside the block names the file.
+
+    Raises:
+        OSError: The folder has no such file.
+        InputError: The file is not JSON, or the block found that it lacks a value or has one of another type.
     """
     path = epath.Path(folder, name)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        yield json.loads(path.read_text(encoding="utf-8"))
+    except InputError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        reason = ", ".join(f"{type(error).__name__}: {error}".splitlines()[:3])
+        raise InputError(
+            f"{path} must have the content that the run wrote. Received: {reason}. Run the node that wrote it again, "
+            "with `--from-node`."
+        ) from error
 
 
 def finite(value: Any) -> Any:

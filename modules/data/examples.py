@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 import pydantic
 
 from modules.common.errors import InputError
-from modules.common.json_files import read_json, write_json
+from modules.common.json_files import reading, write_json
 
 COUNTS_FILE = "counts.json"
 # Features of a tf.Example by the names in `NAMES`; a conversation has one value per turn.
@@ -65,9 +65,10 @@ class ExampleCounts:
 
         Raises:
             OSError: The folder holds no such file.
-            pydantic.ValidationError: The file lacks a value or has one of another type.
+            InputError: The file lacks a value or has one of another type.
         """
-        return pydantic.TypeAdapter(cls).validate_python(read_json(folder, COUNTS_FILE))
+        with reading(folder, COUNTS_FILE) as content:
+            return pydantic.TypeAdapter(cls).validate_python(content)
 
 
 def serialized_example(features: Mapping[str, Sequence[str]], content: str, source: str) -> bytes:

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import pydantic
+
 from modules.common.formatting import NOT_MEASURED, distinguishable
-from modules.common.json_files import read_json, write_json
+from modules.common.json_files import reading, write_json
 
 CHECKS_FILE = "checks.json"
 # A verdict names at most this many failed checks.
@@ -166,8 +168,10 @@ def read_checks(folder: str | Path) -> list[Check]:
 
     Raises:
         OSError: The folder has no such file.
+        InputError: The file lacks a value or has one of another type.
     """
-    return [Check(**_from_json(row)) for row in read_json(folder, CHECKS_FILE)]
+    with reading(folder, CHECKS_FILE) as rows:
+        return pydantic.TypeAdapter(list[Check]).validate_python([_from_json(row) for row in rows])
 
 
 def _as_json(value: Any) -> Any:

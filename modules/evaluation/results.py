@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from modules.common.json_files import read_json, write_json
+from modules.common.json_files import reading, write_json
 
 METRICS_FILE = "metrics.json"
 
@@ -129,9 +129,10 @@ class Evaluation:
 
         Raises:
             OSError: There is no `metrics.json`.
+            InputError: The file lacks a value.
         """
-        values = read_json(folder, METRICS_FILE)
-        return cls(**{**values, "slices": [_slice(row) for row in values["slices"]]})
+        with reading(folder, METRICS_FILE) as values:
+            return cls(**{**values, "slices": [_slice(row) for row in values["slices"]]})
 
 
 def _slice(row: dict[str, Any]) -> SliceResult:

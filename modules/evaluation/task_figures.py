@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modules.common.formatting import NOT_MEASURED
-from modules.common.json_files import read_json
+from modules.common.json_files import reading
 
 # In the output of the TaskEvaluator; `TaskResults.write` writes it.
 TASKS_FILE = "tasks.json"
@@ -35,12 +35,13 @@ def read_task_figures(folder: str | Path) -> list[TaskFigure]:
 
     Raises:
         OSError: The folder has no `tasks.json`.
+        InputError: The file lacks a value or has one of another type.
     """
-    results = read_json(folder, TASKS_FILE)
-    figures = [_memorisation(results["memorisation"])] if results["memorisation"] else []
-    for task in results["tasks"]:
-        figures += [_multiple_choice(task)] if task["kind"] == "multiple_choice" else _answers(task)
-    return figures
+    with reading(folder, TASKS_FILE) as results:
+        figures = [_memorisation(results["memorisation"])] if results["memorisation"] else []
+        for task in results["tasks"]:
+            figures += [_multiple_choice(task)] if task["kind"] == "multiple_choice" else _answers(task)
+        return figures
 
 
 def _memorisation(found: Mapping[str, Any]) -> TaskFigure:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pydantic
 
-from modules.common.json_files import finite, read_json, write_json
+from modules.common.json_files import finite, reading, write_json
 from modules.export.tflite_files import Precision
 
 FILES_FILE = "files.json"
@@ -114,9 +114,10 @@ def read_results(folder: str | os.PathLike[str]) -> dict[Precision, FileResult]:
 
     Raises:
         OSError: The folder has no such file.
-        pydantic.ValidationError: The file lacks a value or has one of another type.
+        InputError: The file lacks a value or has one of another type.
     """
-    return _RESULTS.validate_python(finite(read_json(folder, FILES_FILE)))
+    with reading(folder, FILES_FILE) as content:
+        return _RESULTS.validate_python(finite(content))
 
 
 def _exp(value: float) -> float:

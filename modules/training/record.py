@@ -10,7 +10,7 @@ from typing import Self
 
 import pydantic
 
-from modules.common.json_files import finite, read_json, write_json
+from modules.common.json_files import finite, reading, write_json
 
 TRAINING_FILE = "training.json"
 
@@ -91,6 +91,7 @@ class TrainingRecord:
 
         Raises:
             OSError: The folder has no such file.
-            pydantic.ValidationError: The file lacks a value or has one of another type.
+            InputError: The file lacks a value or has one of another type.
         """
-        return pydantic.TypeAdapter(cls).validate_python(finite(read_json(folder, TRAINING_FILE)))
+        with reading(folder, TRAINING_FILE) as content:
+            return pydantic.TypeAdapter(cls).validate_python(finite(content))

@@ -1,6 +1,5 @@
 """Summary of a finished run in tables: data, perplexity, gates, release, time, verdict."""
 
-import json
 from pathlib import Path, PurePath
 
 from etils import epath
@@ -8,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from modules.common.formatting import count, decimals, duration, size
+from modules.common.json_files import reading
 from modules.data.examples import COUNTS_FILE, ExampleCounts
 from modules.evaluation import gates
 from modules.evaluation.results import Evaluation
@@ -67,10 +67,10 @@ def _packing(run: Run, config: PipelineConfig) -> list[RenderableType]:
     examples = run.output("Transform", "transformed_examples")
     if examples is None or "packed_useful_share" not in examples.properties:
         return []
-    lengths = json.loads(epath.Path(examples.uri, LENGTHS_FILE).read_text(encoding="utf-8"))
-    padded = unpacked_useful_share(
-        {int(length): number for length, number in lengths.items()}, sequence_length=config.model.context_length
-    )
+    with reading(examples.uri, LENGTHS_FILE) as lengths:
+        padded = unpacked_useful_share(
+            {int(length): number for length, number in lengths.items()}, sequence_length=config.model.context_length
+        )
     packed = examples.properties["packed_useful_share"]
     line = f"Packed windows are {packed:.1%} text; with one document per window: {padded:.1%}."
     if "loss_tokens_train" in examples.properties:

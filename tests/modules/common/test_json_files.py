@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from modules.common.errors import InputError
 from modules.common.json_files import read_json, write_json
 from tests.toys import cloud_storage
 
@@ -32,3 +33,10 @@ def test_a_url_is_read_and_written_in_cloud_storage(tmp_path: Path, monkeypatch:
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"a\.json"):
         read_json(tmp_path, "a.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000])
+def test_a_file_that_is_not_json_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "checks.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"checks.json must have the content that the run wrote. Received: .*--from-n"):
+        read_json(tmp_path, "checks.json")

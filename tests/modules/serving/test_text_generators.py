@@ -1,3 +1,4 @@
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from modules.common.errors import InputError
 from modules.model.sampling import SamplingSettings
 from modules.serving.text_generators import LiteRTGenerator, SavedModelGenerator
 from modules.tokenization.vocabulary_files import read_table, write_tokenizer_folder
-from tests.toys.release import converted_release, reference_greedy
+from tests.toys.release import CONTEXT_LENGTH, converted_release, reference_greedy
 
 # Lengths near the prefills of 4 and 16 and the context of 32, and a text that the tokenizer must not read as a token.
 PROMPTS = ["", "a", "abc", "abcd", "x y z, the then", "q" * 20, "q" * 31, "q" * 200, "<|endoftext|>", "Ünï 𝄞"]
@@ -93,3 +94,12 @@ def test_a_tokenizer_without_end_of_text_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace("<|endoftext|>", "<eos>"), encoding="utf-8")
     with pytest.raises(InputError, match=r"must have the token <\|endoftext\|>"):
         LiteRTGenerator(release.tflite("int8"), str(path))
+
+
+@pytest.mark.parametrize("prompt", ["", "abc"])
+def test_the_largest_number_of_new_tokens_fills_the_context(prompt: str) -> None:
+    for generator in (_saved_model(), _litert("float16"), _litert("int8")):
+        whole = SamplingSettings(max_new_tokens=CONTEXT_LENGTH, temperature=0.7, top_k=2**31 - 1, seed=2**31 - 1)
+        text = generator.generate(prompt, whole)
+        assert text
+        assert generator.generate(prompt, dataclasses.replace(whole, max_new_tokens=2**31 - 1)) == text

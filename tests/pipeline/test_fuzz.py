@@ -1,0 +1,115 @@
+"""Hostile command lines and configurations end in a status or an InputError, never in another exception."""
+
+import contextlib
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from modules.common.errors import InputError
+from pipeline import cli, preflight
+from pipeline.config import DEFAULT_RECIPE, load_config
+from tests.toys.fuzz import JSON, SECONDS, TEXT, damaged, fuzzed, mutated, only_input_errors
+
+OPTIONS = [
+    "--config", "--set", "--from-node", "--prompt", "--release", "--format", "--max-new-tokens", "--temperature",
+    "--top-k", "--seed", "--raw", "--workspace", "--limit", "--output", "--image", "--pipeline-root", "--target", "--help",
+]  # fmt: skip
+COMMANDS = ["validate", "run", "generate", "runs", "compare", "compile"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a folder with a recipe, a text and another folder."""
+    path = tmp_path_factory.mktemp("fuzz")
+    recipe = yaml.safe_load(DEFAULT_RECIPE.read_text()) | {"data": {"source": "text.txt"}}
+    (path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (path / "text.txt").write_text("some text")
+    (path / "folder").mkdir()
+    return path
+
+
+@contextlib.contextmanager
+def standing_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes the folder the current one, and ends every command where its long work would begin."""
+
+    def end(*arguments: Any, **named: Any) -> Any:
+        raise InputError("the long work begins")
+
+    with monkeypatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("TMPDIR", str(folder))
+        patch.setattr(cli, "run_to_end", end)
+        patch.setattr("pipeline.runners.vertex.compile_pipeline", end)
+        patch.setattr("modules.data.tfds_documents.check", end)
+        yield
+
+
+@fuzzed
+@given(
+    command=st.sampled_from(COMMANDS) | TEXT,
+    arguments=st.lists(st.tuples(st.sampled_from(OPTIONS), TEXT).map(list) | TEXT.map(lambda text: [text]), max_size=5),
+    recipe=st.booleans(),
+)
+def test_any_command_line_ends_with_a_status(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, command: str, arguments: list[list[str]], recipe: bool
+) -> None:
+    words = [command, *(word for words in arguments for word in words)]
+    if recipe and command in ("run", "validate"):
+        words += ["--config", "recipe.yaml"]
+    assume(not any("tfds:" in word or "://" in word for word in words))
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    start = time.monotonic()
+    with standing_in(folder, monkeypatch), monkeypatch.context() as patch:
+        patch.setattr("sys.argv", ["tfx-gpt2", *words])
+        patch.setattr(cli.errors, "file", printed)
+        patch.setattr(cli.console, "file", printed)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    printed.seek(0)
+    output = printed.read()
+    assert ended.value.code in (0, 2, 3), (words, output)
+    assert "Traceback" not in output
+    assert time.monotonic() - start < SECONDS
+
+
+def check_configuration(path: Path) -> None:
+    """Reads a recipe and makes all checks that come before TensorFlow is imported."""
+    with only_input_errors():
+        config = load_config(path)
+        preflight.check_workspace(config)
+        preflight.check_data(config)
+        preflight.check_model(config)
+
+
+RECIPES = [yaml.safe_load(path.read_text()) for path in sorted(DEFAULT_RECIPE.parent.glob("*.yaml"))]
+
+
+@fuzzed
+@given(choice=st.data())
+def test_any_configuration_is_read_or_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, choice: st.DataObject
+) -> None:
+    recipe = mutated(choice.draw(st.sampled_from(RECIPES)), choice, JSON)
+    with standing_in(folder, monkeypatch):
+        Path("mutated.yaml").write_bytes(json.dumps(recipe).encode("utf-8", errors="surrogatepass"))
+        check_configuration(Path("mutated.yaml"))
+
+
+@fuzzed
+@given(choice=st.data())
+def test_any_bytes_of_a_recipe_are_read_or_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, choice: st.DataObject
+) -> None:
+    content = damaged(choice.draw(st.sampled_from(sorted(DEFAULT_RECIPE.parent.glob("*.yaml")))).read_bytes(), choice)
+    assume(content.count(b"[") < 50 and content.count(b"{") < 50 and content.count(b"*") < 10)
+    with standing_in(folder, monkeypatch):
+        Path("damaged.yaml").write_bytes(content)
+        check_configuration(Path("damaged.yaml"))
