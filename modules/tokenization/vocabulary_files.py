@@ -66,7 +66,7 @@ def read_tokenizer_json(path: PathLike) -> Vocabulary:
             merges_place="model.merges",
             merge_place=lambda rank: f"model.merges, number {rank + 1}",
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: must be GPT-2's byte-level BPE, with {END_OF_TEXT} as its only special token. "
             f"Received: {error}. Use the tokenizer of a plain GPT-2."

@@ -21,7 +21,8 @@ from pipeline.metadata.run_record import RunRecord
 
 # Number of runs that an error names.
 _NAMED = 5
-_LATEST = re.compile(r"latest(?:~(?P<back>\d+))?")
+# Nine digits: Python refuses to convert thousands of them.
+_LATEST = re.compile(r"latest(?:~(?P<back>[0-9]{1,9}))?")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,27 +12,52 @@ import pytest
 import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from modules.common.errors import InputError
 from pipeline import cli, preflight
 from pipeline.config import DEFAULT_RECIPE, load_config
 from tests.toys.fuzz import JSON, SECONDS, TEXT, damaged, fuzzed, mutated, only_input_errors
 
-OPTIONS = [
-    "--config", "--set", "--from-node", "--prompt", "--release", "--format", "--max-new-tokens", "--temperature",
-    "--top-k", "--seed", "--raw", "--workspace", "--limit", "--output", "--image", "--pipeline-root", "--target", "--help",
+# The commands with what they need to get past the parser of the command line, and their options.
+COMMANDS: dict[str, tuple[list[str], list[str]]] = {
+    "validate": (["--config", "recipe.yaml"], ["--config", "--set"]),
+    "run": (["--config", "recipe.yaml"], ["--config", "--set", "--from-node"]),
+    "generate": (
+        ["--prompt", "a", "--release", "release"],
+        ["--prompt", "--release", "--workspace", "--format", "--max-new-tokens", "--temperature", "--top-k", "--seed"],
+    ),
+    "runs": ([], ["--workspace", "--limit"]),
+    "compare": (["latest"], ["--workspace"]),
+    "compile": (
+        ["--output", "out.yaml", "--config", "recipe.yaml"],
+        ["--output", "--image", "--pipeline-root", "--target", "--config", "--set"],
+    ),
+}
+VALUES = [
+    "folder", "workspace", "release", "text.txt", "recipe.yaml", "1", "0.5", "latest", "latest~1", "latest~" + "9" * 5000,
+    "2026", "vertex", "tflite-int8", "Trainer",
 ]  # fmt: skip
-COMMANDS = ["validate", "run", "generate", "runs", "compare", "compile"]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Returns a folder with a recipe, a text and another folder."""
+    """Returns a folder with a recipe, a text, a workspace without runs, a release and another folder."""
     path = tmp_path_factory.mktemp("fuzz")
     recipe = yaml.safe_load(DEFAULT_RECIPE.read_text()) | {"data": {"source": "text.txt"}}
     (path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     (path / "text.txt").write_text("some text")
     (path / "folder").mkdir()
+    (path / "release").mkdir()
+    (path / "release/manifest.json").write_text('{"data": {"prompt_template": null}, "files": {}}')
+    (path / "workspace").mkdir()
+    connection = mlmd.ConnectionConfig()
+    connection.sqlite.filename_uri = str(path / "workspace/metadata.sqlite")
+    connection.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+    store = metadata_store.MetadataStore(connection)
+    kind = store.put_context_type(mlmd.ContextType(name="pipeline_run"))
+    store.put_contexts([mlmd.Context(type_id=kind, name=name) for name in ("20261128T1", "20261128T2")])
     return path
 
 
@@ -52,18 +77,22 @@ def standing_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         yield
 
 
+@st.composite
+def command_lines(draw: st.DrawFn) -> list[str]:
+    """Draws a command line; most name a command and have what it needs."""
+    command = draw(st.sampled_from(sorted(COMMANDS)))
+    needed, options = COMMANDS[command]
+    value = TEXT | st.sampled_from(VALUES)
+    words = [draw(TEXT) if draw(st.integers(0, 19)) == 0 else command]
+    words += [] if draw(st.integers(0, 9)) == 0 else needed
+    for _ in range(draw(st.integers(0, 3))):
+        words += [draw(st.sampled_from([*options, "--set", "--raw", "--help"])), draw(value)]
+    return words + draw(st.lists(value, min_size=command == "compare", max_size=1))
+
+
 @fuzzed
-@given(
-    command=st.sampled_from(COMMANDS) | TEXT,
-    arguments=st.lists(st.tuples(st.sampled_from(OPTIONS), TEXT).map(list) | TEXT.map(lambda text: [text]), max_size=5),
-    recipe=st.booleans(),
-)
-def test_any_command_line_ends_with_a_status(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, command: str, arguments: list[list[str]], recipe: bool
-) -> None:
-    words = [command, *(word for words in arguments for word in words)]
-    if recipe and command in ("run", "validate"):
-        words += ["--config", "recipe.yaml"]
+@given(words=command_lines())
+def test_any_command_line_ends_with_a_status(folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     assume(not any("tfds:" in word or "://" in word for word in words))
     printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     start = time.monotonic()
