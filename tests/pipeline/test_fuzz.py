@@ -36,8 +36,8 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     ),
 }
 VALUES = [
-    "folder", "workspace", "release", "text.txt", "recipe.yaml", "1", "0.5", "latest", "latest~1", "latest~" + "9" * 5000,
-    "2026", "vertex", "tflite-int8", "Trainer",
+    "folder", "workspace", "release", "text.txt", "recipe.yaml", "1", "0.5", "latest", "latest~1",
+    "latest~" + "9" * 5000, "2026", "vertex", "tflite-int8", "Trainer",
 ]  # fmt: skip
 
 
