@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.toys.checkout import ROOT
+from tests.toys.processes import children
 
 RECIPE = """
 name: refused
@@ -227,6 +229,30 @@ def test_a_disk_that_becomes_full_during_a_run_is_named(folder: Path) -> None:
     assert "Received: a full disk, with " in output
     assert "Free some space or set another `workspace`; then run the same command again" in output
     assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_named_with_its_node_and_its_log(folder: Path) -> None:
+    (folder / "text.txt").write_text("\n\n".join(f"Document {number} of this small corpus." for number in range(99)))
+    child = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "validate", "--config", "recipe.yaml"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert child.stdout is not None
+    output = ""
+    for line in child.stdout:
+        output += line
+        if "▶" in line:
+            for pid in children(child.pid):
+                os.kill(pid, signal.SIGKILL)
+    assert child.wait() == 1, output
+    [log] = (folder / "workspace/refused/logs").glob("*.log")
+    assert "failed in Contract: the run's process was killed by SIGKILL; probably the machine had too little" in output
+    assert output.splitlines()[-1] == f"logs: workspace/refused/logs/{log.name}"
 
 
 def fill(path: Path, *, leave: int) -> None:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from modules.common.errors import InputError
 
 EXAMPLES = int(os.environ.get("TFX_GPT2_FUZZ", "60"))
-SECONDS = 5
+# Far above what any example needs on a busy machine.
+SECONDS = 20
 fuzzed = settings(
     max_examples=EXAMPLES,
     deadline=None,
