@@ -2,6 +2,8 @@
 
 import contextlib
 import enum
+import io
+import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -292,6 +294,9 @@ def compile(
 
 def main() -> None:
     """Runs the command line. An error is one sentence: exit status 2 if the user can mend it, 1 otherwise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack characters of a document
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except Exception as error:

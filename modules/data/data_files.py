@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import IO, cast
 
 from modules.common.errors import InputError
+from modules.common.failures import check_path, shortened
 
 TEXT_KINDS = (".txt", ".md")
 ROW_KINDS = (".jsonl", ".json", ".csv", ".parquet")
@@ -45,6 +46,10 @@ def opened(path: str) -> Iterator[IO[bytes]]:
     Raises:
         InputError: The file is missing, unreadable or damaged. Damage may be found only while reading.
     """
+    try:
+        check_path(path)
+    except ValueError as error:
+        raise InputError(f"A data file needs a path that can exist: {error}. Received: {shortened(path)!r}.") from None
     try:
         with gzip.open(path, "rb") if path.lower().endswith(".gz") else open(path, "rb") as handle:
             yield cast(IO[bytes], handle)  # a GzipFile reads like one

@@ -157,6 +157,31 @@ def test_artifacts_without_their_database_are_refused_before_a_node_runs(folder:
     assert not (folder / "workspace/metadata.sqlite").exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ('data.source="a\\0b.txt"', "No file matches a\\x00b.txt"),
+        (
+            'evaluation.tasks=[{kind: multiple_choice, name: a, file: "a\\0b.jsonl"}]',
+            "must not contain the character NUL",
+        ),
+        ('tokenizer={vocabulary: "a\\0b", merges: text.txt}', "`tokenizer.vocabulary` names no file"),
+        ('tokenizer={preset: "./a\\0b"}', "`tokenizer.preset` names no folder"),
+    ],
+)
+def test_impossible_paths_in_settings_are_refused(folder: Path, setting: str, message: str) -> None:
+    assert message in refused(folder, "run", "--config", "recipe.yaml", "--set", setting)
+
+
+def test_a_terminal_without_the_characters_of_a_message_shows_escapes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert "No file matches \\u6f22.txt" in refused(
+        folder, "run", "--config", "recipe.yaml", "--set", "data.source=漢.txt"
+    )
+
+
 def test_values_of_generate_are_bounded(folder: Path) -> None:
     assert "--prompt must be UTF-8. Received: 'a\\udcff'" in refused(folder, "generate", "--prompt", b"a\xff")
     for option in ("--seed", "--max-new-tokens", "--top-k"):
