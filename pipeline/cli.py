@@ -317,7 +317,7 @@ def input_error(error: Exception) -> InputError | None:
 
 def _unexpected(error: Exception) -> str:
     """Returns a sentence about an error of the program; writes the traceback to a file that the sentence names."""
-    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    reason = f"{type(error).__name__}: {error}".split("\n")[0]
     if isinstance(error, MemoryError):
         reason = "MemoryError: this machine has too little free memory"
     sentence = f"unexpected {reason}. This is an error of the program, not of its input."

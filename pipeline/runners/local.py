@@ -206,5 +206,5 @@ def _permission_error(error: BaseException) -> InputError | None:
 
 def _described(error: BaseException) -> str:
     """Returns the type of an exception and the first line of its message; the log has the rest."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    lines = str(error).strip().split("\n")
+    return f"{type(error).__name__}: {lines[0]}" if lines[0] else type(error).__name__

@@ -21,6 +21,10 @@ def compile_pipeline(config: PipelineConfig, output: Path, *, image: str, pipeli
     Raises:
         InputError: kfp is not installed, or the output is not a .yaml file in an existing folder.
     """
+    if output.suffix not in (".yaml", ".yml"):
+        raise InputError(f"--output must end with .yaml. Received: {output}.")
+    if not output.absolute().parent.is_dir() or output.is_dir():
+        raise InputError(f"--output must be a file in a folder that exists. Received: {output}. Correct the path.")
     try:
         from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
             KubeflowV2DagRunner,
@@ -32,10 +36,6 @@ def compile_pipeline(config: PipelineConfig, output: Path, *, image: str, pipeli
     from pipeline.dag import create_pipeline
     from pipeline.placement import Placement
 
-    if output.suffix not in (".yaml", ".yml"):
-        raise InputError(f"--output must end with .yaml. Received: {output}.")
-    if not output.absolute().parent.is_dir():
-        raise InputError(f"the folder of --output does not exist. Received: {output}.")
     runner = KubeflowV2DagRunner(
         KubeflowV2DagRunnerConfig(display_name=config.name, default_image=image, use_pipeline_spec_2_1=True),
         output_filename=str(output.absolute()),

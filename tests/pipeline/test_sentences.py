@@ -105,6 +105,10 @@ def test_files_at_the_place_of_other_files_are_refused(folder: Path) -> None:
     assert "a release must be a folder" in refused(folder, "generate", "--prompt", "a", "--release", "text.txt")
     assert "a workspace must hold a release" in refused(folder, "generate", "--prompt", "a", "--workspace", "text.txt")
     assert "cannot read the configuration .: Is a directory" in refused(folder, "validate", "--config", ".")
+    (folder / "out.yaml").mkdir()
+    for output in ("no/out.yaml", "out.yaml", "text.txt/out.yaml"):
+        message = refused(folder, "compile", "--config", "recipe.yaml", "--output", output)
+        assert f"--output must be a file in a folder that exists. Received: {output}." in message
     assert "no ML Metadata at text.txt/metadata.sqlite" in refused(folder, "runs", "--workspace", "text.txt")
 
 
