@@ -5,15 +5,21 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.chaos import changed_bytes
+from tests.chaos import changed_bytes, kills
 from tests.toys.checkout import topics_checkout
+
+KILLS = 50
 
 
 def main() -> None:
-    """Runs all of it, about ten minutes for the bytes and half an hour for the kills, and prints tables."""
+    """Runs the two sweeps, about half an hour each, and prints their tables."""
     console = Console()
     with tempfile.TemporaryDirectory(prefix="chaos_") as folder:
-        console.print(changed_bytes.sweep(topics_checkout(Path(folder))))
+        checkout = topics_checkout(Path(folder, "checkout"))
+        console.print(changed_bytes.sweep(checkout))
+        temporary = Path(folder, "tmp")
+        temporary.mkdir()
+        console.print(kills.sweep(checkout, temporary, KILLS))
 
 
 if __name__ == "__main__":

@@ -4,25 +4,43 @@ import os
 import re
 import signal
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from modules.evaluation.results import Evaluation
-from tests.toys.checkout import Checkout, FinishedRun
+from tests.chaos.kills import kill_in, processes_of, remains
+from tests.toys.checkout import Checkout, FinishedRun, edited
 
 NO_WORSE = ("--set", "evaluation.max_regression=0")
 BETTER = (*NO_WORSE, "--set", "training.steps=400", "--set", "training.checkpoint_seconds=0.1")
 
 
 @pytest.fixture(scope="module")
-def better(first_run: FinishedRun, checkout: Checkout) -> FinishedRun:
-    """A run that trains longer than the first, is killed within its training, and then runs to its end."""
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of temporary files of all runs of this module."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        folder = tmp_path_factory.mktemp("tmp")
+        monkeypatch.setenv("TMPDIR", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def better(first_run: FinishedRun, checkout: Checkout, temporary: Path) -> FinishedRun:
+    """A run that trains longer than the first, is killed within its training, and then runs to its end.
+
+    Before it, a run with another text is killed while it reads this text.
+    """
+    with edited(checkout.folder / "texts" / "topics_0.txt", None, "\n\nOne more document."):
+        assert kill_in(checkout, "TextExampleGen", delay_s=1)
     checkpoints = checkout.folder / "workspace/topics/checkpoints"
     with checkout.start("run", "--config", "recipe.yaml", *BETTER) as killed:
         while not list(checkpoints.glob("*.npz")):
             assert killed.poll() is None, killed.communicate()
             time.sleep(0.01)
         os.killpg(killed.pid, signal.SIGKILL)
+    assert remains(checkout, temporary)
     return checkout.run(*BETTER)
 
 
@@ -32,6 +50,13 @@ def test_a_killed_run_resumes_inside_its_training(better: FinishedRun, checkout:
     assert first_step is not None, better.output
     assert int(first_step[1]) > 1
     assert not (checkout.folder / "workspace/topics/checkpoints").exists()
+
+
+def test_killed_runs_leave_nothing_but_logs(better: FinishedRun, checkout: Checkout, temporary: Path) -> None:
+    assert remains(checkout, temporary) == []
+    assert processes_of(temporary) == []
+    verdicts = [run.verdict for run in checkout.reader().runs()]
+    assert verdicts[:3] == ["pushed", "incomplete", "incomplete"]
 
 
 def test_a_better_model_ships_and_raises_the_bar(
