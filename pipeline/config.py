@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pydantic
-import yaml
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from modules.cleaning.filters import CleaningSettings
 from modules.common.errors import InputError
-from modules.common.failures import check_path
+from modules.common.failures import check_path, shortened
 from modules.common.settings import Settings
 from modules.data.prompt_templates import TemplateName
 from modules.data.records import Kind
@@ -23,9 +22,12 @@ from modules.evaluation.tasks import Tasks, TaskSettings
 from modules.evaluation.tflite_gate import TFLiteGateSettings
 from modules.model.settings import ModelSettings
 from modules.training.settings import TrainingSettings
+from pipeline.plain_yaml import MAX_CHARACTERS, parse_yaml
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = RECIPES / "documentation.yaml"
+
+_SHOWN_PROBLEMS = 20
 
 Share = PositiveInt
 # Last stage of a run: data that meets its contract, tokens that meet theirs, or a release.
@@ -275,10 +277,11 @@ def load_config(path: Path | None = None, overrides: list[str] | None = None) ->
     """
     path = path or DEFAULT_RECIPE
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:
+            values = parse_yaml(file.read(MAX_CHARACTERS + 1))
     except OSError as error:
         raise InputError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InputError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold settings as `key: value`. Received: {type(values).__name__}.")
@@ -288,41 +291,45 @@ def load_config(path: Path | None = None, overrides: list[str] | None = None) ->
         config = PipelineConfig.model_validate(values)
         config.data.to_source()
     except pydantic.ValidationError as error:
-        problems = "\n".join(f"  {_describe(problem)}" for problem in error.errors())
-        raise InputError(f"{path} is not a valid configuration:\n{problems}") from error
+        problems = [f"  {_describe(problem)}" for problem in error.errors()[:_SHOWN_PROBLEMS]]
+        if error.error_count() > _SHOWN_PROBLEMS:
+            problems.append(f"  … and {error.error_count() - _SHOWN_PROBLEMS} more")
+        raise InputError(f"{path} is not a valid configuration:\n" + "\n".join(problems)) from error
     return config
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
-        raise InputError(f"--set takes key=value, e.g. --set training.steps=10. Received: {override!r}.")
+        raise InputError(f"--set takes key=value, e.g. --set training.steps=10. Received: {shortened(override)!r}.")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {key}: {text!r} is not a YAML value: {error}") from error
+        value = parse_yaml(text)
+    except ValueError as error:
+        raise InputError(f"--set {shortened(key)}: {shortened(text)!r} is not a YAML value: {error}") from error
     *parents, last = key.split(".")
     target = values
     for parent in parents:
         child = target.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise InputError(f"--set {key}: `{parent}` is a value and holds no settings. Received: {child!r}.")
+            raise InputError(
+                f"--set {key}: `{parent}` is a value and holds no settings. Received: {shortened(repr(child))}."
+            )
         target = child
     target[last] = value
 
 
 def _describe(problem: Any) -> str:
-    place = ".".join(str(part) for part in problem["loc"]) or "configuration"
+    place = shortened(".".join(str(part) for part in problem["loc"])) or "configuration"
     if problem["type"] == "extra_forbidden":
         known = _known_keys(problem["loc"][:-1])
-        nearest = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0)
+        nearest = difflib.get_close_matches(shortened(str(problem["loc"][-1])), known, n=1, cutoff=0)
         return f"{place}: unknown key; did you mean `{nearest[0]}`? Known: {', '.join(known)}."
     if problem["type"] == "missing":
         return f"{place}: missing; add this key."
     message = problem["msg"].removeprefix("Value error, ")
     if isinstance(problem["input"], dict):
         return f"{place}: {message}."
-    return f"{place}: {message}. Received: {problem['input']!r}."
+    return f"{place}: {message}. Received: {shortened(repr(problem['input']))}."
 
 
 def _known_keys(place: tuple[str | int, ...]) -> list[str]:

@@ -12,6 +12,9 @@ from etils import epath
 
 from modules.common.errors import InputError
 
+# A tokenizer.json of 250,000 tokens has 17 MB.
+MAX_FILE_BYTES = 32 * 2**20
+
 
 def write_json(folder: str | os.PathLike[str], name: str, value: Any) -> None:
     """Writes a file into a folder, which is created if it is missing.
@@ -36,6 +39,23 @@ def read_json(folder: str | os.PathLike[str], name: str) -> Any:
     """
     with reading(folder, name) as content:
         return content
+
+
+def parse_file(path: epath.PathLike) -> Any:
+    """Reads a JSON file that people bring, such as a tokenizer.json, in bounded memory.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: The file is too large, is not UTF-8 or not JSON, or is nested too deeply.
+    """
+    with epath.Path(path).open("rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"more than {MAX_FILE_BYTES // 2**20} MiB")
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except RecursionError:
+        raise ValueError("values that are nested too deeply") from None
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 """Documents from files: expands globs, makes names relative, and reads each file with the reader of its kind."""
 
 import glob
+import itertools
 import os
+import re
 from collections.abc import Iterator
 
 from modules.common.errors import InputError
@@ -12,6 +14,10 @@ from modules.data.prompt_templates import TEMPLATES
 from modules.data.row_files import read_rows
 from modules.data.source import DataSource
 from modules.data.text_files import read_texts
+
+MAX_FILES = 1_000_000
+_SYSTEM_FOLDERS = ("/proc", "/sys")
+_MAGIC = re.compile(r"[*?\[]")
 
 
 def expand_files(source: DataSource) -> list[str]:
@@ -24,7 +30,8 @@ def expand_files(source: DataSource) -> list[str]:
     for pattern in source.files or ():
         expanded = os.path.expanduser(pattern)
         # A file name may contain [ or *. If such a file exists, the pattern means this file.
-        found = [expanded] if os.path.isfile(expanded) else glob.glob(expanded, recursive=True)
+        _check_folder(expanded, pattern)
+        found = [expanded] if os.path.isfile(expanded) else _matches(expanded, pattern)
         if os.path.isdir(expanded):
             raise InputError(
                 f"A source names files, not a folder. Received: {pattern}. Write for example {pattern}/*.txt."
@@ -43,6 +50,28 @@ def expand_files(source: DataSource) -> list[str]:
                 "Convert it, or set `data.kind: text`."
             )
     return sorted(paths)
+
+
+def _check_folder(path: str, pattern: str) -> None:
+    """Checks that a glob does not search the system's own folders, which never end or hold no text."""
+    folder = os.path.realpath(os.path.dirname(_MAGIC.split(path, maxsplit=1)[0]))
+    searches_all = folder == "/" and "**" in path
+    if searches_all or folder in _SYSTEM_FOLDERS or folder.startswith(tuple(f"{name}/" for name in _SYSTEM_FOLDERS)):
+        raise InputError(
+            f"A source names files of text, not the system's own folders {' and '.join(_SYSTEM_FOLDERS)}. "
+            f"Received: {pattern}. Name the folder that holds your text."
+        )
+
+
+def _matches(path: str, pattern: str) -> list[str]:
+    """Returns the paths that a glob matches, at most `MAX_FILES`."""
+    found = list(itertools.islice(glob.iglob(path, recursive=True), MAX_FILES + 1))
+    if len(found) > MAX_FILES:
+        raise InputError(
+            f"A glob must match at most {MAX_FILES:,} files and folders. Received: {pattern}, which matches more. "
+            "Narrow it, or join small files into .jsonl or .parquet files."
+        )
+    return found
 
 
 def relative_names(paths: list[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 This module imports no reader: the readers import it, and only `modules.data.corpus` imports the readers.
 """
 
+import re
 from typing import Self
 
 import pydantic
@@ -11,6 +12,8 @@ from modules.data import docstrings, records
 from modules.data.prompt_templates import TemplateName
 
 TFDS_PREFIX = "tfds:"
+# Other forms make TFDS ask the network, or open folders, before it knows the data set.
+_TFDS_NAME = re.compile(r"[a-z]\w*(/\w[\w.+-]*)?(:(\d+|\*)\.(\d+|\*)\.(\d+|\*))?", re.ASCII)
 
 
 class DataSource(pydantic.BaseModel):
@@ -44,6 +47,16 @@ class DataSource(pydantic.BaseModel):
     @classmethod
     def _string_is_a_list(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
+
+    @pydantic.field_validator("tfds")
+    @classmethod
+    def _names_a_dataset_of_tfds(cls, name: str | None) -> str | None:
+        if name is not None and not _TFDS_NAME.fullmatch(name):
+            raise ValueError(
+                "a TFDS data set is named `name`, `name/config` or `name/config:version`, without a name space such as "
+                "`huggingface:` and without `..`"
+            )
+        return name
 
     @pydantic.model_validator(mode="after")
     def _fits_its_kind(self) -> Self:

@@ -16,6 +16,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from safetensors import SafetensorError, safe_open
 
 from modules.common.errors import InputError
+from modules.common.json_files import parse_file
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -23,6 +24,7 @@ INDEX_FILE = "model.safetensors.index.json"
 
 # To open one of these files runs the code that its author put into it.
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_SHOWN_CHARACTERS = 80
 _FLOATS = ("F32", "F16", "BF16")
 # The causal mask, which old versions stored, and the output head, which is the tied embedding.
 _IGNORED_ENDS = (".attn.bias", ".attn.masked_bias", "lm_head.weight")
@@ -31,7 +33,7 @@ _IGNORED_ENDS = (".attn.bias", ".attn.masked_bias", "lm_head.weight")
 class HuggingFaceConfig(pydantic.BaseModel):
     """The settings in a GPT-2's config.json that change its logits; the defaults are those of `transformers`."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="ignore")
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
 
     model_type: Literal["gpt2"]
     vocab_size: PositiveInt
@@ -60,7 +62,7 @@ class HuggingFaceConfig(pydantic.BaseModel):
 def is_folder(path: str | Path) -> bool:
     """Returns True if `transformers` wrote the folder: only its config.json has a `model_type`, not keras-hub's."""
     try:
-        config = json.loads(Path(path, CONFIG_FILE).read_text(encoding="utf-8"))
+        config = parse_file(Path(path, CONFIG_FILE))
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and "model_type" in config and "registered_name" not in config
@@ -81,8 +83,10 @@ def check_folder(folder: str | Path) -> HuggingFaceConfig:
     folder = Path(folder)
     config = _read_config(folder / CONFIG_FILE)
     stored = {name.removeprefix("transformer."): shape for name, shape in _stored_shapes(folder).items()}
-    expected = dict(expected_shapes(config))
-    for name, shape in expected.items():
+    expected = set()
+    # The config may claim any number of layers: the first tensor that is missing ends the loop.
+    for name, shape in expected_shapes(config):
+        expected.add(name)
         if stored.get(name) != shape:
             found = list(stored[name]) if name in stored else "no such tensor"
             raise InputError(
@@ -125,7 +129,7 @@ def expected_shapes(config: HuggingFaceConfig) -> Iterator[tuple[str, tuple[int,
 
 def _read_config(path: Path) -> HuggingFaceConfig:
     try:
-        config = HuggingFaceConfig.model_validate_json(path.read_bytes())
+        config = HuggingFaceConfig.model_validate(parse_file(path))
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}). Give the folder of a Hugging Face GPT-2."
@@ -135,6 +139,8 @@ def _read_config(path: Path) -> HuggingFaceConfig:
         raise InputError(
             f"{path}: only the plain GPT-2 can be trained here, not its variants. {problems}. Choose another model."
         ) from None
+    except ValueError as error:
+        raise InputError(f"{path}: must be a JSON file. Received: {error}. Copy the folder again.") from None
     if config.n_embd % config.n_head:
         raise InputError(
             f"{path}: `n_embd` must be divisible by `n_head`. Received: {config.n_embd} and {config.n_head}. "
@@ -147,8 +153,8 @@ def _describe(problem: Any) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "missing":
         return f"`{place}` is missing"
-    received = "" if problem["type"] == "json_invalid" else f". Received: {json.dumps(problem['input'])}"
-    return f"{f'`{place}`: ' if place else ''}{problem['msg']}{received}"
+    received = json.dumps(problem["input"])[:_SHOWN_CHARACTERS]
+    return f"{f'`{place}`: ' if place else ''}{problem['msg']}. Received: {received}"
 
 
 def _stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
@@ -173,7 +179,7 @@ def _stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 def _indexed_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     path = folder / INDEX_FILE
     try:
-        weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        weight_map = parse_file(path)["weight_map"]
         files = {name: folder / name for name in weight_map.values()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(

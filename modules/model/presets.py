@@ -1,22 +1,43 @@
 """Checks of a model's preset before it is loaded: name, sizes and fingerprint. Does not import TensorFlow."""
 
-import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+import pydantic
+from pydantic import Field
 
 from modules.common.errors import InputError
 from modules.common.files import hash_settings
+from modules.common.json_files import parse_file
 from modules.model import huggingface
 
 # The folder of keras-hub's own authors on Kaggle. Anyone can upload anything into other folders.
 _HANDLE = "kaggle://keras/"
+_HANDLE_FORM = re.compile(_HANDLE + r"\w[\w.-]*/\w[\w.-]*/\w[\w.-]*(/\d+)?", re.ASCII)
 
 # The files of a keras-hub preset that name the Python classes to build, and the class that each must name.
 _CLASS_FILES = {huggingface.CONFIG_FILE: "GPT2Backbone", "tokenizer.json": "GPT2Tokenizer"}
 # Further classes that these files may name.
 _SETTINGS_CLASSES = ("DTypePolicy", "DTypePolicyMap", "FloatDTypePolicy")
 _PACKAGES = ("keras", "keras_hub", "keras_nlp")
+
+
+_Size = Annotated[int, Field(ge=1, le=10_000_000)]
+
+
+class _BackboneSizes(pydantic.BaseModel):
+    """The sizes in a config.json of keras-hub, of which each part is built before the weights are read."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    vocabulary_size: _Size
+    num_layers: Annotated[int, Field(ge=1, le=1000)]
+    num_heads: Annotated[int, Field(ge=1, le=1000)]
+    hidden_dim: Annotated[int, Field(ge=1, le=100_000)]
+    intermediate_dim: _Size
+    max_sequence_length: _Size
 
 
 class PresetSizes(NamedTuple):
@@ -43,9 +64,9 @@ def check_name(preset: str, setting: str) -> None:
     Raises:
         InputError: The preset is none of these.
     """
-    if "://" in preset and not preset.startswith(_HANDLE):
+    if "://" in preset and not _HANDLE_FORM.fullmatch(preset):
         raise InputError(
-            f"`{setting}` must be the name of a keras-hub preset, a handle {_HANDLE}…, or a folder. "
+            f"`{setting}` must be the name of a keras-hub preset, a folder, or {_HANDLE}MODEL/keras/VARIATION. "
             f"Received: {preset}. Download its files and name their folder, which is checked before it is opened."
         )
     if "/" in preset and "://" not in preset and not Path(preset).is_dir():
@@ -116,8 +137,8 @@ def _classes(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = parse_file(path)
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: must be a JSON file. Received: {error}. Copy the preset again.") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: must be a JSON object. Received: {str(content)[:80]}. Copy the preset again.")
@@ -139,13 +160,18 @@ def read_sizes(preset: str) -> PresetSizes | None:
     if (folder / huggingface.CONFIG_FILE).is_file():
         check_classes(preset)
     try:
-        sizes = json.loads((folder / huggingface.CONFIG_FILE).read_text(encoding="utf-8"))["config"]
-        return PresetSizes(vocabulary_size=int(sizes["vocabulary_size"]), positions=int(sizes["max_sequence_length"]))
+        sizes = _BackboneSizes.model_validate(parse_file(folder / huggingface.CONFIG_FILE)["config"])
+        return PresetSizes(vocabulary_size=sizes.vocabulary_size, positions=sizes.max_sequence_length)
+    except pydantic.ValidationError as error:
+        problem = error.errors()[0]
+        place, received = ".".join(map(str, problem["loc"])), repr(problem["input"])[:80]
+        reason = f"`{place}`: {problem['msg']}, but it is {received}"
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"the preset {preset} must hold a config.json of a keras-hub GPT-2 backbone, or of a Hugging Face GPT-2. "
-            f"Received: {error!r}."
-        ) from None
+        reason = repr(error)
+    raise InputError(
+        f"the preset {preset} must hold a config.json of a keras-hub GPT-2 backbone, or of a Hugging Face GPT-2. "
+        f"Received: {reason}. Copy the preset again."
+    )
 
 
 def check_positions(preset: str, context_length: int) -> None:

@@ -23,6 +23,7 @@ from etils import epath
 
 from modules.common.errors import InputError
 from modules.common.files import is_local
+from modules.common.json_files import parse_file
 from modules.tokenization.vocabulary import END_OF_TEXT, BrokenMergeError, Merge, Vocabulary, byte_characters
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -297,16 +298,30 @@ def _tokenizer_json(ids: Mapping[str, int], merges: list[str]) -> dict[str, Any]
 
 def _read_json(path: PathLike) -> Any:
     try:
-        return json.loads(_read_text(path))
+        return parse_file(path)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}, line {error.lineno}: {error.msg}. Download this JSON file again.") from None
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, error) from None
+    except ValueError as error:
+        raise InputError(f"{path}: must be a small JSON file. Received: {error}. Download it again.") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def _read_text(path: PathLike) -> str:
     try:
         return epath.Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: must be UTF-8. Received: {error}. Save the file as UTF-8.") from None
+        raise _not_utf8(path, error) from None
     except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
-        raise InputError(f"{path}: cannot be read ({reason}). Correct the path.") from None
+        raise _unreadable(path, error) from None
+
+
+def _not_utf8(path: PathLike, error: UnicodeDecodeError) -> InputError:
+    return InputError(f"{path}: must be UTF-8. Received: {error}. Save the file as UTF-8.")
+
+
+def _unreadable(path: PathLike, error: OSError) -> InputError:
+    reason = error.strerror or str(error) or type(error).__name__
+    return InputError(f"{path}: cannot be read ({reason}). Correct the path.")

@@ -1,3 +1,5 @@
+import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -139,6 +141,28 @@ def test_all_problems_are_reported_at_once(tmp_path):
 def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         load_config(write(tmp_path, text))
+
+
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in itertools.pairwise("abcdefghi")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (LAUGHS, r"aliases such as `\*a` are not allowed: write the value again, or quote the text"),
+        ("[" * 100_000, "its values are nested too deeply"),
+        ("{a: " * 100_000, "at most 131,072 characters"),
+        ("a: " + "x" * 2**20, "it must have at most 131,072 characters, and has"),
+        ("\n".join(f"key{n}: 1" for n in range(10_000)), "key0: unknown key; .*\n  … and 99"),
+        (f"name: {'x' * 100_000}", "name: String should match pattern .* Received: 'x{100,120}…"),
+    ],
+)
+def test_a_hostile_file_is_refused_in_few_words(tmp_path, text, message):
+    with pytest.raises(InputError, match=re.compile(message, re.DOTALL)) as caught:
+        load_config(write(tmp_path, text))
+    assert len(str(caught.value)) < 20_000
 
 
 def test_a_missing_file_is_named(tmp_path):

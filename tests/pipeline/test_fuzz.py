@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,7 +74,7 @@ def standing_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         patch.setenv("TMPDIR", str(folder))
         patch.setattr(cli, "run_to_end", end)
         patch.setattr("pipeline.runners.vertex.compile_pipeline", end)
-        patch.setattr("modules.data.tfds_documents.check", end)
+        patch.setattr("modules.data.tfds_documents.check", lambda *arguments: None)
         yield
 
 
@@ -93,7 +94,8 @@ def command_lines(draw: st.DrawFn) -> list[str]:
 @fuzzed
 @given(words=command_lines())
 def test_any_command_line_ends_with_a_status(folder: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
-    assume(not any("tfds:" in word or "://" in word for word in words))
+    # A known data set of TFDS or a preset would be downloaded.
+    assume(not any(re.search(r"tfds:[a-z]\w*|kaggle://keras/\w", word) for word in words))
     printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     start = time.monotonic()
     with standing_in(folder, monkeypatch), monkeypatch.context() as patch:
@@ -138,7 +140,6 @@ def test_any_bytes_of_a_recipe_are_read_or_refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch, choice: st.DataObject
 ) -> None:
     content = damaged(choice.draw(st.sampled_from(sorted(DEFAULT_RECIPE.parent.glob("*.yaml")))).read_bytes(), choice)
-    assume(content.count(b"[") < 50 and content.count(b"{") < 50 and content.count(b"*") < 10)
     with standing_in(folder, monkeypatch):
         Path("damaged.yaml").write_bytes(content)
         check_configuration(Path("damaged.yaml"))

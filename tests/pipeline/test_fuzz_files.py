@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from modules.data.examples import ExampleCounts
@@ -181,16 +181,10 @@ def test_any_folder_of_hugging_face_is_read_or_refused(
     path = choice.draw(st.sampled_from(sorted(path for path in folder.iterdir() if path.is_file())))
     content = path.read_bytes()
     if path.name == "config.json" and choice.draw(st.booleans()):
-        # Sizes are bounded elsewhere.
-        small = st.integers(-2, 40) | st.none() | st.booleans() | TEXT.filter(lambda text: not text.isdigit())
-        path.write_text(json.dumps(mutated(json.loads(content), choice, small)))
+        values = st.integers() | st.integers(-2, 40) | st.none() | st.booleans() | TEXT
+        path.write_text(json.dumps(mutated(json.loads(content), choice, values)))
     else:
-        changed = damaged(content, choice)
-        assume(
-            path.name != "config.json"
-            or not any(len(word) > 3 for word in changed.decode(errors="replace").split() if word.strip(",").isdigit())
-        )
-        path.write_bytes(changed)
+        path.write_bytes(damaged(content, choice))
     with only_input_errors():
         if huggingface.is_folder(folder):
             huggingface.check_folder(folder)

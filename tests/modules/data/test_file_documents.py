@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from modules.common.errors import InputError
+from modules.data import file_documents
 from modules.data.corpus import check_source
 from modules.data.documents import Document, ReadCounts
 from modules.data.file_documents import expand_files, read_documents, relative_names
@@ -149,6 +150,21 @@ class TestFaults:
             texts(tmp_path / "nothing*.txt")
         with pytest.raises(InputError, match=r"names files, not a folder"):
             texts(tmp_path)
+
+    @pytest.mark.parametrize(
+        "pattern", ["/proc/**", "/proc/self/*.txt", "/sys/**/*.txt", "/**", "/**/*.txt", "/proc/version"]
+    )
+    def test_the_systems_own_folders_are_not_searched(self, pattern):
+        with pytest.raises(InputError, match=r"not the system's own folders /proc and /sys\. Received: ") as caught:
+            expand_files(DataSource(files=pattern))
+        assert pattern in str(caught.value)
+
+    def test_a_glob_of_too_many_files_is_refused(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(file_documents, "MAX_FILES", 3)
+        for number in range(4):
+            (tmp_path / f"{number}.txt").touch()
+        with pytest.raises(InputError, match=r"at most 3 files and folders\. Received: .*, which matches more"):
+            texts(tmp_path / "*.txt")
 
     def test_a_document_above_the_size_limit_is_an_error(self, tmp_path, monkeypatch):
         monkeypatch.setattr("modules.data.data_files.MAX_DOCUMENT_BYTES", 10)

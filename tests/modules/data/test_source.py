@@ -29,6 +29,10 @@ class TestDataSource:
                 "`document_separator` splits files, .* Remove `document_separator`",
             ),
             ({"files": []}, "at least 1 item"),
+            ({"tfds": "huggingface:glue"}, "without a name space such as `huggingface:`"),
+            ({"tfds": "../imdb_reviews"}, "without a name space such as `huggingface:` and without `..`"),
+            ({"tfds": "imdb_reviews/../x"}, "`name`, `name/config` or `name/config:version`"),
+            ({"tfds": "/tmp/imdb"}, "`name`, `name/config` or `name/config:version`"),
             ({"files": "a", "column": "b"}, "Extra inputs are not permitted"),
         ],
     )

@@ -87,6 +87,8 @@ def test_several_files_names_without_prefix_and_extra_tensors_of_old_versions_ar
         ({"layer_norm_epsilon": 1e-6}, r"`layer_norm_epsilon`: .*Received: 1e-06"),
         ({"scale_attn_by_inverse_layer_idx": True}, r"`scale_attn_by_inverse_layer_idx`: .*Received: true"),
         ({"tie_word_embeddings": False}, r"`tie_word_embeddings`: .*Received: false"),
+        ({"n_embd": "24"}, r"`n_embd`: Input should be a valid integer. Received: \"24\""),
+        ({"n_layer": 10**9}, r"the tensor h\.2\.attn\.c_attn\.weight must have the shape .* Received: no such tensor"),
         ({"n_head": 5}, r"`n_embd` must be divisible by `n_head`. Received: 24 and 5"),
     ],
 )

@@ -27,11 +27,15 @@ def test_names_handles_and_folders_are_presets(tmp_path: Path) -> None:
         "gs://bucket/gpt2",
         "kaggle://anyone/gpt2/keras/gpt2_base_en",
         "kaggle://keras-anyone/gpt2/keras/gpt2_base_en",
+        "kaggle://keras/../anyone/gpt2/keras/gpt2_base_en",
+        "kaggle://keras/gpt2/keras/..",
+        "kaggle://keras/gpt2",
     ],
 )
 def test_files_that_nobody_has_checked_are_not_loaded(preset: str) -> None:
     with pytest.raises(
-        InputError, match=f"a handle kaggle://keras/…, or .* Received: {preset}. Download its files and name their"
+        InputError,
+        match=f"or kaggle://keras/MODEL/keras/VARIATION. Received: {preset}. Download its files",
     ):
         presets.check_name(preset, "model.preset")
 
@@ -53,6 +57,30 @@ def test_the_sizes_of_every_kind_of_preset(tmp_path: Path) -> None:
     assert presets.read_sizes(str(write_folder(tmp_path / "huggingface", vocab_size=259))) == (259, 16)
     tiny_backbone().save_to_preset(tmp_path / "keras_hub")
     assert presets.read_sizes(str(tmp_path / "keras_hub")) == (259, 48)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_layers": 10**9}, r"`num_layers`: Input should be less than or equal to 1000, but it is 1000000000"),
+        ({"hidden_dim": 10**9}, r"`hidden_dim`: Input should be less than or equal to 100000"),
+        ({"hidden_dim": "8"}, r"`hidden_dim`: Input should be a valid integer, but it is '8'"),
+        ({"vocabulary_size": True}, r"`vocabulary_size`: Input should be a valid integer, but it is True"),
+    ],
+)
+def test_sizes_that_nobody_can_build_are_refused(tmp_path: Path, change: dict, message: str) -> None:
+    tiny_backbone().save_to_preset(tmp_path)
+    path = tmp_path / "config.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "config": {**content["config"], **change}}))
+    with pytest.raises(InputError, match=message):
+        presets.read_sizes(str(tmp_path))
+
+
+def test_deep_json_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"config\.json: must be a JSON file. Received: values that are nested"):
+        presets.read_sizes(str(tmp_path))
 
 
 def test_a_context_longer_than_the_model_is_refused_before_it_is_loaded(tmp_path: Path) -> None:

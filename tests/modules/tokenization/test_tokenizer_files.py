@@ -22,7 +22,8 @@ def files(tmp_path: Path) -> dict[str, str]:
 
 def preset(folder: Path, tokens: int) -> str:
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"config": {"vocabulary_size": tokens, "max_sequence_length": 64}}))
+    names = ("num_layers", "num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length")
+    (folder / "config.json").write_text(json.dumps({"config": {"vocabulary_size": tokens, **dict.fromkeys(names, 64)}}))
     return str(folder)
 
 
