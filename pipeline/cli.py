@@ -22,7 +22,7 @@ from modules.common.visible_text import visible
 from pipeline.config import DEFAULT_RECIPE, PipelineConfig, load_config
 from pipeline.console.terminal import Console, Text
 from pipeline.nodes import NODES
-from pipeline.preflight import check_data, check_model, check_workspace
+from pipeline.preflight import check_data, check_memory, check_model, check_workspace
 from pipeline.request import RunRequest
 
 if TYPE_CHECKING:
@@ -121,8 +121,12 @@ def run(
     check_model(settings)
     if from_node and from_node not in NODES:
         raise InputError(f"--from-node must be one of {', '.join(NODES)}. Received: {from_node!r}.")
+    request = RunRequest(config=settings, run_id=run_view.new_run_id(), from_node=from_node)
+    warning = check_memory(request)
     console.print(f"[bold]{settings.name}[/]  {escape(describe_model(settings))}", highlight=False)
-    finished = run_to_end(RunRequest(config=settings, run_id=run_view.new_run_id(), from_node=from_node))
+    if warning:
+        console.print(f"[bold yellow]warning[/]  {escape(warning)}", highlight=False, soft_wrap=True)
+    finished = run_to_end(request)
     print_summary(finished, settings, console)
     raise typer.Exit(run_view.EXIT_PUSHED if finished.release else run_view.EXIT_REFUSED)
 

@@ -1,4 +1,4 @@
-"""Checks of workspace, data, settings and devices before the first node runs.
+"""Checks of workspace, data, settings, memory and devices before the first node runs.
 
 Heavy libraries are imported inside the functions, because the command line loads this module.
 """
@@ -8,13 +8,21 @@ from pathlib import Path
 
 from modules.common import failures
 from modules.common.errors import InputError
+from modules.model.settings import ModelSettings
+from modules.training.memory import MemoryEstimate, estimate_memory, read_architecture
 from pipeline.code_fingerprint import ROOT
-from pipeline.config import PipelineConfig
+from pipeline.config import PipelineConfig, TokenizerConfig
 from pipeline.nodes import NODES
 from pipeline.request import RunRequest
 
 # A run of the smallest model writes more than this. Less is refused at once, instead of after minutes.
 _MIN_FREE_BYTES = 16 * 2**20
+# A run that needs more of the available memory may still fit; the estimate is lower than what was measured.
+_TIGHT_SHARE = 0.8
+# More tokens than this are not counted for a vocabulary that is yet to be trained: few texts give as many.
+_MAX_TRAINED_TOKENS = 2**20
+# Files of a machine with an Nvidia or AMD GPU.
+_GPU_FILES = ("/dev/nvidia0", "/dev/kfd")
 
 
 def check_workspace(settings: PipelineConfig) -> None:
@@ -116,6 +124,78 @@ def check_slices(settings: PipelineConfig) -> None:
             )
 
 
+def check_memory(request: RunRequest) -> str | None:
+    """Estimates the memory that training needs and compares it with the machine's.
+
+    If a GPU or a TPU trains, only the weights and the batches need the machine's main memory. `check_model` comes
+    before this check.
+
+    Returns:
+        A warning if little memory would be left, or None.
+
+    Raises:
+        InputError: The memory, with swap, is too small.
+    """
+    from modules.common.formatting import memory
+    from modules.common.machine_memory import read_memory
+
+    estimate, machine = _estimate_memory(request.config), read_memory()
+    if not _trains(request) or estimate is None or machine is None:
+        return None
+    devices = request.config.training.devices
+    on_cpu = devices == "cpu" or (devices == "auto" and not any(map(os.path.exists, _GPU_FILES)))
+    needed = estimate.total if on_cpu else estimate.host
+    cure = _memory_cure(estimate)
+    if needed > machine.total:
+        raise InputError(
+            f"training must fit into the memory of this machine, {memory(machine.total)} with swap. "
+            f"Received: sizes that need about {memory(needed)}. {cure}"
+        )
+    if needed > _TIGHT_SHARE * machine.available:
+        return f"training needs about {memory(needed)}, and {memory(machine.available)} of memory is available. {cure}"
+    return None
+
+
+def _estimate_memory(settings: PipelineConfig) -> MemoryEstimate | None:
+    """Returns the estimate; None if the sizes of the model are not known before it is downloaded."""
+    model = read_architecture(settings.model, None if settings.model.preset else _count_tokens(settings.tokenizer))
+    if model is None:
+        return None
+    distillation = settings.training.distillation
+    teacher = ModelSettings.model_validate({"preset": distillation.teacher}) if distillation else None
+    return estimate_memory(
+        model,
+        settings.training,
+        context_length=settings.model.context_length,
+        dropout=settings.model.dropout,
+        teacher=read_architecture(teacher, None) if teacher else None,
+    )
+
+
+def _count_tokens(tokenizer: TokenizerConfig) -> int | None:
+    from modules.tokenization import tokenizer_files
+
+    if tokenizer.kind == "byte":
+        return 257  # with <|endoftext|>
+    if tokenizer.vocabulary_size is not None:
+        return min(tokenizer.vocabulary_size, _MAX_TRAINED_TOKENS)
+    return tokenizer_files.count_tokens(tokenizer.settings())
+
+
+def _memory_cure(estimate: MemoryEstimate) -> str:
+    if estimate.activations + estimate.logits + estimate.batch > estimate.total // 2:
+        return (
+            "Use a smaller `training.batch_size` or `model.context_length`, more `training.micro_batches`, or "
+            "`training.remat: true`."
+        )
+    return "Use a smaller model, or a machine with more memory."
+
+
+def _trains(request: RunRequest) -> bool:
+    """Returns False if the run ends before the Trainer or starts after it."""
+    return request.until == "release" and NODES.index(request.from_node or NODES[0]) <= NODES.index("Trainer")
+
+
 def check_devices(request: RunRequest) -> None:
     """Checks the devices of the Trainer, which runs in this process, before the slow nodes ahead of it run.
 
@@ -124,8 +204,8 @@ def check_devices(request: RunRequest) -> None:
     """
     from modules.training import devices
 
-    settings, first = request.config.training, request.from_node or NODES[0]
-    if request.until != "release" or NODES.index(first) > NODES.index("Trainer"):
+    settings = request.config.training
+    if not _trains(request):
         return
     if settings.devices == "multi_worker":
         raise InputError(

@@ -58,6 +58,7 @@ SLOW = (
     "tests/modules/training/test_dpo_reference.py",
     "tests/modules/training/test_language_model_trainer.py",
     "tests/modules/training/test_loop.py",
+    "tests/modules/training/test_memory.py",
     "tests/modules/training/test_resuming.py",
     "tests/modules/training/test_run_fn.py",
     "tests/modules/training/test_starting_point.py",

@@ -73,6 +73,16 @@ def size(value: int | None) -> str:
     return NOT_MEASURED if value is None else f"{value / 1e6:,.1f} MB"
 
 
+def memory(value: int) -> str:
+    """Returns a number of bytes as `1.8 GB` (10⁹ bytes); large numbers, of any length, in words.
+
+    Example:
+        >>> [memory(value) for value in (24_700_000_000, 10**400)]
+        ['24.7 GB', 'more than 1,000,000,000 GB']
+    """
+    return f"{value / 1e9:,.1f} GB" if value < 10**18 else "more than 1,000,000,000 GB"
+
+
 def duration(seconds: float) -> str:
     """Returns `0.4 s`, `12 s`, `3:05 min`."""
     if seconds < 10:

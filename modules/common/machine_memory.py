@@ -62,7 +62,7 @@ def _limits(root: Path) -> Iterator[int]:
             folder, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
         else:
             continue
-        # In a container, the path of the host may not exist below the folder; the folder itself is then the container's.
+        # In a container, the host's path may not exist below the folder, which is then the container's own cgroup.
         cgroup = Path(own.lstrip("/"))
         for part in (cgroup, *cgroup.parents):
             limit = _read(folder / part / name).strip()

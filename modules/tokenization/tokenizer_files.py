@@ -86,7 +86,7 @@ def check_fits(tokenizer: Mapping[str, Any], model_preset: str | None, setting: 
     Raises:
         InputError: The sizes differ, a vocabulary's files are wrong, or a preset or a file is missing.
     """
-    tokens = _tokenizer_size(tokenizer)
+    tokens = count_tokens(tokenizer)
     if model_preset is not None:
         presets.check_name(model_preset, setting)
     if model_preset is None or tokens is None:
@@ -100,13 +100,18 @@ def check_fits(tokenizer: Mapping[str, Any], model_preset: str | None, setting: 
         )
 
 
-def _check_files(tokenizer: Mapping[str, Any]) -> None:
-    for key in ("merges", "vocabulary"):
-        if key in tokenizer and not Path(tokenizer[key]).is_file():
-            raise InputError(f"`tokenizer.{key}` names no file. Received: {tokenizer[key]}. Correct the path.")
+def count_tokens(tokenizer: Mapping[str, Any]) -> int | None:
+    """Returns the size of a vocabulary without loading TensorFlow.
 
+    Args:
+        tokenizer: The configuration's `tokenizer`, as `load_vocabulary` takes it, or with a `vocabulary_size`.
 
-def _tokenizer_size(tokenizer: Mapping[str, Any]) -> int | None:
+    Returns:
+        The number of tokens; None if the vocabulary is yet to be trained or downloaded, or is only bytes.
+
+    Raises:
+        InputError: A vocabulary's files are wrong, or a preset or a file is missing.
+    """
     _check_files(tokenizer)
     if "vocabulary" in tokenizer:
         return read_gpt2_files(tokenizer["vocabulary"], tokenizer["merges"]).size
@@ -120,6 +125,12 @@ def _tokenizer_size(tokenizer: Mapping[str, Any]) -> int | None:
     if files.is_dir():
         return read_gpt2_files(files / "vocabulary.json", files / "merges.txt").size
     return None if "/" in tokenizer["preset"] else presets.GPT2_SIZES.vocabulary_size
+
+
+def _check_files(tokenizer: Mapping[str, Any]) -> None:
+    for key in ("merges", "vocabulary"):
+        if key in tokenizer and not Path(tokenizer[key]).is_file():
+            raise InputError(f"`tokenizer.{key}` names no file. Received: {tokenizer[key]}. Correct the path.")
 
 
 def _load_huggingface(folder: Path) -> Vocabulary:

@@ -5,17 +5,20 @@ parameters    N = V h + P h + L (4 h² + 9 h + 2 h f + f) + 2 h         4 bytes 
 gradients     of the trained parameters; twice with micro-batches      4 bytes each
 optimizer     two moments of AdamW for each trained parameter          4 bytes each
 activations   B T (9 h + 2 f + c a T) for each of L + 1 layers         c = 1, with dropout 2.5
-logits        B T V, and their gradient
+logits        B T V, their gradient, and a result between the two
 batch         four numbers of 4 bytes for each token of the whole batch
 ```
 
-V is the size of the vocabulary, P the positions, h the width, f the feed-forward width, L the layers, a the heads, B the
-rows that are computed at once, and T their tokens. Activations and logits have 4 bytes, in mixed precision 2.
+V is the size of the vocabulary, P the positions, h the width, f the feed-forward width, L the layers, a the heads, B
+the rows that are computed at once, and T their tokens. Activations and logits have 4 bytes, in mixed precision 2.
 
 N is the parameter count of "Language Models are Unsupervised Multitask Learners" (2019): 124,439,808 for GPT-2 small.
-The activations are those of Korthikanti et al. 2022, arXiv:2205.05198, equation 1: `s b h (34 + 5 a s / h)` bytes in
-16 bits, 8 h + 8 h bytes of which belong to the feed-forward layer. `fused_attention` keeps only the probabilities of
-the three tensors `a s`. One further layer stands for the gradients of activations.
+The activations are those of Korthikanti et al. 2022, arXiv:2205.05198, equation 1, `s b h (34 + 5 a s / h)` bytes in
+16 bits; 16 of the 34 belong to the feed-forward layer, whose width there is 4 h. `fused_attention` keeps only the
+probabilities of the tensors with a T values. One further layer stands for the gradients of activations.
+
+Measured on a CPU, six settings in float32 and bfloat16, with and without micro-batches and rematerialization: the
+memory of the process grows by 1.1 to 1.4 times the estimate.
 """
 
 import dataclasses
@@ -151,7 +154,7 @@ def estimate_memory(
         teacher=(teacher.parameters * _FLOAT32 if teacher else 0)
         + (values * (bytes_per_value + 3 * _FLOAT32) if training.distillation else 0),
         activations=activations,
-        logits=2 * values * bytes_per_value,
+        logits=3 * values * bytes_per_value,
         batch=4 * tokens * _FLOAT32,
     )
 

@@ -19,6 +19,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from modules.common.errors import InputError
 from pipeline import cli, preflight
 from pipeline.config import DEFAULT_RECIPE, load_config
+from pipeline.request import RunRequest
 from tests.toys.fuzz import JSON, SECONDS, TEXT, damaged, fuzzed, mutated, only_input_errors
 
 # The commands with what they need to get past the parser of the command line, and their options.
@@ -118,6 +119,7 @@ def check_configuration(path: Path) -> None:
         preflight.check_workspace(config)
         preflight.check_data(config)
         preflight.check_model(config)
+        preflight.check_memory(RunRequest(config=config, run_id="1"))
 
 
 RECIPES = [yaml.safe_load(path.read_text()) for path in sorted(DEFAULT_RECIPE.parent.glob("*.yaml"))]

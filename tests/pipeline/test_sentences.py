@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,19 @@ def mounted(folder: Path, *options: str) -> Iterator[None]:
 def test_a_workspace_must_be_a_folder(folder: Path, workspace: str, message: str) -> None:
     assert message in refused(folder, "run", "--config", "recipe.yaml", "--set", f"workspace={workspace}")
     assert sorted(path.name for path in folder.iterdir()) == ["recipe.yaml", "text.txt"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [["training.batch_size=1000000000000"], ["model.hidden_dim=1000000000"], ["model.num_layers=1000000000"]],
+)
+def test_sizes_that_no_machine_holds_are_refused_at_once(folder: Path, changes: list[str]) -> None:
+    start = time.monotonic()
+    sets = [argument for change in changes for argument in ("--set", change)]
+    message = refused(folder, "run", "--config", "recipe.yaml", *sets)
+    assert time.monotonic() - start < 30
+    assert "error: training must fit into the memory of this machine" in message
+    assert not (folder / "workspace").exists()
 
 
 def test_a_read_only_workspace_is_refused(folder: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from modules.common.machine_memory import MachineMemory, read_memory
 
-MEMINFO = "MemTotal:       1000 kB\nMemFree:  100 kB\nMemAvailable:    600 kB\nSwapTotal:       50 kB\nHugePages_Total: 0\n"
+MEMINFO = "MemTotal:  1000 kB\nMemFree:  100 kB\nMemAvailable:  600 kB\nSwapTotal:  50 kB\nHugePages_Total: 0\n"
 
 
 def machine(root: Path, *, cgroup: str, limits: dict[str, str]) -> MachineMemory | None:
