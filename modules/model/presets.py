@@ -27,7 +27,7 @@ _PACKAGES = ("keras", "keras_hub", "keras_nlp")
 _Size = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
-class _BackboneSizes(pydantic.BaseModel):
+class BackboneSizes(pydantic.BaseModel):
     """The sizes in a config.json of keras-hub, of which each part is built before the weights are read."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="ignore", strict=True)
@@ -159,9 +159,18 @@ def read_sizes(preset: str) -> PresetSizes | None:
         return PresetSizes(vocabulary_size=config.vocab_size, positions=config.n_positions)
     if (folder / huggingface.CONFIG_FILE).is_file():
         check_classes(preset)
+    sizes = read_backbone_sizes(folder)
+    return PresetSizes(vocabulary_size=sizes.vocabulary_size, positions=sizes.max_sequence_length)
+
+
+def read_backbone_sizes(folder: Path) -> BackboneSizes:
+    """Returns the sizes in the config.json of a preset that keras-hub wrote.
+
+    Raises:
+        InputError: The file is missing, or is not that of a GPT-2.
+    """
     try:
-        sizes = _BackboneSizes.model_validate(parse_file(folder / huggingface.CONFIG_FILE)["config"])
-        return PresetSizes(vocabulary_size=sizes.vocabulary_size, positions=sizes.max_sequence_length)
+        return BackboneSizes.model_validate(parse_file(folder / huggingface.CONFIG_FILE)["config"])
     except pydantic.ValidationError as error:
         problem = error.errors()[0]
         place, received = ".".join(map(str, problem["loc"])), repr(problem["input"])[:80]
@@ -169,7 +178,7 @@ def read_sizes(preset: str) -> PresetSizes | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = repr(error)
     raise InputError(
-        f"the preset {preset} must hold a config.json of a keras-hub GPT-2 backbone, or of a Hugging Face GPT-2. "
+        f"the preset {folder} must hold a config.json of a keras-hub GPT-2 backbone, or of a Hugging Face GPT-2. "
         f"Received: {reason}. Copy the preset again."
     )
 

@@ -22,7 +22,6 @@ memory of the process grows by 1.1 to 1.4 times the estimate.
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,13 +105,11 @@ def _read_preset(preset: str) -> Architecture | None:
         config = huggingface.check_folder(preset)
         sizes = Sizes(config.n_layer, config.n_head, config.n_embd, config.intermediate_dim)
         return Architecture(sizes, config.vocab_size, config.n_positions)
-    try:
-        config = json.loads(Path(preset, huggingface.CONFIG_FILE).read_text(encoding="utf-8"))["config"]
-        sizes = Sizes(*(int(config[name]) for name in Sizes._fields))
-        found = Architecture(sizes, int(config["vocabulary_size"]), int(config["max_sequence_length"]))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return None  # `presets.read_sizes` checks the file
-    return found if min(*found.sizes, *found[1:]) > 0 else None
+    if not Path(preset).is_dir():
+        return None
+    found = presets.read_backbone_sizes(Path(preset))
+    sizes = Sizes(*(getattr(found, name) for name in Sizes._fields))
+    return Architecture(sizes, found.vocabulary_size, found.max_sequence_length)
 
 
 def estimate_memory(
