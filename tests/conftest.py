@@ -29,6 +29,7 @@ SHARE_THE_RUN = (
 # Files of tests that train, convert or export models, or run Beam: `make check` leaves them to `make test`, and with
 # them every test that runs the pipeline.
 SLOW = (
+    "tests/chaos/test_kills.py",
     "tests/components/test_perplexity_evaluator.py",
     "tests/components/test_task_evaluator.py",
     "tests/components/test_text_example_gen.py",

@@ -19,6 +19,9 @@ from modules.common.errors import InputError
 from pipeline.metadata.database import check_database
 from pipeline.metadata.run_record import RunRecord
 
+# Custom property of an execution that a later run found in state RUNNING: its own run was killed.
+INTERRUPTED = "interrupted"
+
 # Number of runs that an error names.
 _NAMED = 5
 # Nine digits: Python refuses to convert thousands of them.
@@ -43,9 +46,11 @@ class Execution:
         id: Id in ML Metadata.
         node: Id of the node in the DAG.
         type: TFX's name of the component: module and class.
-        state: `complete`, `cached`, `failed`, `running` (also of a killed run), …
+        state: `complete`, `cached`, `failed`, `running` (also of a killed run until the pipeline's next run),
+            `interrupted`, …
         started: Start in UTC.
-        seconds: Time from the start to the last update.
+        seconds: Time from the start to the last update; 0 if the execution was interrupted, because nothing recorded
+            its end.
         inputs: Artifacts by input name.
         outputs: Artifacts by output name.
     """
@@ -116,9 +121,14 @@ class Run:
 
     @property
     def verdict(self) -> str:
-        """Returns `pushed`, `refused` (by a gate), `validated` (only the data), `failed` or `incomplete`."""
-        if any(execution.state == "failed" for execution in self.executions):
-            return "failed"
+        """Returns the outcome in a word.
+
+        `pushed`, `refused` (by a gate), `validated` (only the data), `failed`, `interrupted` (killed), or `incomplete`,
+        also while the run goes on.
+        """
+        for state in ("failed", INTERRUPTED):
+            if any(execution.state == state for execution in self.executions):
+                return state
         if self.release:
             return "pushed"
         if self.measured("Pusher", "pushed_model", "pushed") == 0:
@@ -272,9 +282,9 @@ class MetadataReader:
                     id=execution.id,
                     node=self._node_name(execution.id),
                     type=execution.type,
-                    state=mlmd.Execution.State.Name(execution.last_known_state).lower(),
+                    state=_state(execution),
                     started=datetime.datetime.fromtimestamp(execution.create_time_since_epoch / 1000, tz=datetime.UTC),
-                    seconds=(execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000,
+                    seconds=_seconds(execution),
                     inputs=files[execution.id, False],
                     outputs=files[execution.id, True],
                 )
@@ -313,3 +323,15 @@ class MetadataReader:
             if self._context_types[context.type_id] == "pipeline":
                 return context.name
         return ""
+
+
+def _state(execution: mlmd.Execution) -> str:
+    if INTERRUPTED in execution.custom_properties:
+        return INTERRUPTED
+    return mlmd.Execution.State.Name(execution.last_known_state).lower()
+
+
+def _seconds(execution: mlmd.Execution) -> float:
+    if INTERRUPTED in execution.custom_properties:
+        return 0.0
+    return (execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000

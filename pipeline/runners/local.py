@@ -21,8 +21,9 @@ from pipeline.metadata.run_record import RunRecord
 from pipeline.nodes import NODES
 from pipeline.preflight import check_devices
 from pipeline.request import RunRequest
+from pipeline.runners import remains
 from pipeline.runners.node_events import NodeEvents
-from pipeline.runners.remains import remove_remains, temporary_files_in, temporary_folder
+from pipeline.runners.temporary_folder import own_temporary_folder
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
@@ -34,7 +35,8 @@ def main(request_line: str) -> int:
     folder = request.config.workspace / request.config.name
     reserve = contextlib.ExitStack()
     try:
-        with exclusive(folder), temporary_files_in(temporary_folder(folder)):
+        with exclusive(folder), own_temporary_folder(folder):
+            remains.sweep(request.config)
             reserve.enter_context(failures.reserved_space(folder))
             run(request)
     except Exception as error:
@@ -77,9 +79,6 @@ def run(request: RunRequest) -> None:
     # Only after TFX has recorded the model; before that, the checkpoints are needed to resume.
     after = {"Trainer": lambda: remove_checkpoints(checkpoint_directory(config))}
     connection_config = placement.metadata_connection_config
-
-    with metadata.Metadata(connection_config) as handle:
-        remove_remains(Path(placement.pipeline_root), handle.store, config.name)
 
     def check_cached(execution_id: int) -> None:
         with metadata.Metadata(connection_config) as handle:

@@ -1,113 +1,146 @@
-"""Removal of what killed runs of a pipeline left behind, at the start of its next run."""
+"""Removal of what killed and failed runs of a pipeline have left in its workspace.
+
+TFX cleans up after a node that fails, though not its working files, and not after SIGKILL. A killed run leaves its
+node's execution in state RUNNING in ML Metadata, and the node's temporary files and half-written outputs on disk.
+"""
 
 import contextlib
-import hashlib
+import dataclasses
 import logging
 import os
 import shutil
-import stat
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from modules.common.errors import InputError
+from modules.common import formatting
+from pipeline.config import PipelineConfig
+from pipeline.metadata.reader import INTERRUPTED
 
-# TFX's folder in the folder of each node: temporary files, and the state of interrupted executions.
-_SYSTEM = ".system"
+_ENDED = (mlmd.Execution.COMPLETE, mlmd.Execution.CACHED)
+_ACTIVE = (mlmd.Execution.NEW, mlmd.Execution.RUNNING)
 
 
-@contextlib.contextmanager
-def temporary_files_in(folder: Path) -> Iterator[None]:
-    """Makes this process and its children write their temporary files into a folder, which is removed at the end.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Removed:
+    """Amount of what a sweep removed.
 
-    Args:
-        folder: See `temporary_folder`. What an earlier run left in it is removed.
-
-    Raises:
-        InputError: Something else has this path, or another user owns it.
+    Attributes:
+        folders: Number of folders.
+        size_bytes: Bytes of their files.
+        executions: Number of executions that were in state RUNNING and are now failed.
     """
-    before = os.environ.get("TMPDIR")
-    if os.path.lexists(folder):
-        found = os.lstat(folder)
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-            raise InputError(
-                f"{folder} must be free, or a folder of this user: a run keeps its temporary files there. Received: "
-                "something else. Remove it, or set TMPDIR to another folder."
-            )
-        shutil.rmtree(folder)
-    folder.mkdir(mode=0o700)
-    _set_temporary_folder(str(folder))
-    try:
-        yield
-    finally:
-        _set_temporary_folder(before)
-        shutil.rmtree(folder, ignore_errors=True)
+
+    folders: int
+    size_bytes: int
+    executions: int
 
 
-def temporary_folder(pipeline_folder: Path) -> Path:
-    """Returns the path of a pipeline's temporary files, the same for all its runs.
+def sweep(config: PipelineConfig) -> Removed:
+    """Removes what earlier runs of this pipeline left, and marks their executions as interrupted.
 
-    It is below the system's temporary folder and short, because the path of a Unix socket has at most 108 characters.
+    Call it only with the pipeline's lock. It touches only the folder of this pipeline's artifacts, follows no links,
+    and removes an output only if ML Metadata shows that its execution did not complete. So after a loss of ML Metadata
+    all outputs stay.
 
-    Args:
-        pipeline_folder: The folder of the pipeline in its workspace.
+    Returns:
+        What was removed; a line of the log reports it.
     """
-    digest = hashlib.sha256(os.fsencode(pipeline_folder.resolve())).hexdigest()[:12]
-    return Path(tempfile.gettempdir(), f"tfx-gpt2-{os.getuid()}-{digest}")
+    unfinished, interrupted = _unfinished_executions(config.metadata_path, config.name)
+    # A workspace may be a link; a link inside it could lead to the folder of another pipeline.
+    root = config.pipeline_root
+    nodes = [] if root.parent.is_symlink() else _folders(root)
+    sizes = [_remove(folder) for node in nodes for folder in _remains(node, unfinished)]
+    for node in nodes:
+        _remove_empty_folders(node)
+    removed = Removed(folders=len(sizes), size_bytes=sum(sizes), executions=interrupted)
+    if removed.folders or removed.executions:
+        logging.getLogger("absl").warning(
+            "Swept what killed and failed runs had left. Folders removed: %d, %s. Executions in state RUNNING, now "
+            "marked as interrupted: %d.",
+            removed.folders,
+            formatting.size(removed.size_bytes),
+            removed.executions,
+        )
+    return removed
 
 
-def _set_temporary_folder(path: str | None) -> None:
-    if path is None:
-        os.environ.pop("TMPDIR", None)
-    else:
-        os.environ["TMPDIR"] = path
-    tempfile.tempdir = None  # `tempfile` then reads the variable again
+def _unfinished_executions(metadata_path: Path, pipeline: str) -> tuple[dict[int, str], int]:
+    """Marks the active executions of a pipeline as failed and interrupted.
 
-
-def remove_remains(artifacts: Path, store: metadata_store.MetadataStore, pipeline: str) -> None:
-    """Removes files of interrupted executions, and marks these executions as canceled in ML Metadata.
-
-    No other run of the pipeline may be in progress. Only folders that TFX created are removed: its temporary files, and
-    the outputs of executions that did not finish.
-
-    Args:
-        artifacts: The folder of the pipeline's artifacts, `<artifacts>/<node>/<output>/<execution id>`.
-        store: ML Metadata.
-        pipeline: Name of the pipeline.
+    Returns:
+        Id and node of all executions that did not complete and have no outputs in ML Metadata, and the number of
+        executions that were active.
     """
-    unfinished = _cancel_executions(store, pipeline)
-    removed = 0
-    for node in _folders(artifacts):
-        remains = [version for output in _folders(node) for version in _folders(output) if version.name in unfinished]
-        for folder in remains:
-            shutil.rmtree(folder)
-        removed += len(remains)
-        if (node / _SYSTEM).is_dir() and not (node / _SYSTEM).is_symlink():
-            shutil.rmtree(node / _SYSTEM)
-    if removed:
-        logging.getLogger("absl").info("Removed %d folders of interrupted nodes in %s.", removed, artifacts)
-
-
-def _cancel_executions(store: metadata_store.MetadataStore, pipeline: str) -> set[str]:
-    """Marks executions that killed runs left; returns the ids of all executions of the pipeline without outputs."""
+    if not metadata_path.is_file():
+        return {}, 0
+    config = mlmd.ConnectionConfig()
+    config.sqlite.filename_uri = str(metadata_path)
+    config.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READWRITE
+    store = metadata_store.MetadataStore(config)
     context = store.get_context_by_type_and_name("pipeline", pipeline)
     if context is None:
-        return set()
+        return {}, 0
     executions = store.get_executions_by_context(context.id)
-    running = [found for found in executions if found.last_known_state in (mlmd.Execution.NEW, mlmd.Execution.RUNNING)]
-    for execution in running:
-        execution.last_known_state = mlmd.Execution.CANCELED
-    if running:
-        store.put_executions(running)
-    finished = (mlmd.Execution.COMPLETE, mlmd.Execution.CACHED)
-    return {str(execution.id) for execution in executions if execution.last_known_state not in finished}
+    active = [execution for execution in executions if execution.last_known_state in _ACTIVE]
+    for execution in active:
+        execution.last_known_state = mlmd.Execution.FAILED
+        execution.custom_properties[INTERRUPTED].int_value = 1
+    if active:
+        store.put_executions(active)
+    ids = [execution.id for execution in executions if execution.last_known_state not in _ENDED]
+    events = store.get_events_by_execution_ids(ids) if ids else []
+    recorded = {event.execution_id for event in events if event.type != mlmd.Event.INPUT}
+    return {number: _node_of(store, number, pipeline) for number in ids if number not in recorded}, len(active)
 
 
-def _folders(parent: Path) -> list[Path]:
-    """Returns the folders in a folder, without links; none if it does not exist."""
-    if not parent.is_dir():
+def _node_of(store: metadata_store.MetadataStore, execution_id: int, pipeline: str) -> str:
+    """Returns the id of an execution's node; TFX names the node's context `<pipeline>.<node>`."""
+    names = [context.name for context in store.get_contexts_by_execution(execution_id)]
+    return next((name.removeprefix(f"{pipeline}.") for name in names if name.startswith(f"{pipeline}.")), "")
+
+
+def _remains(node: Path, unfinished: Mapping[int, str]) -> Iterator[Path]:
+    """Yields the folders of a node that no run needs any more: temporary files, working files and partial outputs."""
+    system = node / ".system"
+    if not system.is_symlink():
+        for execution in _folders(system / "executor_execution"):
+            yield from (folder for folder in _folders(execution) if folder.name == ".temp")
+        yield from _folders(system / "stateful_working_dir")
+    for output in _folders(node):
+        if output != system:
+            for folder in _folders(output):
+                if folder.name.isdecimal() and unfinished.get(int(folder.name)) == node.name:
+                    yield folder
+
+
+def _remove_empty_folders(node: Path) -> None:
+    """Removes the empty folders that TFX leaves of every execution, and outputs' folders that are empty now."""
+    system = node / ".system"
+    kinds = [] if system.is_symlink() else [system / "executor_execution", system / "driver_execution"]
+    for folder in [*(execution for kind in kinds for execution in _folders(kind)), *_folders(node)]:
+        with contextlib.suppress(OSError):  # it is not empty
+            folder.rmdir()
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Returns the folders in a folder, without links; none if the folder itself is a link or missing."""
+    if folder.is_symlink() or not folder.is_dir():
         return []
-    return [path for path in parent.iterdir() if path.is_dir() and not path.is_symlink()]
+    with os.scandir(folder) as entries:
+        return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+
+
+def _remove(folder: Path) -> int:
+    """Removes a folder; returns the size of its files in bytes."""
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size += Path(place, name).lstat().st_size
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        logging.getLogger("absl").warning("%s, which an earlier run left, cannot be removed.", folder)
+    return size

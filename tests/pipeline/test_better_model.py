@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from modules.evaluation.results import Evaluation
-from tests.chaos.kills import kill_in, processes_of, remains
+from tests.chaos.kills import killed_at, processes, remains
 from tests.toys.checkout import Checkout, FinishedRun, edited
 
 NO_WORSE = ("--set", "evaluation.max_regression=0")
@@ -33,7 +33,7 @@ def better(first_run: FinishedRun, checkout: Checkout, temporary: Path) -> Finis
     Before it, a run with another text is killed while it reads this text.
     """
     with edited(checkout.folder / "texts" / "topics_0.txt", None, "\n\nOne more document."):
-        assert kill_in(checkout, "TextExampleGen", delay_s=1)
+        assert killed_at(checkout, "TextExampleGen", 1) == "TextExampleGen"
     checkpoints = checkout.folder / "workspace/topics/checkpoints"
     with checkout.start("run", "--config", "recipe.yaml", *BETTER) as killed:
         while not list(checkpoints.glob("*.npz")):
@@ -54,9 +54,9 @@ def test_a_killed_run_resumes_inside_its_training(better: FinishedRun, checkout:
 
 def test_killed_runs_leave_nothing_but_logs(better: FinishedRun, checkout: Checkout, temporary: Path) -> None:
     assert remains(checkout, temporary) == []
-    assert processes_of(temporary) == []
+    assert processes(checkout) == []
     verdicts = [run.verdict for run in checkout.reader().runs()]
-    assert verdicts[:3] == ["pushed", "incomplete", "incomplete"]
+    assert verdicts[:3] == ["pushed", "interrupted", "interrupted"]
 
 
 def test_a_better_model_ships_and_raises_the_bar(
