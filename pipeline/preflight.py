@@ -19,7 +19,7 @@ from pipeline.request import RunRequest
 _MIN_FREE_BYTES = 16 * 2**20
 # A run that needs more of the available memory may still fit; the estimate is lower than what was measured.
 _TIGHT_SHARE = 0.8
-# More tokens than this are not counted for a vocabulary that is yet to be trained: few texts give as many.
+# More tokens than this are not counted for a vocabulary that the run trains: few texts give as many.
 _MAX_TRAINED_TOKENS = 2**20
 # Files of a machine with an Nvidia or AMD GPU.
 _GPU_FILES = ("/dev/nvidia0", "/dev/kfd")

@@ -107,7 +107,7 @@ def count_tokens(tokenizer: Mapping[str, Any]) -> int | None:
         tokenizer: The configuration's `tokenizer`, as `load_vocabulary` takes it, or with a `vocabulary_size`.
 
     Returns:
-        The number of tokens; None if the vocabulary is yet to be trained or downloaded, or is only bytes.
+        The number of tokens; None if the vocabulary is not yet trained or downloaded, or is only bytes.
 
     Raises:
         InputError: A vocabulary's files are wrong, or a preset or a file is missing.

@@ -15,11 +15,10 @@ the rows that are computed at once, and T their tokens. Activations and logits h
 N is the parameter count of "Language Models are Unsupervised Multitask Learners" (2019): 124,439,808 for GPT-2 small.
 The activations are those of Korthikanti et al. 2022, arXiv:2205.05198, equation 1, `s b h (34 + 5 a s / h)` bytes in
 16 bits; 16 of the 34 belong to the feed-forward layer, whose width there is 4 h. `fused_attention` keeps only the
-probabilities of the tensors with a T values. The gradients of activations are counted as one further
-layer.
+probabilities of the tensors with a T values. The gradients of activations are counted as one further layer.
 
 Measured on a CPU, in ten settings (float32 and bfloat16, with and without micro-batches and rematerialization): the
-memory of the process grows by 1.1 to 1.4 times the estimate, and with dropout by 1.6 times.
+memory of the process grows by 1.1 to 1.6 times the estimate.
 """
 
 import dataclasses
