@@ -34,10 +34,13 @@ def checked(do: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(do)
     def checked_do(self: Any, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> Any:
-        for artifacts in input_dict.values():
-            for found in artifacts:
-                check_artifact(found)
+        for written in _artifacts(output_dict):
+            _check_empty(written)
+        for found in _artifacts(input_dict):
+            check_artifact(found)
         result = do(self, input_dict, output_dict, exec_properties)
+        for found in _artifacts(input_dict):  # a file may also change while a node reads it
+            check_artifact(found)
         for key, artifacts in output_dict.items():
             for number, written in enumerate(artifacts):
                 record = json.dumps({"node": _node(self), "sha256": folder_hashes(written.uri)})
@@ -48,6 +51,19 @@ def checked(do: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return checked_do
+
+
+def _artifacts(artifacts: Artifacts) -> list[artifact.Artifact]:
+    return [found for group in artifacts.values() for found in group]
+
+
+def _check_empty(output: artifact.Artifact) -> None:
+    """Checks that nothing is in the folder of an output yet: it would be taken for a part of this output."""
+    for path in folder_hashes(output.uri):
+        raise InputError(
+            f"the folder of a new artifact must be empty. Received: {epath.Path(output.uri, path)}, perhaps of a run "
+            f"that ML Metadata does not know. Move or delete the folder {output.uri}, and run again."
+        )
 
 
 def _node(executor: Any) -> str:
@@ -84,12 +100,15 @@ def check_files(folder: str, *, sha256: Hashes, node: str) -> None:
     for path in sorted(sha256.keys() | now.keys()):
         if now.get(path) == sha256.get(path):
             continue
-        problem = (
-            "which is gone" if path not in now else "which is new" if path not in sha256 else "whose content is another"
-        )
+        problem = "whose content is another"
+        cure = f"Delete the folder {folder} and run again without `--from-node`"
+        if path not in now:
+            problem = "which is gone"
+        elif path not in sha256:
+            problem, cure = "which is new", f"Remove this file, if nothing needs it. Or d{cure[1:]}"
         raise InputError(
             f"the files of an artifact must be as {node} wrote them. Received: {epath.Path(folder, path)}, {problem}. "
-            f"Delete the folder {folder} and run again: then {node} and the nodes after it run again."
+            f"{cure}: then {node} and the nodes after it run again."
         )
 
 
@@ -123,10 +142,23 @@ def record_measured(evaluation: artifact.Artifact, measured: Mapping[str, artifa
         evaluation: The output of the node that measures.
         measured: Its inputs by name, after `checked` has checked them.
     """
-    hashes = {name: folder_hashes(found.uri) for name, found in measured.items()}
+    hashes = {}
+    for name, found in measured.items():
+        record = found.get_string_custom_property(WRITTEN_FILES)
+        hashes[name] = json.loads(record)["sha256"] if record else folder_hashes(found.uri)
     evaluation.set_string_custom_property(MEASURED_FILES, json.dumps(hashes))
 
 
 def measured_hashes(evaluation: artifact.Artifact) -> dict[str, Hashes]:
-    """Returns the hashes of `record_measured`: SHA-256 by input name and by path in the artifact."""
-    return json.loads(evaluation.get_string_custom_property(MEASURED_FILES))
+    """Returns the hashes of `record_measured`: SHA-256 by input name and by path in the artifact.
+
+    Raises:
+        InputError: An older version, which recorded none, made the evaluation.
+    """
+    record = evaluation.get_string_custom_property(MEASURED_FILES)
+    if not record:
+        raise InputError(
+            "what is published must have been measured by this version. Received: the evaluation in "
+            f"{evaluation.uri}, of an older version. Run again without `--from-node`."
+        )
+    return json.loads(record)

@@ -3,6 +3,7 @@
 Heavy libraries are imported inside the functions, because the command line loads this module.
 """
 
+import glob
 import os
 from pathlib import Path
 
@@ -21,8 +22,8 @@ _MIN_FREE_BYTES = 16 * 2**20
 _TIGHT_SHARE = 0.8
 # More tokens than this are not counted for a vocabulary that the run trains: few texts give as many.
 _MAX_TRAINED_TOKENS = 2**20
-# Files of a machine with an Nvidia or AMD GPU.
-_GPU_FILES = ("/dev/nvidia0", "/dev/kfd")
+# Files of a machine with a GPU of Nvidia or AMD; the last is that of Windows' subsystem for Linux.
+_GPU_FILES = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")
 
 
 def check_workspace(settings: PipelineConfig) -> None:
@@ -143,13 +144,15 @@ def check_memory(request: RunRequest) -> str | None:
     if not _trains(request) or estimate is None or machine is None:
         return None
     devices = request.config.training.devices
-    on_cpu = devices == "cpu" or (devices == "auto" and not any(map(os.path.exists, _GPU_FILES)))
+    on_cpu = devices == "cpu" or (devices == "auto" and not any(map(glob.glob, _GPU_FILES)))
     needed = estimate.total if on_cpu else estimate.host
     cure = _memory_cure(estimate)
     if needed > machine.total:
         raise InputError(
             f"training must fit into the memory of this machine, {memory(machine.total)} with swap. "
-            f"Received: sizes that need about {memory(needed)}. {cure}"
+            f"Received: sizes that need about {memory(needed)}. {cure} If a GPU trains, set `training.devices`. If the "
+            "last run already trained the model, start after the Trainer: `--from-node "
+            f"{NODES[NODES.index('Trainer') + 1]}`."
         )
     if needed > _TIGHT_SHARE * machine.available:
         return f"training needs about {memory(needed)}, and {memory(machine.available)} of memory is available. {cure}"

@@ -76,7 +76,10 @@ def disk_error(error: BaseException, folder: Path) -> InputError | None:
 
 def disk_sentence(folder: Path) -> InputError:
     """Returns the sentence about a full disk: that of the folder or that of temporary files."""
-    temporary = Path(tempfile.gettempdir())
+    try:
+        temporary = Path(tempfile.gettempdir())
+    except OSError:  # no folder for temporary files can be written: all of them may be on the full disk
+        temporary = folder
     full = min((folder, temporary), key=free_bytes)
     cure = "set TMPDIR to a folder on another disk" if full == temporary != folder else "set another `workspace`"
     return InputError(

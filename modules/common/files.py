@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
@@ -10,16 +11,15 @@ from typing import Any
 
 from etils import epath
 
+from modules.common.errors import InputError
+
 _CHUNK_BYTES = 2**20
 
 
 def file_facts(path: epath.PathLike) -> dict[str, Any]:
     """Returns `sha256` (hexadecimal) and `size_bytes` of a file; the path may be a URL such as `gs://bucket/x`."""
-    digest, size_bytes = hashlib.sha256(), 0
-    with epath.Path(path).open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            size_bytes += len(chunk)
+    digest = hashlib.sha256()
+    size_bytes = _add_file(digest, path)
     return {"sha256": digest.hexdigest(), "size_bytes": size_bytes}
 
 
@@ -47,10 +47,32 @@ def hash_settings(settings: Mapping[str, Any]) -> str:
         digest.update(f"{key}={value};".encode())
         if path.is_dir():
             for file in sorted(path.rglob("*")):
-                digest.update(file.read_bytes() if file.is_file() else b"")
+                if file.is_file():
+                    _add_file(digest, file)
         elif path.is_file():
-            digest.update(path.read_bytes())
+            _add_file(digest, path)
     return digest.hexdigest()
+
+
+def _add_file(digest: "hashlib._Hash", path: epath.PathLike) -> int:
+    """Adds a file's content to a hash, in bounded memory; returns its bytes."""
+    size_bytes = 0
+    with epath.Path(path).open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size_bytes += len(chunk)
+    return size_bytes
+
+
+def check_regular(path: epath.PathLike) -> None:
+    """Checks that a path is not a device or a pipe: reading a pipe would wait, and /dev/zero never ends.
+
+    Raises:
+        OSError: The file is missing.
+        InputError: The path is a device, a pipe or a folder.
+    """
+    if is_local(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        raise InputError(f"{path}: must be a regular file. Received: a folder, pipe or device. Correct the path.")
 
 
 def folder_size_bytes(folder: str | os.PathLike[str]) -> int:

@@ -1,9 +1,31 @@
-"""Numbers as text for readers: in messages, tables, the terminal and the report."""
+"""Numbers and received values as text for readers: in messages, tables, the terminal and the report."""
 
 import math
+import reprlib
 
 NOT_MEASURED = "not measured"
 NOT_COUNTED = "not counted"
+EXCERPT_LENGTH = 200
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 4
+_SHORT.maxtuple = _SHORT.maxlist = _SHORT.maxdict = _SHORT.maxset = _SHORT.maxfrozenset = 20
+_SHORT.maxstring = _SHORT.maxother = EXCERPT_LENGTH
+_SHORT.maxlong = 60
+
+
+def excerpt(value: object) -> str:
+    """Returns `repr` of a received value for a message, cut to about `EXCERPT_LENGTH` characters however large it is.
+
+    Example:
+        >>> excerpt("ab"), excerpt([1.5, None]), len(excerpt(["x" * 10**6]))
+        ("'ab'", '[1.5, None]', 202)
+    """
+    try:
+        text = _SHORT.repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= EXCERPT_LENGTH + 2 else f"{text[:EXCERPT_LENGTH]}…"
 
 
 def significant(value: float) -> str:

@@ -5,15 +5,23 @@ import dataclasses
 import json
 import math
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
 
 from modules.common.errors import InputError
+from modules.common.files import check_regular
 
-# A tokenizer.json of 250,000 tokens has 17 MB.
+# A file that is parsed at once. As text it takes up to four times as much memory.
 MAX_FILE_BYTES = 32 * 2**20
+# An item of an array or object takes up to 250 bytes; a vocabulary of GPT-2 with its merges has 100,000 items.
+MAX_JSON_ITEMS = 1_000_000
+# Python's own limit, about 1,000, would be met at another depth by each function that walks through the value.
+MAX_JSON_DEPTH = 100
+
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 def write_json(folder: str | os.PathLike[str], name: str, value: Any) -> None:
@@ -46,16 +54,23 @@ def parse_file(path: epath.PathLike) -> Any:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: The file is too large, is not UTF-8 or not JSON, or is nested too deeply.
+        ValueError: The file is too large, is not UTF-8 or not JSON.
+        InputError: It is a device or pipe, holds more than `MAX_JSON_ITEMS` items, or is nested deeper than
+            `MAX_JSON_DEPTH`.
     """
+    check_regular(path)
     with epath.Path(path).open("rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise ValueError(f"more than {MAX_FILE_BYTES // 2**20} MiB")
+    text = content.decode("utf-8-sig")
+    check_items(text, str(path))
     try:
-        return json.loads(content.decode("utf-8-sig"))
+        value = json.loads(text)
     except RecursionError:
-        raise ValueError("values that are nested too deeply") from None
+        raise _too_deep(str(path)) from None
+    check_depth(value, str(path), brackets=text.count("[") + text.count("{"))
+    return value
 
 
 @contextlib.contextmanager
@@ -76,9 +91,58 @@ def reading(folder: str | os.PathLike[str], name: str) -> Iterator[Any]:
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         reason = ", ".join(f"{type(error).__name__}: {error}".splitlines()[:3])
         raise InputError(
-            f"{path} must have the content that the run wrote. Received: {reason}. Run the node that wrote it again, "
-            "with `--from-node`."
+            f"{path} must have the content that the run wrote. Received: {reason}. Delete the folder {path.parent} and "
+            "run again without `--from-node`: then the node that wrote it runs again."
         ) from error
+
+
+def check_items(text: str, place: str) -> None:
+    """Checks that a JSON text, which need not be valid, holds at most `MAX_JSON_ITEMS` items.
+
+    Raises:
+        InputError: It holds more.
+    """
+    if len(text) > MAX_JSON_ITEMS and _items(text) > MAX_JSON_ITEMS and _items(_STRING.sub("", text)) > MAX_JSON_ITEMS:
+        raise InputError(
+            f"{place}: JSON may hold at most {MAX_JSON_ITEMS:,} items (of arrays and objects), because it is parsed at "
+            "once. Received: more. Remove what is not needed."
+        )
+
+
+def check_depth(value: Any, place: str, *, brackets: int) -> None:
+    """Checks that a parsed value has at most `MAX_JSON_DEPTH` arrays and objects inside each other.
+
+    Args:
+        value: The value.
+        place: For messages.
+        brackets: Number of opening brackets in the text. A value with few of them need not be searched.
+
+    Raises:
+        InputError: The value is deeper.
+    """
+    level, depth = [value], 0
+    while brackets > MAX_JSON_DEPTH and level:
+        if depth == MAX_JSON_DEPTH:
+            raise _too_deep(place)
+        level = [
+            item
+            for parent in level
+            if isinstance(parent, dict | list)
+            for item in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(item, dict | list)
+        ]
+        depth += 1
+
+
+def _items(text: str) -> int:
+    return sum(map(text.count, ",[{"))
+
+
+def _too_deep(place: str) -> InputError:
+    return InputError(
+        f"{place}: JSON may have at most {MAX_JSON_DEPTH} arrays and objects inside each other. Received: more. "
+        "Write it with fewer levels."
+    )
 
 
 def finite(value: Any) -> Any:

@@ -184,8 +184,9 @@ def _damaged(files: Sequence[str], error: Exception) -> InputError:
 def _damaged_file(path: str, error: Exception) -> InputError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return InputError(
-        f"{path}: must be a whole gzip file of tf.Examples, as the run wrote it. Received: {reason}. Run "
-        "again from the node that wrote it, for example with `--from-node TextExampleGen`."
+        f"{path}: must be a whole gzip file of tf.Examples, as the run wrote it. Received: {reason}. Delete the folder "
+        f"{os.path.dirname(os.path.dirname(path))} and run again without `--from-node`: then the node that wrote it "
+        "runs again."
     )
 
 

@@ -1,10 +1,12 @@
 """The conversion of a file's rows to the features of examples: plain text, instructions or preferences."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from modules.common.errors import InputError
+from modules.common.formatting import excerpt
 from modules.data.prompt_templates import Message, PromptTemplate
 
 Kind = Literal["text", "instruction", "preference"]
@@ -64,7 +66,7 @@ def instruction_record(row: Mapping[str, Any], template: PromptTemplate, place: 
     else:
         raise InputError(
             f"{place}: a row of instructions has `instruction` and `output` (and `input`), or `prompt` and "
-            f"`completion`, or `messages`. Received: {_names(row)}. Rename the columns, or use `kind: text`."
+            f"`completion`, or `messages`. Received: {column_names(row)}. Rename the columns, or use `kind: text`."
         )
     return Record({"prompt": prompts, "completion": completions}, content)
 
@@ -134,7 +136,7 @@ def text_of(row: Mapping[str, Any], column: str, place: str) -> str:
 def missing_column(columns: Mapping[str, Any], column: str, place: str) -> InputError:
     """Returns the error for a missing column; its message lists the columns that exist."""
     cure = " Set `text_column` to one of them." if column not in (*INSTRUCTION_COLUMNS, *PREFERENCE_COLUMNS) else ""
-    return InputError(f"{place}: there is no column {column!r}. It has: {_names(columns)}.{cure}")
+    return InputError(f"{place}: there is no column {column!r}. It has: {column_names(columns)}.{cure}")
 
 
 def _instruction_prompt(row: Mapping[str, Any], template: PromptTemplate, place: str) -> tuple[str, list[str]]:
@@ -157,12 +159,14 @@ def _messages(value: object, place: str) -> list[Message]:
         role = text_of(turn, "role", f"{place}, message {number}")
         if role not in _ROLES:
             raise InputError(
-                f"{place}, message {number}: `role` must be one of {', '.join(_ROLES)}. Received: {role!r}. "
+                f"{place}, message {number}: `role` must be one of {', '.join(_ROLES)}. Received: {excerpt(role)}. "
                 "Correct the role."
             )
         messages.append(Message(role, text_of(turn, "content", f"{place}, message {number}")))
     return messages
 
 
-def _names(columns: Mapping[str, Any]) -> str:
-    return ", ".join(map(repr, columns)) or "none"
+def column_names(columns: Mapping[str, Any]) -> str:
+    """Returns the names of a row's columns for a message; a row may have a million."""
+    names = [excerpt(name) for name in itertools.islice(columns, 20)]
+    return ", ".join([*names, *(["…"] if len(columns) > len(names) else [])]) or "none"

@@ -1,25 +1,24 @@
 """Rows from JSON Lines, JSON, CSV and Parquet files, each with its place in the file."""
 
-import codecs
+import contextlib
 import csv
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 from modules.common.errors import InputError
+from modules.common.json_files import check_depth, check_items
 from modules.data import data_files
 from modules.data.data_files import decoded_lines, file_kind, opened, too_long
+from modules.data.json_arrays import read_items
+from modules.data.parquet_pages import batch_rows
 from modules.data.records import missing_column
 
-_CHUNK_BYTES = 2**20
-_DECODER = json.JSONDecoder()
-_SPACE = re.compile(r"[ \t\n\r]*")
-# A cell may hold megabytes, however small the file is, so only a few rows are unpacked at a time.
-_PARQUET_ROWS = 8
-_VALUES_PER_PAGE = 1024
-_MAX_PAGE_BYTES = 512 * 2**20
+# Fields of a row of a .csv file.
+MAX_FIELDS = 1_000_000
 
+_QUOTED = re.compile('"[^"]*"')
 _SHAPE = '{"text": "…"}'
 
 Row = dict[str, Any]
@@ -60,6 +59,7 @@ def _read_json_lines(path: str) -> Iterator[tuple[str, Row]]:
             if line.isspace():
                 continue
             place = f"{path}, line {number}"
+            check_items(line, place)
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError, too
@@ -67,117 +67,13 @@ def _read_json_lines(path: str) -> Iterator[tuple[str, Row]]:
                     f"{place}: not valid JSON ({error}). Each line of a .jsonl file must be one JSON object. "
                     f"Received: {line.strip()[:80]!r}. Correct or remove the line."
                 ) from error
+            check_depth(row, place, brackets=line.count("[") + line.count("{"))
             yield place, _checked_row(row, place, f"each line of a .jsonl file must be a JSON object such as {_SHAPE}")
 
 
 def _read_json(path: str) -> Iterator[tuple[str, Row]]:
-    """Streams the items of a JSON array; in memory is one item and a part of the file."""
     with opened(path) as handle:
-        text = _JsonText(handle, path)
-        if text.next_character() != "[":
-            raise InputError(
-                f"{path}: a .json file must hold a list of objects. Received: {text.beginning()!r}. "
-                "Put the objects into one list, or name the file .jsonl if each line is one JSON object."
-            )
-        text.skip()
-        number = 0
-        while text.next_character() != "]":
-            if number:
-                text.take_comma(number)
-            number += 1
-            place = f"{path}, row {number}"
-            yield (
-                place,
-                _checked_row(
-                    text.take_item(number), place, f"each item of a .json file must be an object such as {_SHAPE}"
-                ),
-            )
-        text.skip()
-        if text.next_character():
-            raise text.error(f"text after the list: {text.beginning()!r}")
-
-
-class _JsonText:
-    """The text of a JSON file, of which only a part is in memory."""
-
-    def __init__(self, handle: IO[bytes], path: str) -> None:
-        self._handle = handle
-        self._path = path
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        self._text = ""
-        self._place = 0
-        self._bytes_read = 0
-        self._lines = 0
-        self._ended = False
-
-    def next_character(self) -> str:
-        """Skips white space; returns the next character without taking it, "" at the end of the file."""
-        while True:
-            space = _SPACE.match(self._text, self._place)
-            assert space is not None  # it may be empty
-            self._place = space.end()
-            if self._place < len(self._text) or self._ended:
-                return self._text[self._place : self._place + 1]
-            self._read_more()
-
-    def beginning(self) -> str:
-        """Returns the first characters of the text that is not taken yet."""
-        return self._text[self._place : self._place + 80]
-
-    def skip(self) -> None:
-        """Takes one character."""
-        self._place += 1
-
-    def take_comma(self, row: int) -> None:
-        """Takes the comma after a row."""
-        if self.next_character() != ",":
-            raise self.error(f"no comma after row {row}, but {self.beginning()!r}")
-        self.skip()
-
-    def take_item(self, row: int) -> Any:
-        """Takes one value."""
-        self.next_character()
-        while True:
-            try:
-                value, end = _DECODER.raw_decode(self._text, self._place)
-            except RecursionError:
-                raise self.error(f"row {row} is nested too deeply") from None
-            except ValueError as error:  # a number of thousands of digits is a ValueError, too
-                if self._ended:
-                    line = self._lines + getattr(error, "lineno", 1)
-                    raise self.error(f"row {row}, line {line}: {getattr(error, 'msg', error)}") from None
-                end = len(self._text)
-            # At the end of the part in memory, a value may be cut, or a number may go on.
-            if end < len(self._text) or self._ended:
-                self._place = end
-                return value
-            if len(self._text) - self._place > data_files.MAX_DOCUMENT_BYTES:
-                raise too_long(f"{self._path}, row {row}")
-            self._read_more()
-
-    def error(self, reason: str) -> InputError:
-        """Returns the error for text that is not JSON."""
-        return InputError(
-            f"{self._path}: not valid JSON ({reason}). Correct it, or name it .jsonl if each line is one JSON object."
-        )
-
-    def _read_more(self) -> None:
-        # The part doubles, so that a long item is not parsed again and again from its beginning.
-        rest = len(self._text) - self._place
-        raw = self._handle.read(min(max(_CHUNK_BYTES, rest), data_files.MAX_DOCUMENT_BYTES + 1 - rest))
-        try:
-            more = self._decoder.decode(raw, final=not raw)
-        except UnicodeDecodeError as error:
-            position = self._bytes_read + error.start
-            raise InputError(
-                f"{self._path} is not UTF-8: byte {position}. Received: 0x{error.object[error.start]:02x} "
-                f"({error.reason}). Convert it, for example `iconv -f ISO-8859-1 -t UTF-8`."
-            ) from error
-        self._lines += self._text.count("\n", 0, self._place)
-        self._text = self._text[self._place :] + more
-        self._place = 0
-        self._bytes_read += len(raw)
-        self._ended = not raw
+        yield from read_items(handle, path)
 
 
 def _checked_row(row: object, place: str, rule: str) -> Row:
@@ -190,7 +86,8 @@ def _read_csv(path: str, columns: Sequence[str], *, required: bool) -> Iterator[
     # A document may be longer than the csv module's limit of 131,072 characters per field, which is global.
     csv.field_size_limit(max(csv.field_size_limit(), data_files.MAX_DOCUMENT_BYTES))
     with opened(path) as handle:
-        rows = csv.reader((line for _, line in decoded_lines(handle, path)), strict=True)
+        rows = csv.reader(_bounded_lines(handle, path, lambda: start), strict=True)
+        start = 1
         try:
             header = next(rows, None)
             if header is None:
@@ -204,6 +101,7 @@ def _read_csv(path: str, columns: Sequence[str], *, required: bool) -> Iterator[
                     raise missing_column(dict.fromkeys(header), column, f"{path}, header")
             for row in rows:
                 if not row:
+                    start = rows.line_num + 1
                     continue
                 if len(row) != len(header):
                     raise InputError(
@@ -219,51 +117,70 @@ def _read_csv(path: str, columns: Sequence[str], *, required: bool) -> Iterator[
             ) from error
 
 
+def _bounded_lines(handle: IO[bytes], path: str, first_line: Callable[[], int]) -> Iterator[str]:
+    """Yields lines for the csv module, which holds all lines of a row and all its fields in memory.
+
+    Args:
+        handle: The file.
+        path: For messages.
+        first_line: Returns the number of the first line of the row that is being read.
+
+    Raises:
+        InputError: A row is longer than a document may be, or has more than `MAX_FIELDS` fields.
+    """
+    row, characters = 0, 0
+    for number, line in decoded_lines(handle, path):
+        if row != (current := first_line()):
+            row, characters = current, 0
+        characters += len(line)
+        if characters > data_files.MAX_DOCUMENT_BYTES:
+            raise too_long(f"{path}, line {number}")
+        # Commas between quotes are text. A short field takes twenty times its size in memory.
+        if line.count(",") > MAX_FIELDS and _QUOTED.sub("", line).count(",") > MAX_FIELDS:
+            raise InputError(
+                f"{path}, line {number}: a row may have at most {MAX_FIELDS:,} fields. Received: more. Quote fields "
+                "that hold commas."
+            )
+        yield line
+
+
 def _read_parquet(path: str, columns: Sequence[str], *, required: bool) -> Iterator[tuple[str, Row]]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with opened(path):
-        pass  # A missing or unreadable file raises the same error as in the other formats.
     row = 0
-    try:
-        # A small buffer makes pyarrow stream each row group instead of holding its column chunk.
-        with pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
-            types = {field.name: field.type for field in file.schema_arrow}
-            for column in columns if required else ():
-                _check_column(types, column, path)
-            found = [column for column in columns if column in types]
-            _check_pages(file.metadata, found or list(types), path)
-            for batch in file.iter_batches(batch_size=_PARQUET_ROWS, columns=found or list(types)):
-                for number in range(batch.num_rows):
+    # `opened`: a missing or unreadable file raises the same error as in the other formats.
+    # A small buffer makes pyarrow stream each row group instead of holding its column chunk.
+    with (
+        opened(path) as pages,
+        _parquet_errors(path, lambda: row),
+        pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file,
+    ):
+        types = {field.name: field.type for field in file.schema_arrow}
+        for column in columns if required else ():
+            _check_column(types, column, path)
+        found = [column for column in columns if column in types]
+        read = found or list(types)
+        for group in range(file.num_row_groups):
+            rows = batch_rows(pages, file.metadata, group, read, path)
+            for batch in file.iter_batches(batch_size=rows, row_groups=[group], columns=read):
+                for values in batch.to_pylist():
                     row += 1
-                    yield f"{path}, row {row}", batch.slice(number, 1).to_pylist()[0]
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+                    yield f"{path}, row {row}", values
+
+
+@contextlib.contextmanager
+def _parquet_errors(path: str, row: Callable[[], int]) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"{path} cannot be read as Parquet after row {row} ({reason}). If the file is incomplete, copy it again."
+            f"{path} cannot be read as Parquet after row {row()} ({reason}). If the file is incomplete, copy it again."
         ) from error
-
-
-def _check_pages(metadata: Any, columns: Sequence[str], path: str) -> None:
-    """Checks how much memory the columns' pages need, of which each is unpacked at once.
-
-    Writers start a new page after so many values or earlier, if the page has a megabyte.
-    """
-    for group in range(metadata.num_row_groups):
-        for number in range(metadata.row_group(group).num_columns):
-            column = metadata.row_group(group).column(number)
-            if column.path_in_schema.split(".")[0] not in columns or not column.num_values:
-                continue
-            in_a_page = min(1, _VALUES_PER_PAGE / column.num_values)
-            size_bytes = column.total_uncompressed_size * in_a_page
-            if size_bytes > _MAX_PAGE_BYTES:
-                raise InputError(
-                    f"{path}: a page of a Parquet file is unpacked at once, so it must be at most "
-                    f"{_MAX_PAGE_BYTES // 2**20} MiB. Received: about {size_bytes / 2**20:,.0f} MiB in the column "
-                    f"{column.path_in_schema!r}. Write it again with fewer rows in a group, for example by "
-                    "`pyarrow.parquet.write_table(table, path, row_group_size=16)`."
-                )
 
 
 def _check_column(types: Row, column: str, path: str) -> None:

@@ -139,6 +139,8 @@ def _read_config(path: Path) -> HuggingFaceConfig:
         raise InputError(
             f"{path}: only the plain GPT-2 can be trained here, not its variants. {problems}. Choose another model."
         ) from None
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{path}: must be a JSON file. Received: {error}. Copy the folder again.") from None
     if config.n_embd % config.n_head:
@@ -181,6 +183,8 @@ def _indexed_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     try:
         weight_map = parse_file(path)["weight_map"]
         files = {name: folder / name for name in weight_map.values()}
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: must hold a `weight_map` of tensors to files. Received: {error!r}. Copy the file again."

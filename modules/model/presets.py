@@ -138,6 +138,8 @@ def _classes(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _read_object(path: Path) -> dict[str, Any]:
     try:
         content = parse_file(path)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: must be a JSON file. Received: {error}. Copy the preset again.") from None
     if not isinstance(content, dict):
@@ -175,6 +177,8 @@ def read_backbone_sizes(folder: Path) -> BackboneSizes:
         problem = error.errors()[0]
         place, received = ".".join(map(str, problem["loc"])), repr(problem["input"])[:80]
         reason = f"`{place}`: {problem['msg']}, but it is {received}"
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = repr(error)
     raise InputError(

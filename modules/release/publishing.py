@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import re
 import shutil
 import tempfile
 import uuid
@@ -14,10 +15,12 @@ from etils import epath
 from modules.common.errors import InputError
 from modules.common.files import copy_folder, flush_to_disk, is_local
 from modules.release.manifest import MANIFEST, Manifest, describe_files, latest_release
+from modules.release.verification import check_files
 from modules.tokenization.vocabulary_files import TABLE_NAME, read_table, write_tokenizer_folder
 
 _INCOMING = ".incoming-"
 _VERSION_FORMAT = "%Y%m%d%H%M%S"
+_VERSION = re.compile(r"\d{14}")
 
 
 def publish(
@@ -63,7 +66,7 @@ def publish(
         for name, path in tflite_files.items():
             epath.Path(path).copy(assembly / "tflite" / name)
         files = describe_files(assembly)
-        _check_measured(files, measured, saved_model_dir)
+        _check_measured(files, measured, {"": saved_model_dir, **{f"tflite/{n}": p for n, p in tflite_files.items()}})
         write_tokenizer_folder(read_table(assembly / "assets" / TABLE_NAME), assembly / "tokenizer")
         for name, path in documents.items():
             epath.Path(path).copy(assembly / name)
@@ -90,21 +93,30 @@ def publish(
 
 
 def _describes(manifest: Manifest, release: epath.Path) -> bool:
-    with contextlib.suppress(InputError):  # the manifest of the release is damaged
-        return manifest.describes_the_same_as(Manifest.read(release))
+    with contextlib.suppress(InputError):  # the release is damaged
+        published = Manifest.read(release)
+        check_files(release, published)
+        return manifest.describes_the_same_as(published)
     return False
 
 
 def _check_measured(
-    files: Mapping[str, Mapping[str, Any]], measured: Mapping[str, str], saved_model_dir: epath.PathLike
+    files: Mapping[str, Mapping[str, Any]], measured: Mapping[str, str], sources: Mapping[str, epath.PathLike]
 ) -> None:
-    """Checks that the files of a release are exactly those that were measured."""
+    """Checks that the files of a release are exactly those that were measured.
+
+    Args:
+        files: The files of the release, as in its manifest.
+        measured: See `publish`.
+        sources: Where a file comes from, by its path in the release; "" is where all others come from.
+    """
     for path in sorted(files.keys() | measured.keys()):
         if path in files and path in measured and files[path]["sha256"] == measured[path]:
             continue
+        source = sources.get(path, sources[""])
         raise InputError(
-            f"a release must hold exactly the files that were measured. Received: {path}, of the model in "
-            f"{saved_model_dir}, which changed after its evaluation. Delete the folder of the model and run again."
+            f"a release must hold exactly the files that were measured. Received: {path}, which changed after its "
+            f"evaluation. Delete the artifact of which {source} is a part, and run again without `--from-node`."
         )
 
 
@@ -112,9 +124,17 @@ def _remove_remains(push_directory: epath.Path) -> None:
     """Removes what killed pushes left: temporary folders and, in Cloud Storage, incomplete uploads of past days."""
     yesterday = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
     for path in push_directory.iterdir():
-        incomplete = path.name.isdigit() and not (path / MANIFEST).exists()
-        if path.name.startswith(_INCOMING) or (incomplete and path.name < yesterday.strftime(_VERSION_FORMAT)):
+        if path.name.startswith(_INCOMING):
             path.rmtree()
+        # On a disk, a release appears complete by one rename, so other folders are not ours.
+        elif is_local(push_directory) or not _is_version_before(path.name, yesterday):
+            continue
+        elif not (path / MANIFEST).exists():
+            path.rmtree()
+
+
+def _is_version_before(name: str, time: datetime.datetime) -> bool:
+    return _VERSION.fullmatch(name) is not None and name < time.strftime(_VERSION_FORMAT)
 
 
 @contextlib.contextmanager

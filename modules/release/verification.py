@@ -28,7 +28,10 @@ def check_files(
         if path in listed and found.get(path) == listed[path]:
             continue
         problem = "is missing" if path not in found else "has other content" if path in listed else "is not listed"
+        cure = "Copy the release again from where it was published, or use another one."
+        if path not in listed:
+            cure = "Remove this file, if nothing needs it."
         raise InputError(
             f"a release must hold exactly the files that its {MANIFEST} lists. Received: {release}, where {path!r} "
-            f"{problem}. Copy the release again from where it was published, or use another one."
+            f"{problem}. {cure}"
         )

@@ -13,6 +13,8 @@ from modules.release.verification import check_files
 from modules.serving.text_generators import LiteRTGenerator, SavedModelGenerator, TextGenerator
 
 _FILES = {file.format: f"tflite/{file.name}" for file in TFLITE_FILES}
+# All that TensorFlow reads.
+_SAVED_MODEL = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb", "fingerprint.pb", "variables", "assets")
 _TOKENIZER = "tokenizer/tokenizer.json"
 _PRECISIONS = {file.format: file.precision for file in TFLITE_FILES}
 
@@ -94,7 +96,7 @@ def open_generator(release: Path, format: str) -> TextGenerator:
     """
     manifest = Manifest.read(release)
     if format == "saved_model":
-        check_files(release, manifest, lambda path: not path.startswith(("tflite/", "tokenizer/")))
+        check_files(release, manifest, lambda path: path.split("/")[0] in _SAVED_MODEL)
         return SavedModelGenerator(str(release))
     if _FILES[format] not in manifest.files:
         raise InputError(_why_left_out(release, manifest, format))

@@ -69,8 +69,8 @@ def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
 class NamedByContent(tf.lookup.TextFileInitializer):
     """Initializer of a table from a text file; the table's name in graphs follows from the file's content.
 
-    Its base class names the table by the file's path. Then a SavedModel would tell folders of the machine that wrote
-    it, and in one process a table of another file at the same path would be taken for the same table.
+    Its base class names the table by the file's path. Then a SavedModel would contain paths of the machine that wrote
+    it, and two tables whose files had the same path at different times would be one table in a process.
     """
 
     @property

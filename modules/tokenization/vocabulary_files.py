@@ -303,6 +303,8 @@ def _read_json(path: PathLike) -> Any:
         raise InputError(f"{path}, line {error.lineno}: {error.msg}. Download this JSON file again.") from None
     except UnicodeDecodeError as error:
         raise _not_utf8(path, error) from None
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{path}: must be a small JSON file. Received: {error}. Download it again.") from None
     except OSError as error:

@@ -40,8 +40,8 @@ def main(request_line: str) -> int:
             reserve.enter_context(failures.reserved_space(folder))
             run(request)
     except Exception as error:
+        reserve.close()  # the next lines need the space
         cause = find_input_error(error) or failures.disk_error(error, folder) or _permission_error(error)
-        reserve.close()
         with contextlib.suppress(OSError):  # a full disk
             traceback.print_exc()
         progress.emit({"event": "failed", "input": cause is not None, "message": str(cause or _described(error))})

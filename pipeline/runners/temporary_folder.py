@@ -20,12 +20,15 @@ def temporary_path(folder: Path) -> Path:
     It is short, because the path of a Unix socket has at most 107 characters.
 
     Args:
-        folder: Folder of the pipeline in the workspace.
+        folder: Folder of the pipeline in the workspace; it must exist.
 
     Raises:
         InputError: This machine has no temporary folder that can be written.
     """
-    digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:12]
+    # Containers that share the system's temporary folder may have different workspaces at the same path.
+    found = os.stat(folder)
+    identity = f"{found.st_dev} {found.st_ino} ".encode() + os.fsencode(folder.resolve())
+    digest = hashlib.sha256(identity).hexdigest()[:12]
     try:
         return Path(tempfile.gettempdir(), f"tfx-gpt2-{os.getuid()}-{digest}")
     except OSError as error:

@@ -35,8 +35,8 @@ training: {steps: 20, batch_size: 4, learning_rate: 5.0e-3, warmup_steps: 2}
 evaluation: {max_perplexity: 1000000}
 """
 LOADING = "loading"
-# The trained and later nodes: another seed re-runs them and nothing before them.
-_AFTER_DATA = NODES[NODES.index("Trainer") :]
+# Another seed re-runs these nodes and nothing before them.
+_FROM_TRAINER = NODES[NODES.index("Trainer") :]
 _SECONDS_TO_START = 240
 # A training run that SIGTERM ends saves its state first.
 _SECONDS_TO_END = 30
@@ -159,83 +159,97 @@ def _size(paths: list[Path]) -> int:
 
 @dataclasses.dataclass
 class _Row:
-    """Kills at one node."""
+    """Kills at one node, and what they left."""
 
     kills: int = 0
-    folders: int = 0
+    paths: int = 0
     size_bytes: int = 0
     processes: int = 0
-    after: int = 0
+    paths_after_sweep: int = 0
     went_on: int = 0
+
+
+class _Campaign:
+    """Kills of runs of one checkout; each run sweeps what the kill before it left."""
+
+    def __init__(self, folder: Path, seed: int):
+        self.temporary = folder / "temporary"
+        self.temporary.mkdir()
+        os.environ["TMPDIR"] = str(self.temporary)
+        self.checkout = small_checkout(folder / "checkout")
+        self.chance = random.Random(seed)
+        self.rows = {name: _Row() for name in (LOADING, *NODES)}
+        self.last: _Row | None = None  # of the kill before the current run
+
+    def kill(self, turn: int, target: str) -> str:
+        """Kills a run at the target or soon after it, and looks at what is left; returns a line about it."""
+        if target not in _FROM_TRAINER:
+            # So that the nodes before the Trainer run and are not cached.
+            text = f"This is the text of the kill with number {turn}."
+            (self.checkout.folder / "texts" / "more.txt").write_text(text, encoding="utf-8")
+        kill, seed = self.chance.choice(KILLS), ("--set", f"training.seed={turn}")
+        delay_s = self.chance.uniform(0, self.chance.choice((0.2, 6)))
+        node = killed_at(self.checkout, target, delay_s, kill, *seed)
+        self.note_previous(bool(node) or self.checkout.reader().runs()[0].verdict == "pushed")
+        if not node:
+            return f"the run ended before its kill in {target}"
+        self.last = self.rows[node]
+        self.count_remains(self.last)
+        killed_at(self.checkout, LOADING, 0, KILLS[0], *seed)
+        # The run that swept was killed too; its own temporary folder is there.
+        left = [path for path in remains(self.checkout, self.temporary) if not path.name.startswith("tfx-gpt2-")]
+        self.last.paths_after_sweep += len(left)
+        return f"{node}, {kill.number.name} to {'all processes' if kill.to_group else 'the command'}"
+
+    def note_previous(self, went_on: bool) -> None:
+        """Notes whether the run after the last kill came to its own kill, or to its end."""
+        if self.last is not None:
+            self.last.went_on += went_on
+        self.last = None
+
+    def count_remains(self, row: _Row) -> None:
+        """Counts the processes and files that a kill has left."""
+        row.kills += 1
+        if not wait_until(lambda: not processes(self.checkout), _SECONDS_TO_END):
+            row.processes += len(processes(self.checkout))
+        left = remains(self.checkout, self.temporary)
+        row.paths += len(left)
+        row.size_bytes += _size(left)
 
 
 def kill_many(number: int = 50, seed: int = 0) -> bool:
     """Kills runs at random moments, lets a last run complete, and prints what was left.
 
-    Each run after a kill must come as far as its own kill, or to its end; it sweeps what the kill before it left.
-
     Returns:
         Whether no process and no file was left and every run went on.
     """
-    console, chance = Console(width=120), random.Random(seed)
-    rows = {name: _Row() for name in (LOADING, *NODES)}
+    console = Console(width=120)
+    targets = [node for node in (LOADING, *NODES) if node != "WarmStartModel"]
     with tempfile.TemporaryDirectory(prefix="kills_") as folder:
-        temporary = Path(folder, "temporary")
-        temporary.mkdir()
-        os.environ["TMPDIR"] = str(temporary)
-        checkout = small_checkout(Path(folder, "checkout"))
-        targets = [node for node in (LOADING, *NODES) if node != "WarmStartModel"]
-        last: _Row | None = None
+        campaign = _Campaign(Path(folder), seed)
         for turn in range(number):
-            target = targets[(seed + turn) % len(targets)]
             started = time.monotonic()
-            _change(checkout, turn, target)
-            kill = chance.choice(KILLS)
-            node = killed_at(
-                checkout, target, chance.uniform(0, chance.choice((0.2, 6))), kill, "--set", f"training.seed={turn}"
-            )
-            if last is not None:
-                last.went_on += bool(node) or checkout.reader().runs()[0].verdict == "pushed"
-            if not node:
-                console.print(f"{turn + 1}: the run ended before its kill in {target}")
-                last = None
-                continue
-            last = rows[node]
-            last.kills += 1
-            if not wait_until(lambda: not processes(checkout), _SECONDS_TO_END):
-                last.processes += len(processes(checkout))
-            left = remains(checkout, temporary)
-            last.folders, last.size_bytes = last.folders + len(left), last.size_bytes + _size(left)
-            killed_at(checkout, LOADING, 0, KILLS[0], "--set", f"training.seed={turn}")
-            # The run that swept was killed too; its own temporary folder is there.
-            last.after += sum(not path.name.startswith("tfx-gpt2-") for path in remains(checkout, temporary))
-            name = f"{kill.number.name} to {'all processes' if kill.to_group else 'the command'}"
-            console.print(f"{turn + 1}: {node}, {name}, {time.monotonic() - started:.0f} s")
-        finished = checkout.run()
-        if last is not None:
-            last.went_on += finished.status == 0
-        at_end = remains(checkout, temporary)
-    console.print(_table(rows))
+            line = campaign.kill(turn, targets[(seed + turn) % len(targets)])
+            console.print(f"{turn + 1}: {line}, {time.monotonic() - started:.0f} s")
+        finished = campaign.checkout.run()
+        campaign.note_previous(finished.status == 0)
+        at_end = remains(campaign.checkout, campaign.temporary)
+    console.print(_table(campaign.rows))
     console.print(f"The last run ended with status {finished.status}; left at the end: {at_end or 'nothing'}")
-    good = all((row.processes, row.after) == (0, 0) and row.went_on == row.kills for row in rows.values())
-    return good and finished.status == 0 and not at_end
-
-
-def _change(checkout: Checkout, turn: int, target: str) -> None:
-    """Changes the text if nodes before the Trainer shall run and not be cached."""
-    if target not in _AFTER_DATA:
-        path = checkout.folder / "texts" / "more.txt"
-        path.write_text(f"This is the text of the kill with number {turn}.", encoding="utf-8")
+    swept = all((row.processes, row.paths_after_sweep) == (0, 0) for row in campaign.rows.values())
+    return swept and not at_end and all(row.went_on == row.kills for row in campaign.rows.values())
 
 
 def _table(rows: dict[str, _Row]) -> Table:
     table = Table(title="Killed runs")
-    for title in ("node", "kills", "left by the kill", "processes left", "left after the next start", "went on"):
+    for title in ("node", "kills", "left by the kill", "processes left", "paths left after the sweep", "went on"):
         table.add_column(title, justify="left" if title == "node" else "right")
     for name, row in rows.items():
         if row.kills:
-            left = f"{row.folders} paths, {row.size_bytes / 1e6:.2f} MB"
-            table.add_row(name, str(row.kills), left, str(row.processes), str(row.after), f"{row.went_on}/{row.kills}")
+            left = f"{row.paths} paths, {row.size_bytes / 1e6:.2f} MB"
+            table.add_row(
+                name, str(row.kills), left, str(row.processes), str(row.paths_after_sweep), f"{row.went_on}/{row.kills}"
+            )
     return table
 
 

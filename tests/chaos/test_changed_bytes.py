@@ -70,7 +70,10 @@ def test_the_cure_runs_the_node_again(first_run: FinishedRun, checkout: Checkout
     page.write_text("<p>Everything is fine.")
     stopped = checkout.run()
     assert stopped.status == 2, stopped.output
-    folder = re.search(r"Delete the folder (\S+) and run again: then Report and the nodes after it", stopped.output)
+    folder = re.search(
+        r"Delete the folder (\S+) and run again without `--from-node`: then Report and the nodes after it",
+        stopped.output,
+    )
     assert folder is not None, stopped.output
     shutil.rmtree(folder[1])
     cured = checkout.run()

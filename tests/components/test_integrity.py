@@ -44,6 +44,7 @@ def model(tmp_path: Path) -> standard_artifacts.Model:
 
 def read(model: standard_artifacts.Model) -> standard_artifacts.ModelEvaluation:
     evaluation = standard_artifacts.ModelEvaluation()
+    evaluation.uri = f"{model.uri}_evaluation"
     Reader().Do({"model": [model]}, {"evaluation": [evaluation]}, {})
     return evaluation
 
@@ -55,7 +56,7 @@ def test_an_evaluation_records_the_hash_of_every_file_that_it_measured(model: st
 
 def test_a_changed_missing_or_new_file_is_named_with_its_node_and_the_cure(model: standard_artifacts.Model) -> None:
     data = Path(model.uri, "variables", "data")
-    cure = rf"Delete the folder {model.uri} and run again: then Trainer and the nodes after it run again\."
+    cure = rf"Delete the folder {model.uri} and run again without `--from-node`: then Trainer and the nodes after it"
     data.write_bytes(b"weighty")
     with pytest.raises(InputError, match=rf"as Trainer wrote them\. Received: {data}, whose content .*{cure}"):
         read(model)
@@ -65,8 +66,28 @@ def test_a_changed_missing_or_new_file_is_named_with_its_node_and_the_cure(model
     data.write_bytes(b"weights")
     read(model)
     Path(model.uri, "more").touch()
-    with pytest.raises(InputError, match=r"more, which is new"):
+    with pytest.raises(InputError, match=r"more, which is new\. Remove this file, if nothing needs it\. Or delete the"):
         read(model)
+
+
+def test_a_file_that_changes_while_a_node_reads_it_is_noticed(model: standard_artifacts.Model) -> None:
+    class Changing(base_executor.BaseExecutor):
+        @checked
+        def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
+            Path(model.uri, "saved_model.pb").write_bytes(b"graft")
+
+    with pytest.raises(InputError, match=r"saved_model\.pb, whose content is another"):
+        Changing().Do({"model": [model]}, {}, {})
+
+
+def test_files_that_are_in_the_folder_of_a_new_output_are_refused(model: standard_artifacts.Model) -> None:
+    with pytest.raises(InputError, match=r"the folder of a new artifact must be empty\. Received: .*saved_model\.pb"):
+        Writer().Do({}, {"model": [model]}, {})
+
+
+def test_an_evaluation_of_an_older_version_is_not_published() -> None:
+    with pytest.raises(InputError, match=r"Received: the evaluation in .*, of an older version\. Run again without"):
+        measured_hashes(standard_artifacts.ModelEvaluation())
 
 
 def test_an_artifact_of_an_older_version_is_read_with_a_warning(

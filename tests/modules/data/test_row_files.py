@@ -1,121 +1,61 @@
-import json
-import random
-import subprocess
-import sys
-from collections.abc import Callable
+"""Rows whose parsing would need too much memory are refused; `test_file_documents` tests what rows are read."""
+
+import re
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from modules.common.errors import InputError
-from modules.data import row_files
 from modules.data.row_files import read_rows
-from tests.toys.checkout import ROOT
+from tests.toys import bounded
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-def rows_of(path: Path, columns: tuple[str, ...] = ("text",)) -> list[dict[str, Any]]:
-    return [row for _, row in read_rows(str(path), columns, required=False)]
-
-
-@given(rows=st.lists(st.dictionaries(st.text(), VALUES, max_size=3)), chunk=st.integers(1, 50), indent=st.booleans())
-def test_a_json_file_is_read_in_parts_as_if_it_were_parsed_whole(
-    tmp_path_factory: pytest.TempPathFactory, rows: list, chunk: int, indent: bool
-) -> None:
-    path = tmp_path_factory.mktemp("json") / "a.json"
-    path.write_text(json.dumps(rows, indent=1 if indent else None, ensure_ascii=False), encoding="utf-8")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(row_files, "_CHUNK_BYTES", chunk)
-        assert rows_of(path) == rows
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", r"must hold a list of objects\. Received: ''"),
-        ("[{}, ]", r"row 2, line 1: Expecting value"),
-        ('[{}\n{"a": 1}]', r"no comma after row 1, but '\{\"a\": 1\}\]'"),
-        ("[{}", "no comma after row 1, but ''"),
-        ("[{}] x", "text after the list: 'x'"),
-        ("[", r"row 1, line 1: Expecting value"),
-        ("[1]", r"row 1: each item of a \.json file must be an object"),
-        ("[" + "[" * 100_000, "row 1 is nested too deeply"),
-        ('[{"a": ' + "9" * 5000 + "}]", r"row 1, line 1: Exceeds the limit"),
-    ],
-)
-def test_an_error_in_a_json_file_names_the_row(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "a.json").write_text(text)
-    with pytest.raises(InputError, match=message):
-        rows_of(tmp_path / "a.json")
+EMPTY = b"[]," * 5_000_000
+BAD_ROWS = {
+    "deep.jsonl": (b"[" * 100_000, r"line 1: not valid JSON .*recursion"),
+    "levels.jsonl": (b'{"text": ' + b"[" * 200 + b"]" * 200 + b"}", r"line 1: JSON may have at most 100 arrays"),
+    "items.jsonl": (b'{"text": [' + EMPTY + b"[]]}", r"items\.jsonl, line 1: JSON may hold at most 1,000,000 items"),
+    "long.jsonl": (b'{"text": "' + b"x" * 2**24 + b'"}', r"long\.jsonl, line 1: a document must be at most 16 MiB"),
+    "deep.json": (b"[" * 100_000, r"row 1: each item of a \.json file must be an object .* Received: \[\[\["),
+    "inside.json": (b'[{"text": ' + b"[" * 100_000, r"row 1: JSON may have at most 100 arrays"),
+    "levels.json": (b'[{"text": ' + b"[" * 200 + b"]" * 200 + b"}]", r"row 1: JSON may have at most 100 arrays"),
+    "items.json": (b'[{"text": [' + EMPTY + b"[]]}]", r"items\.json, row 1: JSON may hold at most 1,000,000 items"),
+    "long.json": (b'[{"text": "' + b"x" * 2**24 + b'"}]', r"long\.json, row 1: a document must be at most 16 MiB"),
+    "cut.json": (b'[{"text": "' + b"x" * 2**23, r"cut\.json: not valid JSON \(Unterminated string .* in line 1\)"),
+    "fields.csv": (b"text\n" + b"ab," * 5_500_000, r"line 2: a row may have at most 1,000,000 fields"),
+    "header.csv": (b"ab," * 5_500_000 + b"\n", r"line 1: a row may have at most 1,000,000 fields"),
+    "names.csv": (b",".join(b"%d" % number for number in range(10**6)), r"It has: '0', '1', .*'19', …\. Set"),
+    "quoted.csv": (b'text\n"' + b"," * 2_000_000 + b'",b\n', r"line 2: each row must have the header's 1 fields"),
+    "lines.csv": (
+        b'text\n"' + (b"a" * 99 + b"\n") * 200_000 + b'"\n',
+        r"lines\.csv, line \d+: a document must be at most",
+    ),
+}
 
 
-def write_empty_lists(path: Path) -> None:
-    path.write_bytes(b"[" + b"[]," * (80 * 2**20) + b"[]]")
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_a_row_that_needs_too_much_memory_is_refused(tmp_path: Path, name: str) -> None:
+    content, message = BAD_ROWS[name]
+    (tmp_path / name).write_bytes(content)
+    assert re.search(message, bounded.refusal("tests.modules.data.test_row_files", "read", str(tmp_path / name)))
 
 
-def write_one_row(path: Path) -> None:
-    path.write_bytes(b'[{"text": [' + b"[]," * (20 * 2**20) + b"[]]}]")
+def test_240_mb_of_empty_lists_are_refused_at_the_first(tmp_path: Path) -> None:
+    with (tmp_path / "a.json").open("wb") as file:
+        file.write(b"[")
+        for _ in range(16):
+            file.write(EMPTY)
+        file.write(b"[]]")
+    message = bounded.refusal("tests.modules.data.test_row_files", "read", str(tmp_path / "a.json"))
+    assert "row 1: each item of a .json file must be an object such as" in message
 
 
-def write_long_texts(path: Path) -> None:
-    text = random.Random(0).randbytes(2**10).hex() * 7500  # 15 MB
-    pq.write_table(pa.table({"text": pa.array([text] * 60).dictionary_encode()}), path, compression="zstd")
+def test_blank_lines_of_a_csv_file_are_in_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modules.data.data_files.MAX_DOCUMENT_BYTES", 20)
+    (tmp_path / "a.csv").write_text("text\n" + "\n" * 100 + '"a\n\nb"\nc\n')
+    rows = list(read_rows(str(tmp_path / "a.csv"), ["text"], required=True))
+    assert rows == [(f"{tmp_path}/a.csv, line 102", {"text": "a\n\nb"}), (f"{tmp_path}/a.csv, line 105", {"text": "c"})]
 
 
-def write_long_plain_texts(path: Path) -> None:
-    schema = pa.schema({"text": pa.string()})
-    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=False) as writer:
-        writer.write_table(pa.table({"text": ["x" * (15 * 10**6)] * 60}, schema))
-
-
-@pytest.mark.parametrize(
-    ("name", "write", "expected"),
-    [
-        ("a.json", write_empty_lists, "row 1: each item of a .json file must be an object"),
-        ("a.json", write_one_row, "row 1: a document must be at most 16 MiB"),
-        ("a.parquet", write_long_texts, "60 rows"),
-        (
-            "b.parquet",
-            write_long_plain_texts,
-            "at most 512 MiB. Received: about 858 MiB in the column 'text'",
-        ),
-    ],
-)
-def test_a_small_file_with_large_content_takes_little_memory(
-    tmp_path: Path, name: str, write: Callable[[Path], None], expected: str
-) -> None:
-    write(tmp_path / name)
-    code = """if True:
-        import sys, time
-        from modules.common.errors import InputError
-        from modules.data.row_files import read_rows
-        start = time.monotonic()
-        try:
-            print(sum(1 for _ in read_rows(sys.argv[1], ["text"], required=True)), "rows")
-        except InputError as error:
-            print(error)
-        assert time.monotonic() - start < 60
-        # Not `ru_maxrss`, which counts the process that started this one.
-        print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
-        """
-    process = [sys.executable, "-c", code, str(tmp_path / name)]
-    printed = subprocess.run(process, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert expected in printed[0]
-    assert int(printed[-1]) < 500_000  # kB
-
-
-def test_the_cure_for_large_pages_makes_the_file_readable(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    write_long_plain_texts(path)
-    pq.write_table(pq.read_table(path).slice(0, 32), path, row_group_size=16, compression="zstd", use_dictionary=False)
-    assert len([None for _ in read_rows(str(path), ["text"], required=True)]) == 32
+def read(path: str) -> None:
+    """Reads all rows; called in a process of its own."""
+    for _ in read_rows(path, ["text"], required=True):
+        pass

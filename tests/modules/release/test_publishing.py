@@ -1,3 +1,4 @@
+import datetime
 import hashlib
 import json
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_releases_within_one_second_get_ascending_versions(tmp_path: Path, parts
 @pytest.mark.parametrize("path", ["saved_model.pb", "variables/variables.index", "assets/vocabulary.tsv", "new"])
 def test_a_file_that_was_not_measured_is_not_published(tmp_path: Path, parts: dict, path: str) -> None:
     (parts["saved_model_dir"] / path).write_bytes(b"other")
-    with pytest.raises(InputError, match=rf"exactly the files that were measured\. Received: {path}, of the model in"):
+    with pytest.raises(InputError, match=rf"exactly the files that were measured\. Received: {path}, which changed"):
         publishing.publish(tmp_path / "releases", **parts)
     assert list((tmp_path / "releases").iterdir()) == []
 
@@ -88,11 +89,31 @@ def test_a_push_that_was_killed_after_its_rename_is_not_published_again(tmp_path
 
 def test_what_killed_pushes_left_is_removed(tmp_path: Path, parts: dict) -> None:
     directory = tmp_path / "releases"
-    for name in (".incoming-1f1f", "20201231235959", "other"):
+    for name in (".incoming-1f1f", "20201231235959", "1", "other"):
         (directory / name / "variables").mkdir(parents=True)
     (directory / ".id").write_text("1f1f")
+    (directory / "2").symlink_to(tmp_path)
     published = publishing.publish(directory, **parts)
-    assert {path.name for path in directory.iterdir()} == {".id", "other", published.name}
+    kept = {".id", "20201231235959", "1", "2", "other"}
+    assert {path.name for path in directory.iterdir()} == {*kept, published.name}
+
+
+def test_what_a_killed_upload_left_is_removed_a_day_later(
+    tmp_path: Path, parts: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d000000")
+    for name in ("20201231235959", today, "1"):
+        (tmp_path / "pushed" / name / "variables").mkdir(parents=True)
+    published = publishing.publish("gs://bucket/pushed", **_in_cloud_storage(parts, tmp_path, monkeypatch))
+    assert {path.name for path in (tmp_path / "pushed").iterdir()} == {today, "1", published.name}
+
+
+def test_a_damaged_release_is_published_again(tmp_path: Path, parts: dict) -> None:
+    damaged = publishing.publish(tmp_path / "releases", **parts)
+    (damaged / "saved_model.pb").write_bytes(b"grapg")
+    again = publishing.publish(tmp_path / "releases", **parts)
+    assert (again / "saved_model.pb").read_bytes() == b"graph"
+    assert again != damaged
 
 
 def _in_cloud_storage(parts: dict, bucket: Path, monkeypatch: pytest.MonkeyPatch) -> dict:

@@ -21,6 +21,7 @@ def system_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_temporary_files_go_into_the_folder_and_with_it(tmp_path: Path, system_folder: Path) -> None:
+    (tmp_path / "workspace" / "topics").mkdir(parents=True)
     with own_temporary_folder(tmp_path / "workspace" / "topics") as folder:
         assert folder.parent == system_folder
         assert folder.stat().st_mode & 0o777 == 0o700
@@ -58,9 +59,12 @@ def test_the_files_of_a_killed_run_are_removed_and_links_are_not_followed(tmp_pa
 def test_every_pipeline_has_a_short_path_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/tmp")
     deep = tmp_path.joinpath(*["folder"] * 40)
+    for name in ("topics", "other"):
+        (deep / name).mkdir(parents=True)
     assert len({temporary_path(deep / name) for name in ("topics", "other")}) == 2
     assert len(str(temporary_path(deep))) < 50
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "workspace").mkdir()
     assert temporary_path(Path("workspace")) == temporary_path(tmp_path / "workspace")
 
 

@@ -1,0 +1,139 @@
+"""Items of a JSON array, one after another, so that a file of any size takes the memory of one item."""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from typing import IO, Any, NoReturn
+
+from modules.common.errors import InputError
+from modules.common.json_files import MAX_JSON_DEPTH, check_depth, check_items
+from modules.data import data_files
+
+_READ_BYTES = 2**20
+# An item that is not complete is parsed again after each reading, so readings grow with it. What was read last has not
+# been measured yet when it is parsed, so they do not grow further.
+_MAX_READ_BYTES = 4 * 2**20
+# A value that is cut at the end of what was read is reported at most so far before this end, except strings.
+_CUT_CHARACTERS = 16
+_SPACE = re.compile(r"[ \t\n\r]*")
+_RULE = 'each item of a .json file must be an object such as {"text": "…"}'
+
+
+def read_items(handle: IO[bytes], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields pairs (place, item) of a UTF-8 file that holds a list of objects.
+
+    Raises:
+        InputError: The file is not such a list, or an item has more bytes, values or levels than one may have.
+    """
+    text = _Text(handle, path)
+    if text.next_character() != "[":
+        raise InputError(
+            f"{path}: a .json file must hold a list of objects. Received: {text.rest[:80]}. Put the objects into one "
+            "list, or name the file .jsonl if each line is one object."
+        )
+    text.skip(1)
+    number = 0
+    while text.next_character() != "]":
+        if number:
+            if text.next_character() != ",":
+                text.fail("Expecting ',' delimiter")
+            text.skip(1)
+        number += 1
+        place = f"{path}, row {number}"
+        yield place, _next_object(text, place)
+    text.skip(1)
+    if text.next_character():
+        text.fail("Extra data")
+
+
+def _next_object(text: "_Text", place: str) -> dict[str, Any]:
+    if text.next_character() in ("]", ""):
+        text.fail("Expecting value")
+    if text.next_character() != "{":
+        raise InputError(f"{place}: {_RULE}. Received: {_first_value(text.rest)[:80]}. Correct or remove the row.")
+    while True:
+        try:
+            item, end = json.JSONDecoder().raw_decode(text.rest)
+        except json.JSONDecodeError as error:
+            if error.pos < len(text.rest) - _CUT_CHARACTERS and not error.msg.startswith("Unterminated string"):
+                text.fail(error.msg, error.pos)
+            check_items(text.rest, place)
+            if len(text.rest) > data_files.MAX_DOCUMENT_BYTES:
+                raise data_files.too_long(place) from None
+            if not text.read_more():
+                text.fail(error.msg, error.pos)
+        except ValueError as error:  # a number of thousands of digits
+            text.fail(str(error))
+        except RecursionError:
+            raise InputError(
+                f"{place}: JSON may have at most {MAX_JSON_DEPTH} arrays and objects inside each other. Received: "
+                "more. Correct or remove the row."
+            ) from None
+        else:
+            if end > data_files.MAX_DOCUMENT_BYTES:
+                raise data_files.too_long(place)
+            brackets = text.rest.count("{", 0, end) + text.rest.count("[", 0, end)
+            check_depth(item, place, brackets=brackets)
+            text.skip(end)
+            return item
+
+
+def _first_value(text: str) -> str:
+    try:
+        return json.dumps(json.JSONDecoder().raw_decode(text[:80])[0])
+    except (ValueError, RecursionError):
+        return text
+
+
+class _Text:
+    """The text of a file from a position on that moves forward; only the part that was read is in memory.
+
+    Attributes:
+        rest: The text that was read and not skipped.
+    """
+
+    def __init__(self, handle: IO[bytes], path: str):
+        self.rest = ""
+        self._handle, self._path = handle, path
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._bytes, self._line = 0, 1
+        self._is_start = True
+
+    def next_character(self) -> str:
+        """Skips white space, and returns the next character; "" at the end of the file."""
+        while True:
+            match = _SPACE.match(self.rest)
+            self.skip(match.end() if match else 0)
+            if self.rest or not self.read_more():
+                return self.rest[:1]
+
+    def skip(self, characters: int) -> None:
+        """Moves forward."""
+        self._line += self.rest.count("\n", 0, characters)
+        self.rest = self.rest[characters:]
+
+    def read_more(self) -> bool:
+        """Reads about as much again as is in memory; returns False at the end of the file."""
+        raw = self._handle.read(min(max(len(self.rest), _READ_BYTES), _MAX_READ_BYTES))
+        pending = len(self._decoder.getstate()[0])
+        try:
+            text = self._decoder.decode(raw, final=not raw)
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{self._path} is not UTF-8: byte {self._bytes - pending + error.start}. "
+                f"Received: 0x{error.object[error.start]:02x} ({error.reason}). "
+                f"Convert it, for example `iconv -f ISO-8859-1 -t UTF-8`."
+            ) from error
+        self.rest += text.removeprefix("\ufeff") if self._is_start else text
+        self._is_start = self._is_start and not text
+        self._bytes += len(raw)
+        return bool(raw)
+
+    def fail(self, reason: str, position: int = 0) -> NoReturn:
+        """Raises the error for text that is not JSON, with the line of a position in `rest`."""
+        line = self._line + self.rest.count("\n", 0, position)
+        raise InputError(
+            f"{self._path}: not valid JSON ({reason} in line {line}). Correct it, or name it .jsonl if each line is "
+            "one JSON object."
+        )
