@@ -34,9 +34,15 @@ model: {num_layers: 1, num_heads: 2, hidden_dim: 16, context_length: 32}
 training: {steps: 20, batch_size: 4, learning_rate: 5.0e-3, warmup_steps: 2}
 evaluation: {max_perplexity: 1000000}
 """
-LOADING = "loading"
+# The times before the first node and after the last one.
+LOADING, ENDING = "loading", "ending"
 # Another seed re-runs these nodes and nothing before them.
 _FROM_TRAINER = NODES[NODES.index("Trainer") :]
+# Nodes that take seconds; the others take a fraction of a second.
+_LONG = {
+    LOADING, "TextExampleGen", "StatisticsGen", "Transform", "TokenStatistics", "Trainer", "TaskEvaluator", "Evaluator",
+    "TFLiteConverter", "TFLiteEvaluator",
+}  # fmt: skip
 _SECONDS_TO_START = 240
 # A training run that SIGTERM ends saves its state first.
 _SECONDS_TO_END = 30
@@ -77,13 +83,13 @@ def killed_at(checkout: Checkout, node: str, delay_s: float, kill: Kill = KILLS[
 
     Args:
         checkout: Where to run.
-        node: One of NODES, or LOADING for the time before the first node.
+        node: One of NODES, or LOADING.
         delay_s: Seconds between the node's start and the kill.
         kill: How to end the run.
         arguments: Options of `run`.
 
     Returns:
-        The node that was running at the kill; `""` if the run ended before.
+        The node that was running at the kill, LOADING or ENDING; `""` if the run ended before.
     """
     logs = checkout.folder / "workspace/topics/logs"
     before = set(logs.glob("*.events.jsonl"))
@@ -94,7 +100,8 @@ def killed_at(checkout: Checkout, node: str, delay_s: float, kill: Kill = KILLS[
         assert wait_until(lambda: _reached(watch, node) or not runs(process.pid), _SECONDS_TO_START)
         wait_until(lambda: not runs(process.pid), delay_s)
         watch.read()
-        running = (watch.current or LOADING) if runs(process.pid) else ""
+        between = ENDING if watch.nodes else LOADING
+        running = (watch.current or between) if runs(process.pid) else ""
         if kill.to_group:
             os.killpg(process.pid, kill.number)
         else:
@@ -178,7 +185,7 @@ class _Campaign:
         os.environ["TMPDIR"] = str(self.temporary)
         self.checkout = small_checkout(folder / "checkout")
         self.chance = random.Random(seed)
-        self.rows = {name: _Row() for name in (LOADING, *NODES)}
+        self.rows = {name: _Row() for name in (LOADING, *NODES, ENDING)}
         self.last: _Row | None = None  # of the kill before the current run
 
     def kill(self, turn: int, target: str) -> str:
@@ -188,7 +195,7 @@ class _Campaign:
             text = f"This is the text of the kill with number {turn}."
             (self.checkout.folder / "texts" / "more.txt").write_text(text, encoding="utf-8")
         kill, seed = self.chance.choice(KILLS), ("--set", f"training.seed={turn}")
-        delay_s = self.chance.uniform(0, self.chance.choice((0.2, 6)))
+        delay_s = self.chance.uniform(0, 6 if target in _LONG else 0.2)
         node = killed_at(self.checkout, target, delay_s, kill, *seed)
         self.note_previous(bool(node) or self.checkout.reader().runs()[0].verdict == "pushed")
         if not node:
