@@ -11,6 +11,7 @@ import pytest
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from modules.release.manifest import Manifest, describe_files
 from pipeline.metadata.run_record import RunRecord
 from tests.toys.checkout import RECIPE, ROOT
 from tests.toys.release import saved_release
@@ -94,7 +95,7 @@ def test_a_good_run_shows_hostile_names_with_visible_characters(tmp_path: Path) 
 def test_generate_shows_prompt_and_continuation_with_visible_characters(tmp_path: Path) -> None:
     release = tmp_path / HOSTILE
     shutil.copytree(saved_release().saved_model, release)
-    (release / "manifest.json").write_text(json.dumps({"data": {}, "files": {}}))
+    Manifest(data={}, files=describe_files(release)).write(release)
     # The model's weights are random, and most of its tokens are bytes.
     status, printed = output(
         tmp_path, "generate", "--prompt", HOSTILE, "--release", str(release), "--temperature", "5", "--top-k", "259"
