@@ -14,12 +14,12 @@ from tfx.dsl.components.common.resolver import Resolver
 from tfx.proto.orchestration.pipeline_pb2 import PipelineNode
 
 from pipeline import dag
-from pipeline.code_fingerprint import ROOT, imported_files
+from pipeline.code_fingerprint import ROOT, code_fingerprint, imported_files
 from pipeline.config import PipelineConfig, load_config
 from pipeline.dag import create_pipeline
 from pipeline.placement import Placement
 from pipeline.runners.vertex import compile_pipeline
-from tests.toys.checkout import ALL, RECIPE
+from tests.toys.checkout import ALL, RECIPE, copy_project
 
 PLACEMENT = Placement(
     pipeline_root="root", push_directory="releases", push_directory_id="", data_directory="tfds", data_fingerprint="",
@@ -53,6 +53,40 @@ def test_code_and_lock_are_part_of_the_cache_key_of_every_node(recipe: Path) -> 
     flags = {node.id: node.executor_spec.extra_flags for node in components if not isinstance(node, Resolver)}
     assert len(flags) == len(ALL)
     assert [node for node, added in flags.items() if not any(flag.startswith("--code=") for flag in added)] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "affected"),
+    [
+        ("modules/release/publishing.py", {"Pusher"}),
+        ("modules/report/templates/report.css", {"Report"}),
+        ("components/perplexity_evaluator/executor.py", {"Evaluator"}),
+        ("modules/export/tflite_worker.py", {"TFLiteConverter"}),
+        ("modules/training/loop.py", {"Trainer"}),
+        ("modules/tokenization/preprocessing.py", {"Transform"}),
+        ("schemas/text.pbtxt", {"Contract"}),
+        ("modules/serving/continuation.py", set()),
+        ("uv.lock", ALL),
+    ],
+)
+def test_an_edited_line_changes_the_cache_keys_of_the_nodes_that_use_it(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, affected: set[str]
+) -> None:
+    copy = copy_project(tmp_path / "copy", RECIPE)
+
+    def fingerprint(entries: Iterable[str], data_files: Iterable[Path] = ()) -> str:
+        imported_files.cache_clear()
+        return code_fingerprint(entries, [copy / path.relative_to(ROOT) for path in data_files], copy)
+
+    def flags() -> dict[str, list[str]]:
+        components = create_pipeline(load_config(recipe), PLACEMENT).components
+        return {node.id: list(node.executor_spec.extra_flags) for node in components if not isinstance(node, Resolver)}
+
+    monkeypatch.setattr(dag, "code_fingerprint", fingerprint)
+    before = flags()
+    with (copy / file).open("a") as opened:
+        opened.write("\n")
+    assert {node for node, added in flags().items() if added != before[node]} == affected
 
 
 @pytest.mark.parametrize("own_strategies", [True, False])
