@@ -17,6 +17,9 @@ _MAX_PATH_BYTES = 4095
 # A log's last lines, the event of the failure, and the record of the failed node in ML Metadata.
 _RESERVED_BYTES = 2**20
 
+# With more free space, something else than the size of the disk is the limit.
+_ENOUGH_BYTES = 2**30
+
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 # TensorFlow, Beam, HDF5 and SQLite report a full disk only in the text of their own exceptions.
 _DISK_FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
@@ -69,9 +72,14 @@ def disk_error(error: BaseException, folder: Path) -> InputError | None:
 
     Args:
         error: An exception; its causes and contexts are searched too.
-        folder: Folder of the work. Its disk is named, unless the disk of temporary files has less space left.
+        folder: Folder of the work. Its disk is named if the error names no file, unless the disk of temporary files has
+            less space left.
     """
-    return disk_sentence(folder) if any(map(_means_full_disk, exceptions(error))) else None
+    for found in exceptions(error):
+        if _means_full_disk(found):
+            named = found.filename if isinstance(found, OSError) else None
+            return disk_sentence(Path(named).parent if isinstance(named, str) else folder)
+    return None
 
 
 def disk_sentence(folder: Path) -> InputError:
@@ -85,9 +93,13 @@ def disk_sentence(folder: Path) -> InputError:
     return InputError(
         f"the disk of {full.absolute()} must have room for what a run writes: examples, checkpoints and models, "
         "several times the size of the text and of the model. Received: a full disk, with "
-        f"{free_bytes(full) // 1000:,} kB free. Free some space or {cure}; then run the same command again, which "
-        "resumes the run."
+        f"{free_bytes(full) // 1000:,} kB free{_perhaps(full)}. Free some space or {cure}; then run the same command "
+        "again, which resumes a run."
     )
+
+
+def _perhaps(full: Path) -> str:
+    return " (perhaps by a quota, or by too many files)" if free_bytes(full) > _ENOUGH_BYTES else ""
 
 
 @contextlib.contextmanager
