@@ -74,7 +74,8 @@ class Manifest:
 
 
 def _as_json(manifest: Manifest) -> str:
-    return json.dumps(dataclasses.asdict(manifest), indent=2) + "\n"
+    # Sorted, because the order of TFX's inputs differs between runs.
+    return json.dumps(dataclasses.asdict(manifest), indent=2, sort_keys=True) + "\n"
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:

@@ -26,6 +26,7 @@ from pipeline.runners.node_events import NodeEvents
 from pipeline.runners.temporary_folder import own_temporary_folder
 
 if TYPE_CHECKING:
+    from ml_metadata import metadata_store
     from tfx.proto.orchestration import pipeline_pb2
 
 
@@ -60,7 +61,6 @@ def run(request: RunRequest) -> None:
     from tfx.orchestration.portable import runtime_parameter_utils
     from tfx.proto.orchestration import pipeline_pb2
 
-    from components.integrity import check_outputs
     from pipeline.dag import create_pipeline
     from pipeline.placement import Placement, checkpoint_directory
 
@@ -80,11 +80,11 @@ def run(request: RunRequest) -> None:
     after = {"Trainer": lambda: remove_checkpoints(checkpoint_directory(config))}
     connection_config = placement.metadata_connection_config
 
-    def check_cached(execution_id: int) -> None:
+    def check(execution_id: int) -> None:
         with metadata.Metadata(connection_config) as handle:
-            check_outputs(handle.store, execution_id)
+            check_cached(handle.store, execution_id)
 
-    logging.getLogger("absl").addHandler(NodeEvents(after, check_cached))
+    logging.getLogger("absl").addHandler(NodeEvents(after, on_cached=check))
     options = None
     if request.from_node:
         base = pipeline_pb2.SnapshotSettings.BasePipelineRunStrategy(
@@ -98,6 +98,25 @@ def run(request: RunRequest) -> None:
         )
     record_start(proto, connection_config, RunRecord.of(config))
     LocalDagRunner().run_with_ir(proto, options)
+
+
+def check_cached(store: "metadata_store.MetadataStore", execution_id: int) -> None:
+    """Checks the outputs of a cached execution before the run uses them.
+
+    Raises:
+        InputError: A file has changed. The execution is then marked as failed.
+    """
+    from ml_metadata.proto import metadata_store_pb2
+
+    from components.integrity import check_outputs
+
+    try:
+        check_outputs(store, execution_id)
+    except InputError:
+        [execution] = store.get_executions_by_id([execution_id])
+        execution.last_known_state = metadata_store_pb2.Execution.FAILED
+        store.put_executions([execution])
+        raise
 
 
 def remove_checkpoints(folder: Path) -> None:

@@ -61,6 +61,7 @@ def test_changed_weights_are_not_pushed(first_run: FinishedRun, checkout: Checko
     assert stopped.status == 2, stopped.output
     assert "failed in Trainer" in stopped.output
     assert f"must be as Trainer wrote them. Received: {weights}, whose content is another" in stopped.output
+    assert stopped.run.verdict == "failed"
     assert {path.name for path in releases.glob("[0-9]*")} == before
 
 

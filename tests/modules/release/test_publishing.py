@@ -79,8 +79,10 @@ def test_a_tflite_file_that_changed_after_it_was_measured_is_not_published(tmp_p
 
 
 def test_a_push_that_was_killed_after_its_rename_is_not_published_again(tmp_path: Path, parts: dict) -> None:
-    first = publishing.publish(tmp_path / "releases", **{**parts, "facts": {"run": "1"}})
-    assert publishing.publish(tmp_path / "releases", **{**parts, "facts": {"run": "2"}}) == first
+    ids = {"artifact_ids": {"model": 1, "report": 2}}
+    first = publishing.publish(tmp_path / "releases", **{**parts, "facts": {"run": "1", "mlmd": ids}})
+    ids = {"artifact_ids": {"report": 2, "model": 1}}
+    assert publishing.publish(tmp_path / "releases", **{**parts, "facts": {"run": "2", "mlmd": ids}}) == first
     second = publishing.publish(tmp_path / "releases", **{**parts, "facts": {"metrics": {"perplexity": 12.4}}})
     # The release before the newest is published again: so an earlier model can become the newest.
     again = publishing.publish(tmp_path / "releases", **{**parts, "facts": {"run": "3"}})
