@@ -128,7 +128,7 @@ def prompt_template(release: epath.PathLike) -> PromptTemplate | None:
         InputError: The folder is not a release, or this version does not have its template.
     """
     name = Manifest.read(release).data.get("prompt_template")
-    if name is not None and name not in TEMPLATES:
+    if name is not None and (not isinstance(name, str) or name not in TEMPLATES):
         raise InputError(
             f"{epath.Path(release, MANIFEST)}: `prompt_template` must be one of {', '.join(TEMPLATES)}. "
             f"Received: {name!r}. Use a newer version of this project, or --raw to use the prompt without a template."

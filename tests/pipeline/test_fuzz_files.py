@@ -22,7 +22,7 @@ from modules.evaluation.results import Evaluation
 from modules.evaluation.task_figures import read_task_figures
 from modules.evaluation.tflite_results import read_results
 from modules.model import huggingface, presets
-from modules.release.manifest import Manifest
+from modules.release.manifest import Manifest, prompt_template
 from modules.tokenization.tokenizer_files import check_fits
 from modules.tokenization.vocabulary import Vocabulary
 from modules.tokenization.vocabulary_files import (
@@ -130,7 +130,7 @@ CONFIG = {
     "registered_name": "keras_hub>GPT2Backbone",
 }  # fmt: skip
 FILES: dict[str, tuple[Any, Callable[[Path], Any]]] = {
-    "manifest.json": (MANIFEST, lambda path: Manifest.read(path.parent)),
+    "manifest.json": (MANIFEST, lambda path: (Manifest.read(path.parent), prompt_template(path.parent))),
     "training.json": (TRAINING, lambda path: TrainingRecord.read(path.parent)),
     "files.json": (TFLITE, lambda path: read_results(path.parent)),
     "checks.json": (CHECKS, lambda path: [check.sentence for check in read_checks(path.parent)]),
