@@ -1,4 +1,4 @@
-"""A function call in a process of its own, with its time and its memory measured."""
+"""A function call in a process of its own, with its processor time and its memory measured."""
 
 import json
 import os
@@ -17,21 +17,21 @@ import json, sys, time, importlib
 from modules.common.errors import InputError
 module, function, arguments = json.loads(sys.argv[1])
 call = getattr(importlib.import_module(module), function)
-start, message = time.monotonic(), None
+start, message = time.process_time(), None
 try:
     result = call(*arguments)
     for _ in result if hasattr(result, "__next__") else ():
         pass
 except InputError as error:
     message = str(error)
-seconds = time.monotonic() - start
+seconds = time.process_time() - start
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 json.dump({"message": message, "seconds": seconds, "peak_bytes": 1024 * peak}, sys.stdout)
 """
 
 
 class Outcome(NamedTuple):
-    """Message of the InputError (None without one), duration of the call, and peak memory of its process."""
+    """Message of the InputError (None without one), processor time of the call, and peak memory of its process."""
 
     message: str | None
     seconds: float
