@@ -100,7 +100,7 @@ def test_a_gpu_has_its_own_memory(check: Callable[..., str | None], monkeypatch:
     "change", ["training.batch_size", "model.num_layers", "tokenizer.vocabulary_size", "model.hidden_dim"]
 )
 def test_numbers_of_any_length_take_no_time(check: Callable[..., str | None], change: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     with contextlib.suppress(InputError):
         check(f"{change}={10**4000}", mib=1000)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
