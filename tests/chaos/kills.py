@@ -32,7 +32,7 @@ data:
 tokenizer: {vocabulary_size: 300}
 model: {num_layers: 1, num_heads: 2, hidden_dim: 16, context_length: 32}
 training: {steps: 20, batch_size: 4, learning_rate: 5.0e-3, warmup_steps: 2}
-evaluation: {max_perplexity: 1000000}
+evaluation: {max_perplexity: 1000000, max_regression: 1000}
 """
 # The times before the first node and after the last one.
 LOADING, ENDING = "loading", "ending"
@@ -206,7 +206,8 @@ class _Campaign:
         # The run that swept was killed too; its own temporary folder is there.
         left = [path for path in remains(self.checkout, self.temporary) if not path.name.startswith("tfx-gpt2-")]
         self.last.paths_after_sweep += len(left)
-        return f"{node}, {kill.number.name} to {'all processes' if kill.to_group else 'the command'}"
+        names = "".join(f"; left: {path.relative_to(self.checkout.folder.parent)}" for path in left)
+        return f"{node}, {kill.number.name} to {'all processes' if kill.to_group else 'the command'}{names}"
 
     def note_previous(self, went_on: bool) -> None:
         """Notes whether the run after the last kill came to its own kill, or to its end."""

@@ -47,11 +47,6 @@ def test_drift_from_the_last_good_run_warns_or_stops(corpus: Checkout) -> None:
     assert "warning" not in output
     assert "Transform" not in states
 
-    # A second run of the same data is all cached.
-    status, output, states = validate(corpus)
-    assert status == 0, output
-    assert {node for node, state in states.items() if state != "cached"} == {"LatestBlessedData"}
-
     # Now half of all words are the same word.
     before = (corpus.folder / "texts" / "topics.txt").read_text()
     (corpus.folder / "texts" / "topics.txt").write_text(before.replace(" the ", " gauze gauze gauze gauze "))

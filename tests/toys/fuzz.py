@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from modules.common.errors import InputError
 
-EXAMPLES = int(os.environ.get("TFX_GPT2_FUZZ", "200"))
+EXAMPLES = int(os.environ.get("TFX_GPT2_FUZZ", "100"))
 # Far above what any example needs on a busy machine.
 SECONDS = 20
 fuzzed = settings(
