@@ -18,7 +18,7 @@ from tfx.types import artifact
 from components.artifact_types import Artifacts
 from components.mlmd_properties import MEASURED_FILES, WRITTEN_FILES
 from modules.common.errors import InputError
-from modules.common.files import folder_hashes
+from modules.common.files import differing_files, folder_hashes
 from modules.release import verification
 from modules.release.manifest import Manifest
 
@@ -97,9 +97,7 @@ def check_files(folder: str, *, sha256: Hashes, node: str) -> None:
         InputError: A file was changed, added or removed since.
     """
     now = folder_hashes(folder)
-    for path in sorted(sha256.keys() | now.keys()):
-        if now.get(path) == sha256.get(path):
-            continue
+    for path in differing_files(sha256, now):
         problem = "whose content is another"
         cure = f"Delete the folder {folder} and run again without `--from-node`"
         if path not in now:

@@ -36,6 +36,15 @@ def folder_hashes(folder: epath.PathLike, belongs: Callable[[str], bool] = lambd
     return {name: file_facts(path)["sha256"] for name, path in paths.items() if belongs(name)}
 
 
+def differing_files(expected: Mapping[str, str | None], found: Mapping[str, str]) -> list[str]:
+    """Returns the paths, sorted, that are in only one of two results of `folder_hashes`, or have different hashes."""
+    return sorted(
+        path
+        for path in expected.keys() | found.keys()
+        if path not in expected or path not in found or expected[path] != found[path]
+    )
+
+
 def hash_settings(settings: Mapping[str, Any]) -> str:
     """Returns the SHA-256 of settings and of the files and folders that they name, as 64 hexadecimal digits.
 

@@ -13,7 +13,7 @@ from typing import Any
 from etils import epath
 
 from modules.common.errors import InputError
-from modules.common.files import copy_folder, flush_to_disk, is_local
+from modules.common.files import copy_folder, differing_files, flush_to_disk, is_local
 from modules.release.manifest import MANIFEST, Manifest, describe_files, latest_release
 from modules.release.verification import check_files
 from modules.tokenization.vocabulary_files import TABLE_NAME, read_table, write_tokenizer_folder
@@ -110,9 +110,7 @@ def _check_measured(
         measured: See `publish`.
         sources: Where a file comes from, by its path in the release; "" is where all others come from.
     """
-    for path in sorted(files.keys() | measured.keys()):
-        if path in files and path in measured and files[path]["sha256"] == measured[path]:
-            continue
+    for path in differing_files(measured, {path: facts["sha256"] for path, facts in files.items()}):
         source = sources.get(path, sources[""])
         raise InputError(
             f"a release must hold exactly the files that were measured. Received: {path}, which changed after its "

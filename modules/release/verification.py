@@ -5,7 +5,7 @@ from collections.abc import Callable
 from etils import epath
 
 from modules.common.errors import InputError
-from modules.common.files import folder_hashes
+from modules.common.files import differing_files, folder_hashes
 from modules.release.manifest import MANIFEST, Manifest
 
 
@@ -24,9 +24,7 @@ def check_files(
     """
     listed = {path: facts.get("sha256") for path, facts in manifest.files.items() if belongs(path)}
     found = folder_hashes(release, lambda path: path != MANIFEST and belongs(path))
-    for path in sorted(listed.keys() | found.keys()):
-        if path in listed and found.get(path) == listed[path]:
-            continue
+    for path in differing_files(listed, found):
         problem = "is missing" if path not in found else "has other content" if path in listed else "is not listed"
         cure = "Copy the release again from where it was published, or use another one."
         if path not in listed:

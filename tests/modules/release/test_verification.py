@@ -43,6 +43,12 @@ def test_a_missing_file_and_a_file_that_is_not_listed_are_named(release: Path) -
         check(release)
 
 
+def test_a_missing_file_without_a_hash_in_the_manifest_is_named(release: Path) -> None:
+    Manifest(data={}, files={**describe_files(release), "gone": {}}).write(release)
+    with pytest.raises(InputError, match="where 'gone' is missing"):
+        check(release)
+
+
 def test_only_the_chosen_files_are_checked(release: Path) -> None:
     (release / "saved_model.pb").write_bytes(b"other")
     check(release, belongs=lambda path: path.startswith("tflite/"))
