@@ -24,3 +24,5 @@ NODES = (
     "Report",
     "Pusher",
 )
+# Nodes whose outputs are artifacts of earlier runs.
+RESOLVERS = ("LatestBlessedData", "LatestBlessedTokens", "WarmStartModel", "LatestBlessedModel")

@@ -25,12 +25,13 @@ from modules.common import progress
 from modules.common.errors import InputError
 from modules.data import corpus
 from modules.data.corpus import WorkPiece
-from modules.data.documents import Document, ReadCounts
+from modules.data.documents import CONTROL_CHARACTERS, Document, ReadCounts
 from modules.data.examples import ExampleCounts
 from modules.data.source import DataSource
 
 NODE = "TextExampleGen"
 REASONS = ("empty", *filters.REASONS, "exact_duplicate", "near_duplicate", "leaked")
+CHANGES = (CONTROL_CHARACTERS,)
 _REPORT_INTERVAL_S = 0.5
 
 
@@ -261,15 +262,14 @@ def _record_counts(examples: standard_artifacts.Examples, reading: ReadCounts, k
         documents=kept.documents,
         bytes=kept.bytes,
         dropped=kept.dropped,
-        control_characters_removed=reading.control_characters_removed,
+        changed=dict.fromkeys(CHANGES, 0) | reading.changed,
         secrets=reading.secrets,
         secret_places=reading.secret_places,
     )
     counts.write(examples.uri)
-    for kind, values in (("documents", counts.documents), ("bytes", counts.bytes), ("dropped", counts.dropped)):
-        for name, value in values.items():
+    for kind in ("documents", "bytes", "dropped", "changed"):
+        for name, value in getattr(counts, kind).items():
             examples.set_int_custom_property(f"{kind}_{name}", value)
-    examples.set_int_custom_property("control_characters_removed", reading.control_characters_removed)
     examples.set_int_custom_property("secrets_found", sum(reading.secrets.values()))
     logging.info("Examples written: %s", counts)
     total = sum(kept.documents.values())

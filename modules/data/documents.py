@@ -10,6 +10,9 @@ from typing import Self
 _CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _PLACES_KEPT = 10
 
+# What may be changed in a kept document. The summary and the report show these words, each with its number.
+CONTROL_CHARACTERS = "control_characters_removed"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Document:
@@ -46,20 +49,25 @@ class ReadCounts:
     Attributes:
         documents: The number of documents that were kept.
         dropped: The number of documents that were dropped, by reason.
-        control_characters_removed: The number of characters that were removed from texts.
+        changed: The number of changes to kept documents, by what was done, e.g. `{CONTROL_CHARACTERS: 5}`.
         secrets: The number of findings that look like a secret, by kind.
         secret_places: The places of the first few findings, e.g. `notes.txt: e-mail address`.
     """
 
     documents: int = 0
     dropped: dict[str, int] = dataclasses.field(default_factory=dict)
-    control_characters_removed: int = 0
+    changed: dict[str, int] = dataclasses.field(default_factory=dict)
     secrets: dict[str, int] = dataclasses.field(default_factory=dict)
     secret_places: list[str] = dataclasses.field(default_factory=list)
 
     def drop(self, reason: str) -> None:
         """Counts one dropped document."""
         add_up(self.dropped, {reason: 1})
+
+    def change(self, what: str, number: int = 1) -> None:
+        """Counts changes to a kept document; nothing that is taken out of a text may be left uncounted."""
+        if number:
+            add_up(self.changed, {what: number})
 
     def found_secret(self, kind: str, place: str) -> None:
         """Counts one finding, and keeps its place if it is one of the first few."""
@@ -70,8 +78,8 @@ class ReadCounts:
     def add(self, counts: Self) -> None:
         """Adds the counts of another worker."""
         self.documents += counts.documents
-        self.control_characters_removed += counts.control_characters_removed
         add_up(self.dropped, counts.dropped)
+        add_up(self.changed, counts.changed)
         add_up(self.secrets, counts.secrets)
         self.secret_places = [*self.secret_places, *counts.secret_places][:_PLACES_KEPT]
 
@@ -96,5 +104,5 @@ def tidy(features: Mapping[str, Iterable[str]], counts: ReadCounts) -> dict[str,
 
 def _tidy_text(text: str, counts: ReadCounts) -> str:
     printable, removed = _CONTROL_CHARACTERS.subn("", text)
-    counts.control_characters_removed += removed
+    counts.change(CONTROL_CHARACTERS, removed)
     return printable.replace("\r\n", "\n")

@@ -43,7 +43,7 @@ class ExampleCounts:
         documents: Number of documents stored, by split.
         bytes: Size of their texts in UTF-8, by split.
         dropped: Number of documents left out, by reason.
-        control_characters_removed: Number of characters removed from texts.
+        changed: Number of changes to stored documents, by what was done, e.g. `control_characters_removed`.
         secrets: Number of passages that look like a secret, by kind.
         secret_places: Places of the first few such passages, e.g. `notes.txt, line 1: email_address`.
     """
@@ -51,7 +51,7 @@ class ExampleCounts:
     documents: Mapping[str, int]
     bytes: Mapping[str, int]
     dropped: Mapping[str, int]
-    control_characters_removed: int
+    changed: Mapping[str, int]
     secrets: Mapping[str, int]
     secret_places: Sequence[str]
 

@@ -31,7 +31,7 @@ class DocumentSample:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
-    """The data of a run: source, splits, dropped documents.
+    """The data of a run: source, splits, dropped and changed documents.
 
     Attributes:
         source: The source in the configuration, without the machine's folders.
@@ -40,6 +40,7 @@ class Data:
         input_fingerprint: Hash of all input.
         splits: The kept documents by split.
         dropped: Number of dropped documents by reason; reasons without dropped documents are left out.
+        changed: Number of changes to kept documents, by what was done; zeros are left out.
         secrets: Number of passages that look like secrets or addresses, by kind.
         samples: A few documents of the train split.
     """
@@ -50,6 +51,7 @@ class Data:
     input_fingerprint: str
     splits: tuple[Split, ...]
     dropped: Mapping[str, int]
+    changed: Mapping[str, int]
     secrets: Mapping[str, int]
     samples: tuple[DocumentSample, ...]
 
@@ -108,6 +110,7 @@ class Report:
         run: The run's id.
         verdict: The decision of the gates.
         checks: The checks of the model and of its files.
+        warnings: What people should know about data and settings, one line each.
         data: The data of the run.
         model: The sizes and the start of the model.
         training: The record of the training run.
@@ -123,6 +126,7 @@ class Report:
     run: str
     verdict: Verdict
     checks: tuple[Check, ...]
+    warnings: tuple[str, ...]
     data: Data
     model: Model
     training: TrainingRecord

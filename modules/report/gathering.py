@@ -32,7 +32,9 @@ SPLITS = ("train", "eval", "test")
 SAMPLES = 4
 SAMPLE_CHARACTERS = 600
 _SEARCHED_FOR_SAMPLES = 500
-_DROPPED = "dropped_"
+_DROPPED, _CHANGED = "dropped_", "changed_"
+# The property of every artifact that holds lines for people; `components.mlmd_properties` sets it.
+_WARNINGS = "warnings"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,9 @@ def gather(
         run=run,
         verdict=verdict,
         checks=(*model_checks, *file_checks),
+        warnings=tuple(
+            line for artifact in _of_this_run(artifacts) for line in artifact.properties.get(_WARNINGS, "").splitlines()
+        ),
         data=_data(artifacts, shown["data"]),
         model=_model(artifacts["model"], shown["model"], training),
         training=training,
@@ -116,14 +121,25 @@ def _data(artifacts: Mapping[str, SourceArtifact], settings: Mapping[str, Any]) 
             for name in SPLITS
             if f"documents_{name}" in properties
         ),
-        dropped={
-            name.removeprefix(_DROPPED).replace("_", " "): number
-            for name, number in properties.items()
-            if name.startswith(_DROPPED) and number
-        },
+        dropped=_counted(artifacts, _DROPPED),
+        changed=_counted(artifacts, _CHANGED),
         secrets=ExampleCounts.read(examples.folder).secrets,
         samples=tuple(_samples(examples.folder)),
     )
+
+
+def _counted(artifacts: Mapping[str, SourceArtifact], prefix: str) -> dict[str, int]:
+    """Returns the numbers above 0 that the nodes counted under names with this prefix, by name in words."""
+    return {
+        name.removeprefix(prefix).replace("_", " "): number
+        for artifact in _of_this_run(artifacts)
+        for name, number in artifact.properties.items()
+        if name.startswith(prefix) and number
+    }
+
+
+def _of_this_run(artifacts: Mapping[str, SourceArtifact]) -> list[SourceArtifact]:
+    return [artifact for name, artifact in artifacts.items() if name != "baseline_model"]
 
 
 def _samples(folder: epath.Path) -> Iterator[DocumentSample]:

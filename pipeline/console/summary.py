@@ -1,11 +1,14 @@
 """Summary of a finished run in tables: data, perplexity, gates, release, time, verdict."""
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from etils import epath
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from components.mlmd_properties import WARNINGS
 from modules.common.formatting import count, decimals, duration, size
 from modules.common.json_files import reading
 from modules.data.examples import COUNTS_FILE, ExampleCounts
@@ -17,9 +20,10 @@ from modules.release.manifest import MANIFEST, Manifest
 from modules.tokenization.packing_efficiency import LENGTHS_FILE, unpacked_useful_share
 from pipeline.config import PipelineConfig
 from pipeline.console.terminal import Console, Text
-from pipeline.metadata.reader import Run
+from pipeline.metadata.reader import Artifact, Run
+from pipeline.nodes import RESOLVERS
 
-DROPPED = "dropped_"
+DROPPED, CHANGED = "dropped_", "changed_"
 SPLITS = ("train", "eval", "test")
 # The nodes whose checks decide, each with its output that holds `checks.json`.
 EVALUATIONS = (
@@ -40,7 +44,7 @@ def print_summary(run: Run, config: PipelineConfig, console: Console) -> None:
 
 def print_data(run: Run, console: Console) -> None:
     """Prints the sizes of the splits, the dropped documents by reason, and the warnings about the data."""
-    console.print(Group(_splits(run), *_dropped(run)))
+    console.print(Group(_splits(run), *_counted(run, DROPPED, "documents"), *_counted(run, CHANGED, "times")))
     for warning in _warnings(run):
         console.print(warning, soft_wrap=True)
 
@@ -78,15 +82,21 @@ def _packing(run: Run, config: PipelineConfig) -> list[RenderableType]:
     return [Text(line)]
 
 
-def _dropped(run: Run) -> list[RenderableType]:
-    """Returns a table of the dropped documents by reason; nothing if no document was dropped."""
-    examples = run.output("TextExampleGen", "examples")
-    properties = examples.properties if examples else {}
-    table = _table("Dropped", "reason", "documents")
-    for name, number in properties.items():
-        if name.startswith(DROPPED) and number:
-            table.add_row(name.removeprefix(DROPPED).replace("_", " "), count(number))
+def _counted(run: Run, prefix: str, unit: str) -> list[RenderableType]:
+    """Returns a table of what was dropped or changed, by reason; nothing if every number is 0."""
+    table = _table(prefix.removesuffix("_").capitalize(), "reason", unit)
+    for artifact in _written(run):
+        for name, number in artifact.properties.items():
+            if name.startswith(prefix) and number:
+                table.add_row(name.removeprefix(prefix).replace("_", " "), count(number))
     return [table] if table.row_count else []
+
+
+def _written(run: Run) -> Iterator[Artifact]:
+    """Yields the outputs of the run's nodes, without those that a resolver found in earlier runs."""
+    for execution in run.executions:
+        if execution.node not in RESOLVERS:
+            yield from itertools.chain(*execution.outputs.values())
 
 
 def _warnings(run: Run) -> list[Text]:
@@ -100,8 +110,9 @@ def _warnings(run: Run) -> list[Text]:
             f"more in {relative(path)}. To drop such documents: --set data.cleaning.secrets=drop"
         )
     for gate in ("AnomalyGate", "TokenGate"):
-        for line in filter(None, (run.measured(gate, "blessing", "drift") or "").split("\n")):
-            warnings.append(line)
+        warnings += (run.measured(gate, "blessing", "drift") or "").splitlines()
+    for artifact in _written(run):
+        warnings += artifact.properties.get(WARNINGS, "").splitlines()
     return [Text.assemble(("warning", "bold yellow"), f"  {warning}") for warning in warnings]
 
 

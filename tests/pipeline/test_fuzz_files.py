@@ -118,7 +118,7 @@ TFLITE = {
     }
 }  # fmt: skip
 COUNTS = {
-    "documents": {"train": 1}, "bytes": {"train": 1}, "dropped": {}, "control_characters_removed": 0, "secrets": {},
+    "documents": {"train": 1}, "bytes": {"train": 1}, "dropped": {}, "changed": {}, "secrets": {},
     "secret_places": [],
 }  # fmt: skip
 TASKS = {"memorisation": None, "tasks": [{"kind": "answers", "rows": 1}]}

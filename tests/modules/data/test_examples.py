@@ -81,7 +81,7 @@ def test_written_counts_are_read_back(tmp_path):
         documents={"train": 2},
         bytes={"train": 9},
         dropped={"empty": 1},
-        control_characters_removed=3,
+        changed={"control_characters_removed": 3},
         secrets={"email_address": 1},
         secret_places=["Grüße.txt, line 1: email_address"],
     )

@@ -67,7 +67,7 @@ class TestReading:
         (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in rows))
         counts = ReadCounts()
         assert texts(tmp_path / "a.jsonl", counts) == ["ab\tc\nd\re", "é\u200b"]
-        assert counts == ReadCounts(dropped={"empty": 3}, control_characters_removed=4)
+        assert counts == ReadCounts(dropped={"empty": 3}, changed={"control_characters_removed": 4})
 
     def test_a_byte_order_mark_is_not_part_of_the_text(self, tmp_path):
         (tmp_path / "a.txt").write_bytes("\ufeffabc".encode())

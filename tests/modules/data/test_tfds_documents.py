@@ -45,7 +45,7 @@ class TestByName:
         assert Document.of_text("Rhyme 0", source="tiny_rhymes/test") in documents
         texts = sorted(document.content for document in documents)
         assert texts == ["Rhyme 0", "Rhyme 0", "Rhyme 1", "Rhyme 2", "Rhyme 3"]
-        assert counts == ReadCounts(dropped={"empty": 1}, control_characters_removed=5)
+        assert counts == ReadCounts(dropped={"empty": 1}, changed={"control_characters_removed": 5})
 
     def test_a_truncated_shard_is_named(self, tmp_path):
         source = DataSource(tfds="tiny_rhymes", tfds_splits=("train",))

@@ -24,6 +24,8 @@ def test_a_report_contains_the_results_of_all_nodes(tmp_path: Path) -> None:
         Split(name="eval", documents=20, size_bytes=4000, tokens=1000),
     )
     assert report.data.dropped == {"exact duplicate": 7}  # no document was too short
+    assert report.data.changed == {"control characters removed": 3}
+    assert report.warnings == ("few <tokens>", "few words")
     assert (report.data.input_fingerprint, report.data.secrets) == ("1f1f", {"email_address": 2})
     assert (report.model.start, report.model.num_layers, report.model.context_length) == ("a random start", 4, 32)
     assert [(file.name, file.size_bytes, file.perplexity, file.released) for file in report.files] == [
