@@ -1,5 +1,6 @@
 """Fixtures for one real run of the pipeline, which all tests of its results share, and the order of the tests."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.toys.checkout import ROOT, Checkout, FinishedRun, edited, topics_checkout
 
+# As in `modules.common.child_process`: the imports and graphs of TensorFlow are millions of objects that stay.
+gc.set_threshold(50_000, 20, 20)
 # No time limits: the machine may be busy with other work.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

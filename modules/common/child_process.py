@@ -10,6 +10,7 @@ because importing TensorFlow takes seconds.
 
 import contextlib
 import fcntl
+import gc
 import importlib
 import os
 import select
@@ -20,6 +21,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
+
+# Python's own (700, 10, 10) spends a fifth of the time of importing TFX, and a tenth of that of tracing TensorFlow's
+# graphs, on searches for garbage among millions of objects that stay.
+_GARBAGE_COLLECTION = (50_000, 20, 20)
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,6 +86,7 @@ def main(module: str) -> int | None:
     Returns:
         The exit status; None means 0.
     """
+    gc.set_threshold(*_GARBAGE_COLLECTION)
     request = sys.stdin.buffer.readline().decode().removesuffix("\n")
     _end_with_the_parent()
     status: int | None = importlib.import_module(module).main(request)
