@@ -1,0 +1,104 @@
+"""The same files give the same examples, byte for byte, in every version of the program."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from tfx.dsl.components.base import base_beam_executor
+from tfx.types import standard_artifacts
+
+from components.text_example_gen.executor import Executor
+from modules.cleaning import buckets
+from modules.data import corpus
+from modules.data.source import DataSource
+from pipeline.dag import BEAM_ARGS
+from tests.toys import corpora
+
+SPLITS = {"train": 8, "eval": 1, "test": 1}
+# Computed by the version of the program that compared one document at a time in one process.
+EXPECTED = {
+    "text": {
+        "train": "413 55d700f7e9be581235ec5c8f2ab15b4a2db85f101139b965909d31d47931cb56",
+        "eval": "30 339b9f744b6aa479d1e1158b2873b1e75bf99d06f0395151039a351bf2bf86f4",
+        "test": "36 27e12d6f4f8f44c0ebb649783785e800750645a77399f9a367235cb91dfc00d6",
+        "counts": {
+            "bytes": {"eval": 47685, "test": 57197, "train": 1179488},
+            "control_characters_removed": 11610,
+            "documents": {"eval": 30, "test": 36, "train": 413},
+            "dropped": {"charset": 1, "empty": 2, "exact_duplicate": 29, "leaked": 23, "near_duplicate": 76},
+            "secret_places": 2,
+            "secrets": {"assigned_secret": 1, "email_address": 1},
+        },
+    },
+    "instruction": {
+        "train": "204 bf7ddb9fe404021e7df102f841d5891e5bef1252e8d3e26ca9e244c285943f73",
+        "eval": "22 63d612bec9433ed952e88a737778475efd0067a87a4c2d817d624976821bc5fc",
+        "test": "15 dba9090f6e2f811021aebf992cca7017d0b21783221c4a68143f4643b4b5c971",
+        "counts": {
+            "bytes": {"eval": 17043, "test": 12208, "train": 143487},
+            "control_characters_removed": 1403,
+            "documents": {"eval": 22, "test": 15, "train": 204},
+            "dropped": {"exact_duplicate": 50, "leaked": 9, "near_duplicate": 29},
+            "secret_places": 0,
+            "secrets": {},
+        },
+    },
+    "preference": {
+        "train": "120 4d45cb125132566b63b8a16e12fcbbcf8e22150dacfb52224ebb97d9f7c97f1f",
+        "eval": "16 4abb87dfb224981b4274ccab8ced3f9e69e32fa8db936438a17ba571a51abd2c",
+        "test": "14 89b88aca6e9b87186a6399374a27ea45bd3f7290518c2edef972dbee77ca8d9f",
+        "counts": {
+            "bytes": {"eval": 11556, "test": 9990, "train": 86831},
+            "control_characters_removed": 1002,
+            "documents": {"eval": 16, "test": 14, "train": 120},
+            "dropped": {"exact_duplicate": 75, "no_preference": 15},
+            "secret_places": 0,
+            "secrets": {},
+        },
+    },
+}
+
+
+def generate(folder: Path, kind: str, beam_args: list[str] = BEAM_ARGS) -> dict[str, object]:
+    """Returns the SHA-256 of each split's sorted records, and the counts above 0, for one kind of corpus."""
+    source = DataSource(
+        files=(str(folder / "texts" / "*.jsonl"), *([str(folder / "texts" / "*.txt")] if kind == "text" else [])),
+        kind=kind,
+        document_separator="blank_line",
+    )
+    examples = standard_artifacts.Examples()
+    examples.uri = str(folder / "examples")
+    context = base_beam_executor.BaseBeamExecutor.Context(
+        beam_pipeline_args=list(beam_args), tmp_dir=str(folder / "tmp"), unique_id="1"
+    )
+    properties = {
+        "source": source.model_dump_json(),
+        "cleaning": "{}",
+        "splits": json.dumps(SPLITS),
+        "input_fingerprint": "",
+        "data_directory": "",
+    }
+    Executor(context).Do({}, {"examples": [examples]}, properties)
+    found: dict[str, object] = {}
+    for split in SPLITS:
+        files = [str(path) for path in Path(examples.uri, f"Split-{split}").iterdir()]
+        records = sorted(tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator())
+        found[split] = f"{len(records)} {hashlib.sha256(b''.join(records)).hexdigest()}"
+    counts = json.loads(Path(examples.uri, "counts.json").read_text())
+    counts["secret_places"] = len(counts["secret_places"])  # their paths differ from run to run
+    found["counts"] = {
+        name: {key: number for key, number in value.items() if number} if isinstance(value, dict) else value
+        for name, value in counts.items()
+    }
+    return found
+
+
+@pytest.mark.parametrize("kind", ["text", "instruction", "preference"])
+def test_the_examples_are_those_of_earlier_versions(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buckets, "BUCKET_BYTES", 2**17)
+    monkeypatch.setattr(corpus, "PIECE_BYTES", 2**18)
+    write = {"text": corpora.write_texts, "instruction": corpora.write_instructions}
+    write.get(kind, corpora.write_preferences)(tmp_path / "texts")
+    assert generate(tmp_path, kind) == EXPECTED[kind]
