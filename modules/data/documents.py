@@ -9,6 +9,7 @@ from typing import Self
 # Unicode's category Cc without tab, line feed and carriage return.
 _CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _PLACES_KEPT = 10
+_JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
 
 # What may be changed in a kept document. The summary and the report show these words, each with its number.
 CONTROL_CHARACTERS = "control_characters_removed"
@@ -38,8 +39,10 @@ class Document:
 
     def payload(self) -> bytes:
         """Returns features and content as JSON. Only exact duplicates have equal payloads."""
+        if self.features == {"text": (self.content,)}:  # most documents: the same JSON in a quarter of the time
+            return f'[{{"text": [{_JSON.encode(self.content)}]}}, null]'.encode()
         content = None if self.features.get("text") == (self.content,) else self.content
-        return json.dumps([self.features, content], ensure_ascii=False, sort_keys=True).encode("utf-8")
+        return _JSON.encode([self.features, content]).encode("utf-8")
 
 
 @dataclasses.dataclass(kw_only=True)

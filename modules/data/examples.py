@@ -6,7 +6,6 @@ TensorFlow is imported only inside the functions that need it, so that the comma
 import dataclasses
 import hashlib
 import heapq
-import itertools
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import pydantic
 
 from modules.common.errors import InputError
 from modules.common.json_files import reading, write_json
+from modules.data.example_encoding import encoded_example
 
 COUNTS_FILE = "counts.json"
 # Features of a tf.Example by the names in `NAMES`; a conversation has one value per turn.
@@ -26,7 +26,9 @@ NAMES = {"text": "text", "prompt": "prompt", "completion": "completion", "chosen
 SAMPLE_WORDS = 32
 
 # Similar to GPT-2's pattern, which Python's `re` cannot express; a statistic need not be exact.
-_WORD = re.compile(r" ?[^\W\d_]+| ?\d+| ?[^\s\w]+| ?_+")
+_WORD = re.compile(r"[^\W\d_]+|\d+|[^\s\w]+|_+")
+# Usually the first words need no more.
+_SAMPLE_CHARACTERS = 256
 
 # A step of tf.data's iterator costs more than reading a record, so each step reads a batch. A record may take
 # 16 MiB, so a batch holds few records.
@@ -77,15 +79,15 @@ def serialized_example(features: Mapping[str, Sequence[str]], content: str, sour
     `characters` (int64) is the length of the content, `length` is the bucket of this length, and `words` holds the
     content's first words as a sample.
     """
-    import tensorflow as tf
-
-    lists = {**features, "source": [source], "length": [length_bucket(len(content))], "words": word_sample(content)}
-    columns = {
-        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode("utf-8") for value in values]))
-        for name, values in lists.items()
-    }
-    columns["characters"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[len(content)]))
-    return tf.train.Example(features=tf.train.Features(feature=columns)).SerializeToString(deterministic=True)
+    return encoded_example(
+        {
+            **features,
+            "source": [source],
+            "length": [length_bucket(len(content))],
+            "words": word_sample(content),
+            "characters": len(content),
+        }
+    )
 
 
 def length_bucket(characters: int) -> str:
@@ -102,7 +104,13 @@ def word_sample(text: str) -> list[str]:
 
     `"It was 1984, again."  ->  ["It", "was", "1984", ",", "again", "."]`
     """
-    return [match.group().lstrip(" ") for match in itertools.islice(_WORD.finditer(text), SAMPLE_WORDS)]
+    end = _SAMPLE_CHARACTERS
+    words = _WORD.findall(text, 0, end)
+    # The last word may be cut unless another one follows.
+    while len(words) <= SAMPLE_WORDS and end < len(text):
+        end *= 8
+        words = _WORD.findall(text, 0, end)
+    return words[:SAMPLE_WORDS]
 
 
 def split_files(split_dir: str) -> list[str]:
