@@ -37,6 +37,7 @@ def start(
     environment: Mapping[str, str] | None = None,
     stdout: IO[bytes] | int | None = None,
     stderr: IO[bytes] | int | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> "subprocess.Popen[bytes]":
     """Starts a module of this project in a new interpreter, which calls the module's `main(request)`.
 
@@ -51,6 +52,7 @@ def start(
         environment: Environment variables to add to those of this process.
         stdout: As for `subprocess.Popen`.
         stderr: As for `subprocess.Popen`.
+        pass_fds: As for `subprocess.Popen`.
 
     Raises:
         ValueError: The request has more than one line.
@@ -63,6 +65,7 @@ def start(
         stdin=subprocess.PIPE,
         stdout=stdout,
         stderr=stderr,
+        pass_fds=pass_fds,
         env={**os.environ, "PYTHONPATH": python_path, **(environment or {})},
     )
     assert child.stdin is not None
