@@ -34,6 +34,7 @@ SHARE_THE_RUN = (
 SLOW = (
     "tests/chaos/test_kills.py",
     "tests/components/test_perplexity_evaluator.py",
+    "tests/components/test_same_examples.py",
     "tests/components/test_task_evaluator.py",
     "tests/components/test_text_example_gen.py",
     "tests/components/test_text_validator.py",

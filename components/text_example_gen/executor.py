@@ -1,15 +1,18 @@
-"""Executor of TextExampleGen: small Beam jobs around the functions of `modules.data` and `modules.cleaning`."""
+"""Executor of TextExampleGen: runs the steps of `modules.cleaning.cleaning_job` and describes their result."""
 
-import dataclasses
+import contextlib
+import functools
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
 import tensorflow as tf
 from absl import logging
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from etils import epath
 from tfx.components.example_gen import utils
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
@@ -18,14 +21,15 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifact_types import Artifacts
 from components.integrity import checked
-from modules.cleaning import buckets, corpus_cleaning, filters
-from modules.cleaning.buckets import TRAIN, BucketCounts, StoredDocument
-from modules.cleaning.filters import CleaningSettings, keep_documents
+from modules.cleaning import buckets, cleaning_job, corpus_cleaning, filters
+from modules.cleaning.buckets import BucketCounts
+from modules.cleaning.cleaning_job import CleaningJob, Step
+from modules.cleaning.filters import CleaningSettings
 from modules.common import progress
 from modules.common.errors import InputError
+from modules.common.worker_pool import WorkerPool
 from modules.data import corpus
-from modules.data.corpus import WorkPiece
-from modules.data.documents import CONTROL_CHARACTERS, Document, ReadCounts
+from modules.data.documents import CONTROL_CHARACTERS, ReadCounts
 from modules.data.examples import ExampleCounts
 from modules.data.source import DataSource
 
@@ -33,6 +37,11 @@ NODE = "TextExampleGen"
 REASONS = ("empty", *filters.REASONS, "exact_duplicate", "near_duplicate", "leaked")
 CHANGES = (CONTROL_CHARACTERS,)
 _REPORT_INTERVAL_S = 0.5
+_PHASES: dict[Step, str] = {"read": "reading", "study": "comparing", "write": "writing"}
+# Beam's names of its runners that work on this machine; None is its default.
+_LOCAL_RUNNERS = (None, "DirectRunner", "FnApiRunner", "PrismRunner")
+# Runs a step on the pieces of work 0 to N - 1; yields the counts of each.
+Results = Callable[[Step, int], Iterable[dict[str, Any]]]
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -53,17 +62,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         directory = os.path.join(self._get_tmp_dir(), "buckets")
         try:
             pieces = corpus.plan(source, exec_properties["data_directory"])
-            job = _Job(
+            job = CleaningJob(
                 directory=directory,
+                pieces=tuple(pieces),
                 buckets=buckets.number_of_buckets(sum(piece.size_bytes for piece in pieces)),
                 weights=weights,
                 settings=settings,
                 folders={split: os.path.join(examples.uri, f"Split-{split}") for split in weights},
             )
-            reading = self._scatter(pieces, job)
-            if reading.documents == 0:
-                raise corpus.empty_corpus(source, reading)
-            kept = self._gather(job)
+            reading, kept = self._clean(job, source)
         finally:
             if tf.io.gfile.exists(directory):
                 tf.io.gfile.rmtree(directory)
@@ -75,172 +82,103 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             examples.set_string_custom_property("prompt_template", source.template)
         _record_counts(examples, reading, kept)
 
-    def _scatter(self, pieces: list[WorkPiece], job: "_Job") -> ReadCounts:
-        """Reads every piece of work and writes the documents that pass the filters to buckets."""
-        total = ReadCounts()
-        for row in self._results("read", job, pieces, ScatterPiece(job)):
-            if "input_error" in row:
-                raise InputError(row["input_error"])
-            total.add(ReadCounts(**row))
-        return total
+    def _clean(self, job: CleaningJob, source: DataSource) -> tuple[ReadCounts, BucketCounts]:
+        """Runs the job's steps; writes the examples and returns the counts of reading and of cleaning."""
+        for folder in (job.directory, *job.folders.values()):
+            epath.Path(folder).mkdir(parents=True, exist_ok=True)
+        settings, reading, kept = job.settings, ReadCounts(), BucketCounts.zero(job.weights)
+        with self._runner(job) as results:
+            for row in results("read", len(job.pieces)):
+                reading.add(ReadCounts(**row))
+            if reading.documents == 0:
+                raise corpus.empty_corpus(source, reading)
+            if settings.leakage is not None:
+                corpus_cleaning.collect_held_out(job.directory, [piece.name for piece in job.pieces])
+            for row in results("study", job.buckets):
+                kept.add(BucketCounts(**row))
+            corpus_cleaning.decide(job.directory, job.buckets, settings, job.weights)
+            for row in results("write", job.buckets):
+                kept.add(BucketCounts(**row))
+        return reading, kept
 
-    def _gather(self, job: "_Job") -> BucketCounts:
-        """Drops duplicates and leaked documents and writes one file per bucket and split."""
-        for folder in job.folders.values():
-            tf.io.gfile.makedirs(folder)
-        settings = job.settings
-        if settings.near_duplicates is not None or settings.leakage is not None:
-            list(self._results("study", job, range(job.buckets), StudyBucket(job)))
-        if settings.near_duplicates is not None:
-            corpus_cleaning.resolve_near_duplicates(job.directory, job.buckets, settings.near_duplicates)
-        if settings.leakage is None:
-            return self._write(job, tuple(job.weights))
-        corpus_cleaning.collect_held_out(job.directory, job.buckets)
-        # The leaked held-out documents are known only after all n-grams of train are marked.
-        counts = self._write(job, (TRAIN,))
-        counts.add(self._write(job, tuple(split for split in job.weights if split != TRAIN)))
-        return counts
+    @contextlib.contextmanager
+    def _runner(self, job: CleaningJob) -> Iterator[Results]:
+        """Yields a function that runs a step on all its pieces of work: on a cluster, in processes, or in this one.
 
-    def _write(self, job: "_Job", splits: tuple[str, ...]) -> BucketCounts:
-        counts = BucketCounts.zero(splits)
-        for row in self._results(f"write {' and '.join(splits)}", job, range(job.buckets), WriteBucket(job, splits)):
-            counts.add(BucketCounts(**row))
-        return counts
+        Beam's local runner works in one process, or imports TensorFlow in each of several. So processes that import
+        only what cleaning needs work on this machine, and Beam where it has a cluster.
+        """
+        runner = PipelineOptions(self._beam_pipeline_args).view_as(StandardOptions).runner
+        processes = min(len(os.sched_getaffinity(0)), max(len(job.pieces), job.buckets))
+        if runner not in _LOCAL_RUNNERS:
+            yield functools.partial(self._in_beam, job)
+        elif processes == 1:
+            yield functools.partial(_in_this_process, cleaning_job.Steps(job))
+        else:
+            with WorkerPool(cleaning_job.__name__, job.request(), processes) as pool:
+                yield functools.partial(_in_pool, pool, job)
 
-    def _results(self, name: str, job: "_Job", work: Iterable[Any], function: beam.DoFn) -> Iterator[dict[str, Any]]:
-        """Runs a function on pieces of work in a Beam job; yields the JSON objects that the function returned."""
-        prefix = os.path.join(job.directory, "results", name.replace(" ", "-"))
+    def _in_beam(self, job: CleaningJob, step: Step, count: int) -> Iterator[dict[str, Any]]:
+        prefix = os.path.join(job.directory, "results", step)
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | "Work" >> beam.Create(list(work))
+                | "Work" >> beam.Create(range(count))
                 | "Spread" >> beam.Reshuffle()
-                | name >> beam.ParDo(function)
+                | step >> beam.ParDo(BeamStep(job, step))
                 | "WriteResults" >> beam.io.WriteToText(prefix, file_name_suffix=".jsonl")
             )
         for path in sorted(tf.io.gfile.glob(f"{prefix}-*")):
             with tf.io.gfile.GFile(path) as handle:
                 for line in handle:
-                    yield json.loads(line)
+                    row = json.loads(line)
+                    if "input_error" in row:
+                        raise InputError(row["input_error"])
+                    yield row
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Job:
-    """Settings of a job, shared by all its workers.
+class BeamStep(beam.DoFn):
+    """Beam function that runs a step on a piece of work; yields its counts, or the error of the input, as JSON."""
 
-    Attributes:
-        directory: Folder of the buckets.
-        buckets: Number of buckets.
-        weights: Weight of each split.
-        settings: Settings of the cleaning.
-        folders: Folder of each split's files.
-    """
-
-    directory: str
-    buckets: int
-    weights: dict[str, int]
-    settings: CleaningSettings
-    folders: dict[str, str]
-
-
-class ScatterPiece(beam.DoFn):
-    """Beam function that reads a piece of work into the buckets; yields its counts, or the error of the input."""
-
-    def __init__(self, job: _Job):
+    def __init__(self, job: CleaningJob, step: Step):
         self._job = job
-        self._meter = _Meter("reading")
+        self._step = step
 
-    def process(self, piece: WorkPiece) -> Iterable[str]:
-        counts = ReadCounts()
-        documents = keep_documents(corpus.read(piece, counts), self._job.settings, counts)
+    def setup(self) -> None:
+        self._steps = cleaning_job.Steps(self._job)
+
+    def process(self, number: int) -> Iterable[str]:
         try:
-            buckets.scatter(self._metered(documents), self._job.directory, writer=piece.name, buckets=self._job.buckets)
+            yield json.dumps(self._steps.run(self._step, number, lambda: None))
         except InputError as error:
             # Beam would wrap the error in a traceback. Returned as a result, its message reaches the user unchanged.
             yield json.dumps({"input_error": str(error)})
-            return
-        yield json.dumps(counts.as_dict())
-
-    def _metered(self, documents: Iterable[Document]) -> Iterator[Document]:
-        for document in documents:
-            self._meter.tick()
-            yield document
 
 
-class StudyBucket(beam.DoFn):
-    """Beam function that stores the signatures and the held-out n-grams of one bucket."""
-
-    def __init__(self, job: _Job):
-        self._job = job
-        self._meter = _Meter("comparing")
-
-    def process(self, bucket: int) -> Iterable[str]:
-        corpus_cleaning.study_bucket(
-            self._job.directory,
-            bucket,
-            weights=self._job.weights,
-            settings=self._job.settings,
-            on_document=self._meter.tick,
-        )
-        yield "{}"
+def _in_pool(pool: WorkerPool, job: CleaningJob, step: Step, count: int) -> Iterator[dict[str, Any]]:
+    if step == "read" and any(piece.tfds_slice for piece in job.pieces):
+        # TFDS needs TensorFlow, which this process has imported already.
+        return _in_this_process(cleaning_job.Steps(job), step, count)
+    return pool.results(step, count, _Meter(step).add)
 
 
-class WriteBucket(beam.DoFn):
-    """Beam function that writes one bucket's files of some splits; yields its counts as JSON."""
-
-    def __init__(self, job: _Job, splits: tuple[str, ...]):
-        self._job = job
-        self._splits = splits
-        self._meter = _Meter("writing")
-        self._leakage: corpus_cleaning.Leakage | None = None
-
-    def setup(self) -> None:
-        if self._job.settings.leakage is not None:
-            self._leakage = corpus_cleaning.Leakage(self._job.directory)
-            if TRAIN not in self._splits:
-                self._leakage.load_marks(self._job.buckets)
-
-    def process(self, bucket: int) -> Iterable[str]:
-        near_duplicates = corpus_cleaning.NearDuplicates(self._job.directory, bucket)
-        limit = self._job.settings.leakage
-
-        def drop_reason(document: StoredDocument, split: str) -> str | None:
-            if document in near_duplicates:
-                return "near_duplicate"
-            if self._leakage is None or limit is None:
-                return None
-            if split == TRAIN:
-                self._leakage.mark(document)
-                return None
-            return "leaked" if self._leakage.overlap(document) >= limit else None
-
-        name = f"data_tfrecord-{bucket:05d}-of-{self._job.buckets:05d}.gz"
-        counts = BucketCounts.zero()
-        written = buckets.write_bucket(
-            # Exact duplicates are counted once, when the train split is written.
-            buckets.unique_documents(self._job.directory, bucket, counts if TRAIN in self._splits else None),
-            weights=self._job.weights,
-            splits=self._splits,
-            shard_path=lambda split: os.path.join(self._job.folders[split], name),
-            drop_reason=drop_reason,
-            on_document=self._meter.tick,
-        )
-        counts.add(written)
-        if self._leakage is not None and TRAIN in self._splits:
-            self._leakage.save_marks(bucket)
-        yield counts.model_dump_json()
+def _in_this_process(steps: cleaning_job.Steps, step: Step, count: int) -> Iterator[dict[str, Any]]:
+    meter = _Meter(step)
+    for number in range(count):
+        yield steps.run(step, number, lambda: meter.add(1))
 
 
 class _Meter:
-    """Counter of documents that reports its progress at intervals; each worker reports its own documents."""
+    """Counter of the documents that all processes have finished in a step, which reports them at intervals."""
 
-    def __init__(self, phase: str):
-        self._phase = phase
+    def __init__(self, step: Step):
+        self._phase = _PHASES[step]
         self._documents = 0
         self._reported_s = 0.0
 
-    def tick(self) -> None:
-        self._documents += 1
+    def add(self, documents: int) -> None:
+        """Counts documents."""
+        self._documents += documents
         now = time.monotonic()
         if now - self._reported_s >= _REPORT_INTERVAL_S:
             self._reported_s = now

@@ -1,11 +1,10 @@
 """Removal of exact duplicates, and splits by content, for corpora of any size in bounded memory.
 
-Beam workers call these plain functions:
+The processes of a job call these plain functions:
     `scatter` hashes each document and appends it to the file of the bucket that its hash selects;
-    `unique_documents` loads one bucket, which holds all copies of a document, and sorts it by hash;
-    `write_bucket` writes the kept documents of a bucket to one file per split.
-Before the last step `modules.cleaning.corpus_cleaning` finds near duplicates and leaks. On a cluster, a Beam shuffle
-would do the same work, but Beam's local runner holds every shuffled element in memory.
+    `unique_documents` loads one bucket, which holds all copies of a document, and sorts it by hash.
+Then `modules.cleaning.corpus_cleaning` finds near duplicates and leaks and writes the examples. On a cluster, a Beam
+shuffle would do the same work, but Beam's local runner holds every shuffled element in memory.
 """
 
 import bisect
@@ -13,16 +12,14 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import os
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import pydantic
-import tensorflow as tf
+from etils import epath
 
 from modules.common.errors import InputError
 from modules.data.documents import Document, add_up
-from modules.data.examples import serialized_example
 
 TRAIN = "train"
 BUCKET_BYTES = 16 * 2**20
@@ -32,8 +29,7 @@ FLUSH_BYTES = 16 * 2**20
 _DIGEST_BYTES = 32
 _HEADER = struct.Struct(f">{_DIGEST_BYTES}sHI")  # digest, bytes of the source, bytes of the payload
 _MAX_SOURCE_BYTES = 2**16 - 1
-# With the lowest level, writing is three times as fast and the files are only a little larger.
-_COMPRESSION = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
+_JSON = json.JSONDecoder()
 
 
 class BucketCounts(pydantic.BaseModel):
@@ -68,8 +64,13 @@ class StoredDocument:
 
     @property
     def answer(self) -> str:
-        """The text that a model learns to write: the completions of a conversation, or else the content."""
-        return "\n".join(self.features["completion"]) if "completion" in self.features else self.content
+        """The text that a model learns to write, see `answer`."""
+        return answer(self.features, self.content)
+
+
+def answer(features: Mapping[str, Sequence[str]], content: str) -> str:
+    """Returns the text that a model learns to write: the completions of a conversation, or else the content."""
+    return "\n".join(features["completion"]) if "completion" in features else content
 
 
 def number_of_buckets(corpus_bytes: int) -> int:
@@ -129,22 +130,33 @@ def check_splits(counts: BucketCounts, weights: Mapping[str, int]) -> None:
     )
 
 
-def scatter(documents: Iterable[Document], directory: str, *, writer: str, buckets: int) -> None:
+def scatter(
+    documents: Iterable[Document],
+    directory: str,
+    *,
+    writer: str,
+    buckets: int,
+    on_document: Callable[[bytes, Document], None] = lambda digest, document: None,
+) -> None:
     """Appends every document to the file of its bucket.
 
     Args:
         documents: Read as a stream; at most `FLUSH_BYTES` and one document are in memory.
-        directory: Folder for the files `bucket-00000/<writer>` and so on; a path or URL that tf.io.gfile can write.
+        directory: Folder for the files `bucket-00000/<writer>` and so on; a path or a URL such as `gs://bucket/path`.
         writer: Name of this worker's own files, which a repeated attempt overwrites.
         buckets: Number of buckets from `number_of_buckets`, the same for all writers.
+        on_document: Called with each document and its digest.
     """
-    for stale in tf.io.gfile.glob(os.path.join(directory, "bucket-*", writer)):
-        tf.io.gfile.remove(stale)
+    for stale in epath.Path(directory).glob(f"bucket-*/{writer}"):
+        stale.unlink()
     pending: dict[int, list[bytes]] = {}
     pending_bytes = 0
     for document in documents:
-        record = _packed(document)
-        pending.setdefault(bucket_of(record, buckets), []).append(record)
+        payload = document.payload()
+        digest = hashlib.sha256(payload).digest()
+        on_document(digest, document)
+        record = _packed(digest, document, payload)
+        pending.setdefault(bucket_of(digest, buckets), []).append(record)
         pending_bytes += len(record)
         if pending_bytes >= FLUSH_BYTES:
             _append(pending, directory, writer)
@@ -152,23 +164,17 @@ def scatter(documents: Iterable[Document], directory: str, *, writer: str, bucke
     _append(pending, directory, writer)
 
 
-def _packed(document: Document) -> bytes:
-    payload = document.payload()
-    source = document.source.encode("utf-8", "replace")[:_MAX_SOURCE_BYTES]
-    return _HEADER.pack(hashlib.sha256(payload).digest(), len(source), len(payload)) + source + payload
-
-
 def _append(pending: Mapping[int, list[bytes]], directory: str, writer: str) -> None:
     for bucket, records in pending.items():
         folder = bucket_directory(directory, bucket)
-        tf.io.gfile.makedirs(folder)
-        with tf.io.gfile.GFile(os.path.join(folder, writer), "ab") as handle:
-            handle.write(b"".join(records))
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / writer).open("ab") as file:
+            file.write(b"".join(records))
 
 
-def bucket_directory(directory: str, bucket: int) -> str:
+def bucket_directory(directory: str, bucket: int) -> epath.Path:
     """Returns the folder that holds one bucket, with one file per writer."""
-    return os.path.join(directory, f"bucket-{bucket:05d}")
+    return epath.Path(directory) / f"bucket-{bucket:05d}"
 
 
 def unique_documents(directory: str, bucket: int, counts: BucketCounts | None = None) -> Iterator[StoredDocument]:
@@ -178,79 +184,39 @@ def unique_documents(directory: str, bucket: int, counts: BucketCounts | None = 
     equal documents, the document with the alphabetically first source is kept.
     """
     kept: dict[bytes, tuple[bytes, bytes]] = {}
-    for digest, source, payload in _read_bucket(directory, bucket):
-        if digest not in kept:
-            kept[digest] = (source, payload)
-            continue
-        kept[digest] = min(kept[digest], (source, payload))
-        if counts:
-            add_up(counts.dropped, {"exact_duplicate": 1})
+    copies = 0
+    for path in sorted(bucket_directory(directory, bucket).glob("*")):
+        for digest, source, payload in _unpacked(path.read_bytes()):
+            first = kept.get(digest)
+            if first is None:
+                kept[digest] = (source, payload)
+                continue
+            kept[digest] = min(first, (source, payload))
+            copies += 1
+    if counts and copies:
+        add_up(counts.dropped, {"exact_duplicate": copies})
     for position, (digest, (source, payload)) in enumerate(sorted(kept.items())):
-        features, content = json.loads(payload)
-        if content is None:
-            content = features["text"][0]
-        yield StoredDocument(position, digest, source.decode("utf-8", "replace"), features, content)
+        yield _stored_document(position, digest, source, payload)
 
 
-def _read_bucket(directory: str, bucket: int) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Yields (digest, source, payload) from the files of all writers."""
-    for path in sorted(tf.io.gfile.glob(os.path.join(bucket_directory(directory, bucket), "*"))):
-        with tf.io.gfile.GFile(path, "rb") as handle:
-            content = handle.read()
-        position = 0
-        while position < len(content):
-            digest, source_bytes, payload_bytes = _HEADER.unpack_from(content, position)
-            payload_start = position + _HEADER.size + source_bytes
-            position = payload_start + payload_bytes
-            yield digest, content[payload_start - source_bytes : payload_start], content[payload_start:position]
+def _packed(digest: bytes, document: Document, payload: bytes) -> bytes:
+    """Returns a document as it stands in the file of a bucket; `_unpacked` and `_stored_document` read it."""
+    source = document.source.encode("utf-8", "replace")[:_MAX_SOURCE_BYTES]
+    return b"".join((_HEADER.pack(digest, len(source), len(payload)), source, payload))
 
 
-def write_bucket(
-    documents: Iterable[StoredDocument],
-    *,
-    weights: Mapping[str, int],
-    splits: Iterable[str],
-    shard_path: Callable[[str], str],
-    drop_reason: Callable[[StoredDocument, str], str | None] = lambda document, split: None,
-    on_document: Callable[[], None] = lambda: None,
-) -> BucketCounts:
-    """Writes one bucket's documents to one file per split.
-
-    Args:
-        documents: Documents from `unique_documents`.
-        weights: Each split's share, see `split_of`.
-        splits: Only documents of these splits are written and counted.
-        shard_path: Returns the path of a split's file for this bucket, a gzip TFRecord file of tf.Examples. The file
-            is created only if it gets a document.
-        drop_reason: Returns the reason why a document of a split is dropped, or None to write it.
-        on_document: Called after each written document.
-
-    Returns:
-        Counts of the written documents and of those that `drop_reason` dropped.
-    """
-    splits = set(splits)
-    counts = BucketCounts.zero()
-    writers: dict[str, tf.io.TFRecordWriter] = {}
-    try:
-        for document in documents:
-            split = split_of(document.digest, weights)
-            if split not in splits:
-                continue
-            reason = drop_reason(document, split)
-            if reason:
-                add_up(counts.dropped, {reason: 1})
-                continue
-            if split not in writers:
-                writers[split] = tf.io.TFRecordWriter(shard_path(split), _COMPRESSION)
-            writers[split].write(serialized_example(document.features, document.content, document.source))
-            add_up(counts.documents, {split: 1})
-            add_up(counts.bytes, {split: _text_bytes(document.features)})
-            on_document()
-    finally:
-        for shard in writers.values():
-            shard.close()
-    return counts
+def _unpacked(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Yields (digest, source, payload) of each document in the file of a bucket."""
+    position = 0
+    while position < len(content):
+        digest, source_bytes, payload_bytes = _HEADER.unpack_from(content, position)
+        payload_start = position + _HEADER.size + source_bytes
+        position = payload_start + payload_bytes
+        yield digest, content[payload_start - source_bytes : payload_start], content[payload_start:position]
 
 
-def _text_bytes(features: Mapping[str, list[str]]) -> int:
-    return sum(len(text.encode("utf-8")) for texts in features.values() for text in texts)
+def _stored_document(position: int, digest: bytes, source: bytes, payload: bytes) -> StoredDocument:
+    features, content = _JSON.raw_decode(payload.decode("utf-8"))[0]
+    if content is None:
+        content = features["text"][0]
+    return StoredDocument(position, digest, source.decode("utf-8", "replace"), features, content)

@@ -1,23 +1,71 @@
 """Comparisons between documents of different buckets: near duplicates, and held-out text in the train split.
 
-Beam workers call these functions. The functions pass results to each other in small files in the buckets' folder:
-    `study_bucket`, once per bucket, writes MinHash signatures and the n-grams of held-out documents;
-    `resolve_near_duplicates` and `collect_held_out`, once for the corpus, combine these files;
-    `NearDuplicates` and `Leakage` give the decisions to `write_bucket`, which drops documents.
+The processes of a job call these functions. The functions pass results to each other in files in the buckets' folder:
+    `HeldOutCollector`, while the corpus is read, writes the runs of words of the eval and test documents;
+    `collect_held_out`, once for the corpus, combines them;
+    `study_bucket`, once per bucket, writes the documents as records, with their signatures and held-out runs;
+    `decide`, once for the corpus, writes which documents are near duplicates or leaked;
+    `write_bucket`, once per bucket, writes the records of the other documents to one file per split.
 """
 
-import io
-import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from modules.cleaning import near_duplicates
-from modules.cleaning.buckets import TRAIN, StoredDocument, split_of, unique_documents
+from modules.cleaning.bucket_tables import BucketTable, load_array, save_array, write_records, write_shards
+from modules.cleaning.buckets import TRAIN, BucketCounts, StoredDocument, answer, split_of, unique_documents
 from modules.cleaning.filters import CleaningSettings
-from modules.cleaning.leakage import HeldOutNgrams, leakage_ngrams
+from modules.cleaning.leakage import NGRAM, HeldOutNgrams, without_repetitions
+from modules.cleaning.word_ngrams import batches, ngram_hashes_of, word_hashes_of
+from modules.data.documents import Document
+from modules.data.example_encoding import record_frame
+from modules.data.examples import serialized_example
+
+_NEAR_DUPLICATE, _LEAKED = 1, 2
+_DROP_REASONS = {_NEAR_DUPLICATE: "near_duplicate", _LEAKED: "leaked"}
+_HELD_OUT = "held-out"
+
+
+class HeldOutCollector:
+    """Collector of the runs of words of the eval and test documents that one process reads."""
+
+    def __init__(self, weights: Mapping[str, int]):
+        """Creates a collector without runs; the weights are those of the splits."""
+        self._weights = weights
+        self._answers: list[str] = []
+        self._characters = 0
+        self._runs: list[np.ndarray] = [np.empty(0, np.uint64)]
+
+    def add(self, digest: bytes, document: Document) -> None:
+        """Adds a document if it is held out."""
+        if split_of(digest, self._weights) == TRAIN:
+            return
+        self._answers.append(answer(document.features, document.content))
+        self._characters += len(self._answers[-1])
+        if self._characters >= 2**20:
+            self._hash()
+
+    def save(self, directory: str, writer: str) -> None:
+        """Writes the runs to the file of a writer."""
+        self._hash()
+        save_array(directory, f"{_HELD_OUT}-{writer}", without_repetitions(np.concatenate(self._runs)))
+
+    def _hash(self) -> None:
+        self._runs.append(ngram_hashes_of(*word_hashes_of(self._answers), NGRAM)[0])
+        self._answers, self._characters = [], 0
+
+
+def collect_held_out(directory: str, writers: Sequence[str]) -> None:
+    """Combines the runs of all held-out documents in one file, for `study_bucket`."""
+    parts = [load_array(directory, f"{_HELD_OUT}-{writer}") for writer in writers]
+    save_array(directory, _HELD_OUT, without_repetitions(np.concatenate(parts)))
+
+
+def read_held_out(directory: str) -> HeldOutNgrams:
+    """Returns what `collect_held_out` wrote; this takes 10 bytes of memory per held-out word."""
+    return HeldOutNgrams(load_array(directory, _HELD_OUT))
 
 
 def study_bucket(
@@ -26,34 +74,115 @@ def study_bucket(
     *,
     weights: Mapping[str, int],
     settings: CleaningSettings,
+    held_out: HeldOutNgrams | None,
     on_document: Callable[[], None] = lambda: None,
-) -> None:
-    """Writes the signatures and the held-out n-grams of one bucket; calls `on_document` for each of its documents."""
-    rows, positions, held_out = [], [], [np.empty(0, np.uint64)]
-    for document in unique_documents(directory, bucket):
-        on_document()
-        if settings.near_duplicates is not None:
-            row = near_duplicates.signature(document.content)
-            if row is not None:
-                rows.append(row)
-                positions.append(document.position)
-        if settings.leakage is not None and split_of(document.digest, weights) != TRAIN:
-            held_out.append(leakage_ngrams(document.answer))
-    signatures = np.stack(rows) if rows else np.empty((0, near_duplicates.NUM_PERM), np.uint32)
-    _save(_path(directory, "signatures", bucket), signatures)
-    _save(_path(directory, "positions", bucket), np.array(positions, np.int64))
-    _save(_path(directory, "held-out", bucket), np.unique(np.concatenate(held_out)))
+) -> BucketCounts:
+    """Writes the records, the table and the signatures of one bucket.
+
+    Args:
+        directory: Folder of the buckets.
+        bucket: Number of the bucket.
+        weights: Each split's share, see `split_of`.
+        settings: Settings of the cleaning.
+        held_out: The runs of all held-out documents, from `read_held_out`; None if leakage is not measured.
+        on_document: Called for each of the bucket's documents.
+
+    Returns:
+        The number of exact duplicates.
+    """
+    counts = BucketCounts.zero()
+    study = _Study(directory, weights, settings, held_out)
+
+    def frames() -> Iterator[list[bytes]]:
+        for batch in batches(unique_documents(directory, bucket, counts), lambda document: len(document.content)):
+            frames = [record_frame(serialized_example(item.features, item.content, item.source)) for item in batch]
+            study.add(batch, frames)
+            yield frames
+            for _ in batch:
+                on_document()
+
+    write_records(directory, bucket, frames())
+    study.write(bucket)
+    return counts
 
 
-def resolve_near_duplicates(directory: str, buckets: int, threshold: float) -> None:
-    """Decides for the whole corpus which documents are near duplicates of an earlier document, and writes them.
+class _Study:
+    """Table and signatures of one bucket's documents, batch by batch."""
+
+    def __init__(
+        self, directory: str, weights: Mapping[str, int], settings: CleaningSettings, held_out: HeldOutNgrams | None
+    ):
+        self._directory = directory
+        self._weights = weights
+        self._numbers = {split: number for number, split in enumerate(weights)}
+        self._signs = settings.near_duplicates is not None
+        self._held_out = held_out
+        self._tables: list[BucketTable] = []
+        self._signatures: list[np.ndarray] = []
+        self.add([], [])  # a bucket may be empty
+
+    def add(self, documents: Sequence[StoredDocument], frames: Sequence[bytes]) -> None:
+        """Adds a batch of documents and their records."""
+        contents = [document.content for document in documents]
+        words, word_counts = word_hashes_of(contents)
+        # Without the search for near duplicates no document has enough words.
+        signatures, has_signature = near_duplicates.signatures(words, word_counts if self._signs else word_counts * 0)
+        ngrams, found, places = self._find(documents, words, word_counts)
+        self._signatures.append(signatures)
+        self._tables.append(
+            BucketTable(
+                splits=np.array(
+                    [self._numbers[split_of(document.digest, self._weights)] for document in documents], np.uint8
+                ),
+                frame_bytes=np.array([len(frame) for frame in frames], np.int64),
+                text_bytes=np.array([_text_bytes(document.features) for document in documents], np.int64),
+                has_signature=has_signature,
+                ngrams=ngrams,
+                found=found,
+                places=places,
+            )
+        )
+
+    def write(self, bucket: int) -> None:
+        """Writes the table and the signatures of the bucket."""
+        BucketTable.joined(self._tables).write(self._directory, bucket)
+        save_array(self._directory, f"signatures-{bucket:05d}", np.concatenate(self._signatures))
+
+    def _find(
+        self, documents: Sequence[StoredDocument], words: np.ndarray, word_counts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns the columns `ngrams`, `found` and `places` of the table."""
+        if self._held_out is None:
+            zeros = np.zeros(len(documents), np.int64)
+            return zeros, zeros, np.empty(0, np.int64)
+        if any("completion" in document.features for document in documents):
+            words, word_counts = word_hashes_of([document.answer for document in documents])
+        hashes, ngrams = ngram_hashes_of(words, word_counts, NGRAM)
+        indices, places = self._held_out.find(hashes)
+        found = np.bincount(np.searchsorted(np.cumsum(ngrams), indices, "right"), minlength=len(documents))
+        return ngrams, found, places
+
+
+def decide(directory: str, buckets: int, settings: CleaningSettings, weights: Mapping[str, int]) -> None:
+    """Decides for the whole corpus which documents are dropped, and writes it for `write_bucket`.
 
     The signatures are read from a file, so that memory grows by only tens of bytes per document.
     """
+    drops = [np.zeros(len(BucketTable.read(directory, bucket).splits), np.uint8) for bucket in range(buckets)]
+    if settings.near_duplicates is not None:
+        _find_near_duplicates(directory, drops, settings.near_duplicates)
+    if settings.leakage is not None:
+        _find_leaks(directory, drops, settings.leakage, list(weights).index(TRAIN))
+    for bucket, codes in enumerate(drops):
+        save_array(directory, f"drops-{bucket:05d}", codes)
+
+
+def _find_near_duplicates(directory: str, drops: Sequence[np.ndarray], threshold: float) -> None:
+    """Sets the code of each document that is a near duplicate of an earlier document."""
     with tempfile.NamedTemporaryFile() as file:
         counts = []
-        for bucket in range(buckets):
-            signatures = _load(_path(directory, "signatures", bucket))
+        for bucket in range(len(drops)):
+            signatures = load_array(directory, f"signatures-{bucket:05d}")
             counts.append(len(signatures))
             signatures.tofile(file)
         file.flush()
@@ -62,64 +191,43 @@ def resolve_near_duplicates(directory: str, buckets: int, threshold: float) -> N
         shape = (sum(counts), near_duplicates.NUM_PERM)
         dropped = near_duplicates.find_near_duplicates(np.memmap(file.name, np.uint32, "r", shape=shape), threshold)
     for bucket, part in enumerate(np.split(dropped, np.cumsum(counts)[:-1])):
-        _save(_path(directory, "near-duplicates", bucket), _load(_path(directory, "positions", bucket))[part])
+        has_signature = BucketTable.read(directory, bucket).has_signature
+        drops[bucket][np.flatnonzero(has_signature)[part]] = _NEAR_DUPLICATE
 
 
-class NearDuplicates:
-    """The near duplicates of one bucket, as `resolve_near_duplicates` wrote them."""
-
-    def __init__(self, directory: str, bucket: int):
-        path = _path(directory, "near-duplicates", bucket)
-        self._positions = set(_load(path).tolist()) if tf.io.gfile.exists(path) else set()
-
-    def __contains__(self, document: StoredDocument) -> bool:
-        return document.position in self._positions
-
-
-def collect_held_out(directory: str, buckets: int) -> None:
-    """Combines the n-grams of all held-out documents in one file, which `Leakage` reads."""
-    parts = [_load(_path(directory, "held-out", bucket)) for bucket in range(buckets)]
-    _save(_path(directory, "all-held-out"), np.unique(np.concatenate(parts)))
+def _find_leaks(directory: str, drops: Sequence[np.ndarray], limit: float, train: int) -> None:
+    """Sets the code of each other held-out document that shares too many runs of words with the train split."""
+    marks = np.zeros(len(load_array(directory, _HELD_OUT)), bool)
+    for bucket, codes in enumerate(drops):
+        table = BucketTable.read(directory, bucket)
+        marks[table.places_of((table.splits == train) & (codes == 0))] = True
+    for bucket, codes in enumerate(drops):
+        table = BucketTable.read(directory, bucket)
+        overlap = table.marked(marks) / np.maximum(table.ngrams, 1)
+        codes[(table.splits != train) & (codes == 0) & (overlap >= limit)] = _LEAKED
 
 
-class Leakage:
-    """The held-out n-grams that occur in the train split: they are marked bucket by bucket, then looked up."""
-
-    def __init__(self, directory: str):
-        """Reads the file of `collect_held_out`; this takes 9 bytes of memory per held-out word."""
-        self._directory = directory
-        self._known = HeldOutNgrams(_load(_path(directory, "all-held-out")))
-
-    def mark(self, document: StoredDocument) -> None:
-        """Marks the n-grams of a train document."""
-        self._known.mark(document.answer)
-
-    def save_marks(self, bucket: int) -> None:
-        """Writes the marks since the last call to the file of a bucket, and clears them."""
-        _save(_path(self._directory, "marks", bucket), np.flatnonzero(self._known.marks))
-        self._known.marks[:] = False
-
-    def load_marks(self, buckets: int) -> None:
-        """Adds the marks that the workers of all buckets saved."""
-        for bucket in range(buckets):
-            self._known.marks[_load(_path(self._directory, "marks", bucket))] = True
-
-    def overlap(self, document: StoredDocument) -> float:
-        """Returns the share (0 to 1) of a held-out document's n-grams that occur in the train split."""
-        return self._known.overlap(document.answer)
+def write_bucket(
+    directory: str,
+    bucket: int,
+    *,
+    splits: Sequence[str],
+    shard_path: Callable[[str], str],
+    on_document: Callable[[], None] = lambda: None,
+) -> BucketCounts:
+    """Writes the documents of one bucket that `decide` keeps, see `write_shards`; returns their counts."""
+    return write_shards(
+        directory,
+        bucket,
+        splits=splits,
+        drop_codes=load_array(directory, f"drops-{bucket:05d}"),
+        drop_reasons=_DROP_REASONS,
+        shard_path=shard_path,
+        on_document=on_document,
+    )
 
 
-def _path(directory: str, kind: str, bucket: int | None = None) -> str:
-    return os.path.join(directory, kind if bucket is None else f"{kind}-{bucket:05d}") + ".npy"
-
-
-def _save(path: str, array: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    with tf.io.gfile.GFile(path, "wb") as file:
-        file.write(buffer.getvalue())
-
-
-def _load(path: str) -> np.ndarray:
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return np.load(io.BytesIO(file.read()), allow_pickle=False)
+def _text_bytes(features: Mapping[str, list[str]]) -> int:
+    return sum(
+        len(text) if text.isascii() else len(text.encode("utf-8")) for texts in features.values() for text in texts
+    )

@@ -20,7 +20,7 @@ _MAX_FILTER_BITS = 32
 class HeldOutNgrams:
     """The runs of `NGRAM` words of the eval and test documents, each marked if it was seen in the train split.
 
-    This takes about 10 bytes of memory per held-out word, and twice that while it is built.
+    This takes about 11 bytes of memory per held-out word, and twice that while it is built.
 
     Example:
         >>> eval_text = "Once upon a time a cat lived with a very old man in a house by the sea."
@@ -37,12 +37,18 @@ class HeldOutNgrams:
 
     def __init__(self, hashes: np.ndarray):
         """Creates the n-grams without marks; `hashes` come from `of` or from another instance."""
-        self.hashes = hashes
+        self.hashes = np.asarray(hashes)  # an access to an array of a mapped file takes longer
         self.marks = np.zeros(len(hashes), bool)
         # Nearly all train n-grams are not held out: a lookup in a small table of bits avoids the search for them.
         bits = min(_MAX_FILTER_BITS, max(3, (8 * len(hashes)).bit_length()))
         self._shift = np.uint64(64 - bits)
         self._filter = _bit_table(hashes, self._shift, 2 ** (bits - 3))
+        # The place of the first hash of each range of about 4 hashes. A binary search among millions of hashes would
+        # wait for the memory in each of its steps.
+        range_bits = max(1, (len(hashes) // 4).bit_length())
+        self._range_shift = np.uint64(64 - range_bits)
+        firsts = np.arange(2**range_bits, dtype=np.uint64) << self._range_shift
+        self._range_starts = np.searchsorted(hashes, firsts).astype(np.uint32 if len(hashes) < 2**32 else np.int64)
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "HeldOutNgrams":
@@ -50,15 +56,11 @@ class HeldOutNgrams:
         collected = bytearray()
         for text in texts:
             collected += leakage_ngrams(text).tobytes()
-        hashes = np.frombuffer(collected, np.uint64)
-        hashes.sort()
-        is_first = np.ones(len(hashes), bool)
-        np.not_equal(hashes[1:], hashes[:-1], out=is_first[1:])
-        return cls(hashes[is_first])
+        return cls(without_repetitions(np.frombuffer(collected, np.uint64)))
 
     def mark(self, text: str) -> None:
         """Marks the n-grams of a train text."""
-        self.marks[self._places(leakage_ngrams(text))] = True
+        self.marks[self.find(leakage_ngrams(text))[1]] = True
 
     def overlap(self, text: str) -> float:
         """Returns the share (0 to 1) of the held-out text's n-grams that were marked.
@@ -66,16 +68,32 @@ class HeldOutNgrams:
         A text of fewer than `NGRAM` words has no n-grams: its share is 0.0.
         """
         ngrams = leakage_ngrams(text)
-        return float(self.marks[self._places(ngrams)].sum() / len(ngrams)) if len(ngrams) else 0.0
+        return float(self.marks[self.find(ngrams)[1]].sum() / len(ngrams)) if len(ngrams) else 0.0
 
-    def _places(self, ngrams: np.ndarray) -> np.ndarray:
-        """Returns int64 `[found]`, the indices in `hashes` of the n-grams that are held out."""
+    def find(self, ngrams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the n-grams that are held out: their indices in `ngrams` and in `hashes`, both int64 `[found]`."""
         tops = ngrams >> self._shift
-        ngrams = ngrams[self._filter[tops >> np.uint64(3)] >> (tops & np.uint64(7)).astype(np.uint8) & 1 == 1]
-        places = np.searchsorted(self.hashes, ngrams)
+        bits = self._filter[tops >> np.uint64(3)] >> (tops & np.uint64(7)).astype(np.uint8)
+        indices = np.flatnonzero(bits & np.uint8(1))
+        wanted = ngrams[indices]
+        places = self._range_starts[wanted >> self._range_shift].astype(np.int64)
+        searching = np.flatnonzero(places < len(self.hashes))
+        while len(searching):
+            searching = searching[self.hashes[places[searching]] < wanted[searching]]
+            places[searching] += 1
+            searching = searching[places[searching] < len(self.hashes)]
         inside = places < len(self.hashes)
-        places, ngrams = places[inside], ngrams[inside]
-        return places[self.hashes[places] == ngrams]
+        indices, wanted, places = indices[inside], wanted[inside], places[inside]
+        found = self.hashes[places] == wanted
+        return indices[found], places[found]
+
+
+def without_repetitions(hashes: np.ndarray) -> np.ndarray:
+    """Returns the different hashes, sorted; sorts uint64 `[hashes]` in place."""
+    hashes.sort()
+    is_first = np.ones(len(hashes), bool)
+    np.not_equal(hashes[1:], hashes[:-1], out=is_first[1:])
+    return hashes[is_first]
 
 
 def leakage_ngrams(text: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from datasketch import MinHash, MinHashLSH
 from scipy import sparse
 
-from modules.cleaning.word_ngrams import mixed, ngram_hashes, word_hashes
+from modules.cleaning.word_ngrams import mixed, ngram_hashes_of, word_hashes_of
 
 WORDS = 5
 # The number of MinHash permutations. The standard error of the estimated similarity is at most
@@ -25,7 +25,7 @@ _LONGEST_BANDS_THRESHOLD = 0.95
 # In a group of documents that agree in a band, at most so many are compared with all later documents of the group.
 _MAX_LEADERS = 100
 _CHUNK = 2**14
-_RUN_BATCH_SIZE = 2**12
+_RUN_BATCH_SIZE = 2**14
 
 
 def signature(text: str) -> np.ndarray | None:
@@ -37,17 +37,49 @@ def signature(text: str) -> np.ndarray | None:
     Returns:
         None for a text of fewer than `WORDS` words: short lines repeat naturally and are never near duplicates.
     """
-    ngrams = ngram_hashes(word_hashes(text), WORDS)
-    if not len(ngrams):
-        return None
-    # datasketch's own `update_batch` takes twice the time because it hashes each of these hashes again in Python.
-    factors, addends = _permutations()
+    rows, _ = signatures(*word_hashes_of([text]))
+    return rows[0] if len(rows) else None
+
+
+def signatures(words: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the signatures of several texts.
+
+    Args:
+        words: uint64 `[words]`, the words of all texts.
+        counts: int64 `[texts]`, the number of words of each text; both come from `word_hashes_of`.
+
+    Returns:
+        uint32 `[signatures, NUM_PERM]` in the order of the texts, and bool `[texts]`, False for texts of fewer than
+        `WORDS` words, which have no signature.
+    """
+    ngrams, ngram_counts = ngram_hashes_of(words, counts, WORDS)
+    # datasketch's own `update_batch` takes several times as long: it hashes each of these hashes again in Python.
     hashes = (ngrams >> np.uint64(32)).astype(np.uint32)
-    smallest = np.full(NUM_PERM, 2**32 - 1, np.uint32)
+    has_signature = ngram_counts > 0
+    ends = np.cumsum(ngram_counts[has_signature])
+    starts = ends - ngram_counts[has_signature]
+    smallest = np.full((NUM_PERM, len(ends)), 2**32 - 1, np.uint32)
     for start in range(0, len(hashes), _RUN_BATCH_SIZE):
-        permuted = factors * hashes[start : start + _RUN_BATCH_SIZE] + addends
-        np.minimum(smallest, permuted.min(axis=1), out=smallest)
-    return smallest
+        batch = hashes[start : start + _RUN_BATCH_SIZE]
+        texts = slice(np.searchsorted(ends, start, "right"), np.searchsorted(starts, start + len(batch)))
+        _update_minima(smallest[:, texts], batch, np.maximum(starts[texts] - start, 0))
+    return np.ascontiguousarray(smallest.T), has_signature
+
+
+def _update_minima(smallest: np.ndarray, hashes: np.ndarray, starts: np.ndarray) -> None:
+    """Lowers each minimum, uint32 `[NUM_PERM, texts]`, to the smallest permuted hash of its text.
+
+    Args:
+        smallest: The minima so far; changed in place.
+        hashes: uint32 `[hashes]`, those of one text after the other.
+        starts: int64 `[texts]`, the place of each text's first hash.
+    """
+    factors, addends = _permutations()
+    permuted = np.empty_like(hashes)
+    for row, factor, addend in zip(smallest, factors, addends, strict=True):
+        np.multiply(hashes, factor, out=permuted)
+        np.add(permuted, addend, out=permuted)
+        np.minimum(row, np.minimum.reduceat(permuted, starts), out=row)
 
 
 def find_near_duplicates(signatures: np.ndarray, threshold: float) -> np.ndarray:
@@ -87,9 +119,9 @@ def find_near_duplicates(signatures: np.ndarray, threshold: float) -> np.ndarray
 
 @functools.cache
 def _permutations() -> tuple[np.ndarray, np.ndarray]:
-    """Returns the factors and addends, both uint32 `[NUM_PERM, 1]`, of datasketch's scheme "affine32"."""
+    """Returns the factors and addends, both uint32 `[NUM_PERM]`, of datasketch's scheme "affine32"."""
     factors, addends = MinHash(NUM_PERM, scheme="affine32").permutations
-    return factors[:, np.newaxis].copy(), addends[:, np.newaxis].copy()
+    return factors, addends
 
 
 def _band_keys(signatures: np.ndarray, band: slice) -> np.ndarray:

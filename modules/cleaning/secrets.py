@@ -53,7 +53,10 @@ def find_secrets(text: str) -> Iterator[Secret]:
     documentation do not count: `user@example.com`, `AKIA…EXAMPLE`, `password = "your-password-1"`.
     """
     for kind, pattern in _PATTERNS.items():
-        if not any(needle in text for needle in pattern.needles):
+        for needle in pattern.needles:
+            if needle in text:
+                break
+        else:
             continue
         line, counted = 1, 0
         for match in pattern.expression.finditer(text):

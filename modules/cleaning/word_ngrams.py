@@ -7,12 +7,15 @@ not count, so `"The cat, the hat."` and `"the CAT the hat"` are the same four wo
 
 import functools
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 # The table of powers has a value for every position in a piece of text. Longer texts are cut at white space.
 _PIECE_CHARACTERS = 2**16
+# Texts are hashed together in batches of at most so many characters: a call of NumPy takes longer than hashing a line.
+BATCH_CHARACTERS = _PIECE_CHARACTERS
 # Any odd number is invertible modulo 2^64. These two are random.
 _CHARACTER_BASE = 0x9FB21C651E98DF25
 _WORD_BASE = 0xD6E8FEB86659FD93
@@ -33,6 +36,8 @@ _WRITTEN_WITHOUT_SPACES = (
     (0x20000, 0x3FFFF),
 )
 
+Item = TypeVar("Item")
+
 
 def word_hashes(text: str) -> np.ndarray:
     """Returns uint64 `[words]`, the hash of each word of the text in order.
@@ -42,9 +47,39 @@ def word_hashes(text: str) -> np.ndarray:
     1987), mixed by `mixed`. Different words collide by chance, about once in 2^64 pairs. A word of more than
     65,536 characters counts as several words.
     """
-    if len(text) <= _PIECE_CHARACTERS:
-        return _piece_word_hashes(text)
-    return np.concatenate([_piece_word_hashes(piece) for piece in _pieces(text)])
+    return word_hashes_of([text])[0]
+
+
+def word_hashes_of(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns uint64 `[words]`, the hashes of `word_hashes` of all texts, and int64 `[texts]`, each text's words.
+
+    `["The cat", "", "a"]  ->  [hash(the), hash(cat), hash(a)], [2, 0, 1]`. Many short texts at once take a tenth of
+    the time of as many calls.
+    """
+    hashes, counts = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+    for batch in batches(texts, len):
+        if len(batch) > 1 or len(batch[0]) <= _PIECE_CHARACTERS:
+            words, words_of_each = _batch_word_hashes(batch)
+        else:
+            words = np.concatenate([_batch_word_hashes([piece])[0] for piece in _pieces(batch[0])])
+            words_of_each = np.array([len(words)])
+        hashes.append(words)
+        counts.append(words_of_each)
+    return np.concatenate(hashes), np.concatenate(counts)
+
+
+def batches(items: Iterable[Item], characters: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """Yields the items in order in lists of at most `BATCH_CHARACTERS` characters, or of one item that is longer."""
+    batch: list[Item] = []
+    size = 0
+    for item in items:
+        size += characters(item) + 1  # a separator between two texts
+        if batch and size > BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], characters(item) + 1
+        batch.append(item)
+    if batch:
+        yield batch
 
 
 def word_spans(text: str) -> np.ndarray:
@@ -77,6 +112,24 @@ def ngram_hashes(words: np.ndarray, n: int) -> np.ndarray:
     return mixed(np.correlate(words, _powers(_WORD_BASE, n), "valid"))
 
 
+def ngram_hashes_of(words: np.ndarray, counts: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the hashes of `ngram_hashes` of each text, joined, and int64 `[texts]`, the number of each text's runs.
+
+    Args:
+        words: uint64 `[words]`, the words of all texts.
+        counts: int64 `[texts]`, the number of words of each text; both come from `word_hashes_of`.
+        n: The number of words in a run, from 1. No run reaches from one text into the next.
+
+    Raises:
+        ValueError: `n` is below 1.
+    """
+    hashes = ngram_hashes(words, n)
+    crossing = (np.cumsum(counts)[:, np.newaxis] - np.arange(1, n)).ravel()
+    is_inside = np.ones(len(hashes), bool)
+    is_inside[crossing[(crossing >= 0) & (crossing < len(hashes))]] = False
+    return hashes[is_inside], np.maximum(counts - (n - 1), 0)
+
+
 def mixed(values: np.ndarray) -> np.ndarray:
     """Returns uint64 of the same shape, where every bit depends on every bit of the value.
 
@@ -92,18 +145,39 @@ def mixed(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _piece_word_hashes(text: str) -> np.ndarray:
-    points = _code_points(text.lower())
-    kinds = _kinds()[points]
-    starts = np.flatnonzero(_word_starts(kinds))
+def _batch_word_hashes(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what `word_hashes_of` returns, for one batch."""
+    try:
+        # Every character of Latin-1 is one byte, and so is its lower case; none is a whole word.
+        points = np.frombuffer("\n".join(texts).encode("latin-1").translate(_latin_letters()), np.uint8)
+        starts = _true_after_false(points != 0)
+    except UnicodeEncodeError:
+        texts = [text.lower() for text in texts]  # the lower case of a few letters has two characters
+        points = _code_points("\n".join(texts))
+        kinds = _kinds()[points]
+        points = points * (kinds != 0)
+        starts = np.flatnonzero(_word_starts(kinds) != 0)
+    lengths = np.array([len(text) + 1 for text in texts])
+    counts = np.diff(np.searchsorted(starts, np.cumsum(lengths)), prepend=0)
     if not len(starts):
-        return np.empty(0, np.uint64)
+        return np.empty(0, np.uint64), counts
     # Each word's sum of code point * base^position, divided by base^(position of the word's start).
     size = 2 * _PIECE_CHARACTERS
-    terms = _powers(_CHARACTER_BASE, size)[: len(points)] * points
-    terms *= kinds != 0
-    sums = np.add.reduceat(terms, starts)
-    return mixed(sums * _powers(pow(_CHARACTER_BASE, -1, 2**64), size)[starts])
+    sums = np.add.reduceat(_powers(_CHARACTER_BASE, size)[: len(points)] * points, starts)
+    return mixed(sums * _powers(pow(_CHARACTER_BASE, -1, 2**64), size)[starts]), counts
+
+
+def _true_after_false(values: np.ndarray) -> np.ndarray:
+    """Returns the places where a run of True starts in bool `[values]`, as int64 `[runs]`."""
+    is_first = values.copy()
+    is_first[1:] &= ~values[:-1]
+    return np.flatnonzero(is_first)
+
+
+@functools.cache
+def _latin_letters() -> bytes:
+    """Returns a table of 256 bytes: the lower case of each letter or digit of Latin-1, and 0 for other characters."""
+    return bytes(ord(chr(code).lower()) if _kinds()[code] else 0 for code in range(256))
 
 
 def _code_points(text: str) -> np.ndarray:

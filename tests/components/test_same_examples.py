@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import tensorflow as tf
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import standard_artifacts
 
-from components.text_example_gen.executor import Executor
+from components.text_example_gen import executor
 from modules.cleaning import buckets
 from modules.data import corpus
 from modules.data.source import DataSource
@@ -80,7 +81,7 @@ def generate(folder: Path, kind: str, beam_args: list[str] = BEAM_ARGS) -> dict[
         "input_fingerprint": "",
         "data_directory": "",
     }
-    Executor(context).Do({}, {"examples": [examples]}, properties)
+    executor.Executor(context).Do({}, {"examples": [examples]}, properties)
     found: dict[str, object] = {}
     for split in SPLITS:
         files = [str(path) for path in Path(examples.uri, f"Split-{split}").iterdir()]
@@ -95,10 +96,30 @@ def generate(folder: Path, kind: str, beam_args: list[str] = BEAM_ARGS) -> dict[
     return found
 
 
-@pytest.mark.parametrize("kind", ["text", "instruction", "preference"])
-def test_the_examples_are_those_of_earlier_versions(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes several pieces of work and buckets of a small corpus."""
     monkeypatch.setattr(buckets, "BUCKET_BYTES", 2**17)
     monkeypatch.setattr(corpus, "PIECE_BYTES", 2**18)
+
+
+@pytest.mark.parametrize("kind", ["text", "instruction", "preference"])
+def test_the_examples_are_those_of_earlier_versions(kind: str, tmp_path: Path) -> None:
     write = {"text": corpora.write_texts, "instruction": corpora.write_instructions}
     write.get(kind, corpora.write_preferences)(tmp_path / "texts")
     assert generate(tmp_path, kind) == EXPECTED[kind]
+
+
+def test_one_processor_gives_the_same_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
+    monkeypatch.setattr(executor, "WorkerPool", None)
+    corpora.write_preferences(tmp_path / "texts")
+    assert generate(tmp_path, "preference") == EXPECTED["preference"]
+
+
+def test_a_runner_of_a_cluster_gives_the_same_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beam's local runner under its full name counts as any other runner."""
+    monkeypatch.setattr(executor, "WorkerPool", None)
+    corpora.write_preferences(tmp_path / "texts")
+    runner = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+    assert generate(tmp_path, "preference", [runner, "--sdk_container_image=none"]) == EXPECTED["preference"]

@@ -3,16 +3,19 @@
 import hashlib
 import random
 import tracemalloc
+from collections.abc import Iterator
 
 import pytest
 import tensorflow as tf
 
-from modules.cleaning import buckets
+from modules.cleaning import buckets, corpus_cleaning
 from modules.cleaning.buckets import BucketCounts
+from modules.cleaning.filters import CleaningSettings
 from modules.common.errors import InputError
 from modules.data.documents import Document
 
 WEIGHTS = {"train": 18, "eval": 1, "test": 1}
+NO_COMPARISONS = CleaningSettings(near_duplicates=None, leakage=None)
 
 
 def run(documents, folder, *, number=3, writers=2, weights=WEIGHTS) -> tuple[dict[str, list], BucketCounts]:
@@ -20,20 +23,23 @@ def run(documents, folder, *, number=3, writers=2, weights=WEIGHTS) -> tuple[dic
     for writer in range(writers):
         part = documents[writer::writers]
         buckets.scatter(part, str(folder), writer=f"w{writer}", buckets=number)
-    splits = {split: [] for split in weights}
     total = BucketCounts.zero(weights)
-    for bucket in range(number):
-        paths = {split: str(folder / f"{split}-{bucket}.gz") for split in weights}
-        counts = BucketCounts.zero()
-        written = buckets.write_bucket(
-            buckets.unique_documents(str(folder), bucket, counts),
-            weights=weights, splits=weights, shard_path=paths.__getitem__,
-        )  # fmt: skip
-        for split in written.documents:
-            splits[split] += read_examples(paths[split])
+    splits = {split: [] for split in weights}
+    for counts, paths in write(str(folder), number, weights):
         total.add(counts)
-        total.add(written)
+        for split in counts.documents:
+            splits[split] += read_examples(paths[split])
     return splits, total
+
+
+def write(folder: str, number: int, weights) -> Iterator[tuple[BucketCounts, dict[str, str]]]:
+    """Writes the documents of all buckets without comparing them; yields counts, and the path of each split."""
+    for bucket in range(number):
+        yield corpus_cleaning.study_bucket(folder, bucket, weights=weights, settings=NO_COMPARISONS, held_out=None), {}
+    corpus_cleaning.decide(folder, number, NO_COMPARISONS, weights)
+    for bucket in range(number):
+        paths = {split: f"{folder}/{split}-{bucket}.gz" for split in weights}
+        yield corpus_cleaning.write_bucket(folder, bucket, splits=list(weights), shard_path=paths.__getitem__), paths
 
 
 def read_examples(path) -> list[tuple[str, str]]:
@@ -139,14 +145,8 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
         folder, number = tmp_path / str(documents), documents // 500
         tracemalloc.start()
         buckets.scatter(texts, str(folder), writer="w0", buckets=number)
-        for bucket in range(number):
-            path = f"{folder}/shard-{bucket}"
-            buckets.write_bucket(
-                buckets.unique_documents(str(folder), bucket),
-                weights={"train": 1, "eval": 1},
-                splits=("train", "eval"),
-                shard_path=lambda split, path=path: path + split,
-            )
+        for _ in write(str(folder), number, {"train": 1, "eval": 1}):
+            pass
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak
