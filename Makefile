@@ -35,7 +35,7 @@ bench-tokenizer: $(VENV) ## tokens per second in tf.data and in Transform, compa
 bench-vocabulary: $(VENV) ## time to train a vocabulary on 50 MB, compared with HF tokenizers
 	@$(RUN) -m tests.benchmarks.vocabulary
 
-bench-data: $(VENV) ## MB/s and peak memory from files to token ids at 10, 100 and 1,000 MB
+bench-data: $(VENV) bench-peers ## MB/s and peak memory from files to token ids at 10, 100 and 1,000 MB, compared with datatrove
 	@$(RUN) -m tests.benchmarks.data
 
 bench-evaluation: $(VENV) ## time of the Evaluator, compared with a bare forward pass over the same tokens
@@ -44,10 +44,10 @@ bench-evaluation: $(VENV) ## time of the Evaluator, compared with a bare forward
 bench-training: $(VENV) bench-peers ## tokens per second of training, compared with Hugging Face's Trainer
 	@$(RUN) -m tests.benchmarks.training
 
-bench-peers: .peers/.installed ## install PyTorch and Hugging Face's Trainer into .peers, for bench-training
+bench-peers: .peers/.installed ## install PyTorch, Hugging Face's Trainer and datatrove into .peers, for the benchmarks
 
 .peers/.installed: tests/benchmarks/peers/requirements.txt | check-prerequisites
-	@echo "installing PyTorch and transformers into .peers (once) …"
+	@echo "installing PyTorch, transformers and datatrove into .peers (once) …"
 	@$(PYTHON) -m venv .peers
 	@.peers/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

@@ -1,6 +1,7 @@
 """The benchmarks run on tiny inputs; their figures have no meaning."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +13,24 @@ from tests.toys.checkout import ROOT
 
 def test_the_data_benchmark_runs() -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.data", "--sizes", "1"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "tests.benchmarks.data", "--sizes", "1", "--without-peer"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stderr
     figures = json.loads(result.stdout.splitlines()[-1])
     assert 500 < figures["peak_rss_mb"]["1"] < 3000
     assert figures["mb_per_s"]["1"] > 0
+    assert figures["mb_per_s_all_1000"] is figures["vs_datatrove"] is None
+
+
+def test_the_memory_of_children_counts() -> None:
+    from tests.benchmarks.data import process_tree, resident_megabytes
+
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert child.pid in process_tree(os.getpid())
+        assert 1 < resident_megabytes(child.pid) < 100
 
 
 def test_the_tokenizer_benchmark_finds_no_mismatch(

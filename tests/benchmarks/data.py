@@ -2,17 +2,25 @@
 
 Corpora of 10, 100 and 1,000 MB are made from Python's help texts, repeated with every fifth word replaced, so that no
 document is a near duplicate of another. Each corpus goes through the pipeline from TextExampleGen to TokenGate in a
-separate process, with the default cleaning and a vocabulary trained on the corpus. The kernel reports the peak resident
-memory of each node; the largest of these is the peak of the whole run.
+separate process, with the default cleaning and a vocabulary trained on the corpus. The peak of a node is the memory of
+that process and of those that it has started; the largest peak is that of the whole run.
+
+TextExampleGen is compared with datatrove on the same files: both read the text, remove exact duplicates and near
+duplicates (runs of 5 words, 14 bands of 9 MinHash values) and write the rest, with as many processes. TextExampleGen
+also searches for secrets and for held-out text in the train split. datatrove takes minutes for 100 MB, so it gets the
+largest corpus of at most that size.
 """
 
 import argparse
+import contextlib
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -28,6 +36,11 @@ WORDS_PER_DOCUMENT = 150
 REPLACED = 0.2
 FILE_BYTES = 50_000_000
 NODES = ("TextExampleGen", "StatisticsGen", "Transform", "TokenStatistics")
+PEERS_PYTHON = Path(__file__).parents[2] / ".peers" / "bin" / "python"
+PEER = Path(__file__).parent / "peers" / "datatrove_deduplication.py"
+PEER_MAX_MB = 100
+LARGE_MB = 1000
+SAMPLE_INTERVAL_S = 0.5
 
 RECIPE = """
 name: bench-data
@@ -93,23 +106,50 @@ def run_once(folder: Path) -> None:
 
 
 class NodePeaks(logging.Handler):
-    """Log handler that reads the peak resident memory of the process during each node from Linux's /proc."""
+    """Log handler that reads the peak memory of this process and its children during each node from Linux's /proc."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.megabytes: dict[str, float] = {}
+        self._sampled = 0.0
+        threading.Thread(target=self._sample, daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Resets the peak when a node starts and reads it when the node ends."""
         if record.msg == NODE_STARTED:
             Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+            self._sampled = 0.0
         elif record.msg == NODE_FINISHED:
             status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-            self.megabytes[str(record.args[0])] = int(status["VmHWM"].split()[0]) * 1024 / 1e6
+            own = int(status["VmHWM"].split()[0]) * 1024 / 1e6
+            self.megabytes[str(record.args[0])] = max(own, self._sampled)
+
+    def _sample(self) -> None:
+        while True:
+            self._sampled = max(self._sampled, sum(map(resident_megabytes, process_tree(os.getpid()))))
+            time.sleep(SAMPLE_INTERVAL_S)
 
 
-def measure(megabytes: int) -> dict[str, Any]:
-    """Returns seconds and peak memory of each node and of the whole run for one corpus size."""
+def process_tree(process: int) -> list[int]:
+    """Returns the ids of a process and of all that it has started."""
+    tree = [process]
+    with contextlib.suppress(OSError):  # it may have ended
+        for children in Path(f"/proc/{process}/task").glob("*/children"):
+            tree += [found for child in children.read_text().split() for found in process_tree(int(child))]
+    return tree
+
+
+def resident_megabytes(process: int) -> float:
+    """Returns the memory of a process in MB; what several processes share counts once, in parts."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
+
+
+def measure(megabytes: int, *, peer: bool) -> dict[str, Any]:
+    """Returns seconds and peak memory of the nodes and of the whole run for one size, and datatrove's seconds."""
     from pipeline.metadata.reader import MetadataReader
 
     folder = Path(tempfile.mkdtemp(prefix="bench_data_"))
@@ -134,34 +174,58 @@ def measure(megabytes: int) -> dict[str, Any]:
                 run.measured("TextExampleGen", "examples", f"documents_{split}") for split in ("train", "eval", "test")
             ),
             "train_tokens": tokens,
+            "datatrove_seconds": datatrove_seconds(folder / "texts") if peer else None,
         }
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def datatrove_seconds(texts: Path) -> float:
+    """Returns how long datatrove takes to remove the duplicates of a folder of texts."""
+    result = subprocess.run([PEERS_PYTHON, PEER, texts], capture_output=True, text=True)
+    if result.returncode:
+        raise SystemExit(result.stderr[-2000:])
+    return json.loads(result.stdout.splitlines()[-1])["seconds"]
 
 
 def main() -> None:
     """Measures each size and prints a table and one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100, 1000], help="corpus sizes in MB")
+    parser.add_argument("--without-peer", action="store_true", help="do not compare TextExampleGen with datatrove")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         run_once(arguments.child)
         return
+    compared = None if arguments.without_peer else max((n for n in arguments.sizes if n <= PEER_MAX_MB), default=None)
+    if compared and not PEERS_PYTHON.is_file():
+        raise SystemExit("datatrove is not installed. Cure: make bench-peers")
     console = Console()
     table = Table(
         "", "documents", "tokens", *NODES, "total", title="MB/s (peak resident MB)", title_justify="left", box=None
     )
-    figures: dict[str, dict[str, float]] = {"peak_rss_mb": {}, "mb_per_s": {}}
+    figures: dict[str, Any] = {"peak_rss_mb": {}, "mb_per_s": {}, "mb_per_s_all_1000": None, "vs_datatrove": None}
     for megabytes in arguments.sizes:
         with console.status(f"{megabytes} MB"):
-            measured = measure(megabytes)
+            measured = measure(megabytes, peer=megabytes == compared)
         peaks = measured["peak_mb"]
         cells = [f"{megabytes / measured['seconds'][name]:.2f}\n({peaks[name]:,.0f})" for name in (*NODES, "all")]
         table.add_row(f"{megabytes:,} MB", f"{measured['documents']:,}", f"{measured['train_tokens']:,}", *cells)
         figures["peak_rss_mb"][str(megabytes)] = round(peaks["all"])
         figures["mb_per_s"][str(megabytes)] = round(megabytes / measured["seconds"]["all"], 4)
+        if megabytes == LARGE_MB:
+            figures["mb_per_s_all_1000"] = figures["mb_per_s"][str(megabytes)]
+        if megabytes == compared:
+            peer_seconds, seconds = measured["datatrove_seconds"], measured["seconds"]["TextExampleGen"]
+            figures["vs_datatrove"] = round(peer_seconds / seconds, 2)
+            comparison = (
+                f"{megabytes:,} MB: TextExampleGen {megabytes / seconds:.2f} MB/s, datatrove "
+                f"{megabytes / peer_seconds:.2f} MB/s for reading, exact and MinHash deduplication, and writing"
+            )
     console.print(table)
+    if compared:
+        console.print(comparison)
     print(json.dumps(figures))
 
 
