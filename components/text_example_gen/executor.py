@@ -27,7 +27,7 @@ from modules.cleaning.cleaning_job import CleaningJob, Step
 from modules.cleaning.filters import CleaningSettings
 from modules.common import progress
 from modules.common.errors import InputError
-from modules.common.worker_pool import WorkerPool
+from modules.common.worker_pool import WorkerPool, usable_processors
 from modules.data import corpus
 from modules.data.documents import CONTROL_CHARACTERS, ReadCounts
 from modules.data.examples import ExampleCounts
@@ -109,7 +109,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         only what cleaning needs work on this machine, and Beam where it has a cluster.
         """
         runner = PipelineOptions(self._beam_pipeline_args).view_as(StandardOptions).runner
-        processes = min(len(os.sched_getaffinity(0)), max(len(job.pieces), job.buckets))
+        processes = min(usable_processors(), max(len(job.pieces), job.buckets))
         if runner not in _LOCAL_RUNNERS:
             yield functools.partial(self._in_beam, job)
         elif processes == 1:

@@ -127,7 +127,7 @@ def save_array(directory: str, name: str, array: np.ndarray) -> None:
     """Writes an array under a name into the folder of the buckets, a path or a URL such as `gs://bucket/path`."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
-    _array_path(directory, name).write_bytes(buffer.getbuffer())
+    _array_path(directory, name).write_bytes(buffer.getvalue())
 
 
 def load_array(directory: str, name: str) -> np.ndarray:

@@ -200,7 +200,7 @@ def unique_documents(directory: str, bucket: int, counts: BucketCounts | None = 
 
 
 def _packed(digest: bytes, document: Document, payload: bytes) -> bytes:
-    """Returns a document as it stands in the file of a bucket; `_unpacked` and `_stored_document` read it."""
+    """Returns a document as bytes for the file of a bucket; `_unpacked` and `_stored_document` read them."""
     source = document.source.encode("utf-8", "replace")[:_MAX_SOURCE_BYTES]
     return b"".join((_HEADER.pack(digest, len(source), len(payload)), source, payload))
 

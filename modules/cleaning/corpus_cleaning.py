@@ -8,6 +8,7 @@ The processes of a job call these functions. The functions pass results to each 
     `write_bucket`, once per bucket, writes the records of the other documents to one file per split.
 """
 
+import mmap
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -188,8 +189,12 @@ def _find_near_duplicates(directory: str, drops: Sequence[np.ndarray], threshold
         file.flush()
         if not sum(counts):
             return
-        shape = (sum(counts), near_duplicates.NUM_PERM)
-        dropped = near_duplicates.find_near_duplicates(np.memmap(file.name, np.uint32, "r", shape=shape), threshold)
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        signatures = np.frombuffer(mapped, np.uint32).reshape(-1, near_duplicates.NUM_PERM)
+        # The pages of a mapped file count as this process's memory until they are given back.
+        dropped = near_duplicates.find_near_duplicates(
+            signatures, threshold, release=lambda: mapped.madvise(mmap.MADV_DONTNEED)
+        )
     for bucket, part in enumerate(np.split(dropped, np.cumsum(counts)[:-1])):
         has_signature = BucketTable.read(directory, bucket).has_signature
         drops[bucket][np.flatnonzero(has_signature)[part]] = _NEAR_DUPLICATE

@@ -7,6 +7,7 @@ datasketch's own index keeps every band in dictionaries, about 5 kB per document
 """
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 from datasketch import MinHash, MinHashLSH
@@ -82,7 +83,9 @@ def _update_minima(smallest: np.ndarray, hashes: np.ndarray, starts: np.ndarray)
         np.minimum(row, np.minimum.reduceat(permuted, starts), out=row)
 
 
-def find_near_duplicates(signatures: np.ndarray, threshold: float) -> np.ndarray:
+def find_near_duplicates(
+    signatures: np.ndarray, threshold: float, *, release: Callable[[], None] = lambda: None
+) -> np.ndarray:
     """Returns bool `[documents]`, True for each document that is a near duplicate of an earlier document.
 
     Verified pairs are joined to clusters, and only the first document of each cluster is kept. So in a chain of
@@ -91,9 +94,10 @@ def find_near_duplicates(signatures: np.ndarray, threshold: float) -> np.ndarray
     and 97%). An unrelated pair would need 102 of 128 equal values.
 
     Args:
-        signatures: uint32 `[documents, NUM_PERM]`. It may be an `np.memmap`: it is read in chunks, and about 80
-            bytes per document are held in memory.
+        signatures: uint32 `[documents, NUM_PERM]`. It may be a mapped file: it is read in chunks, and about 80 bytes
+            per document are held in memory.
         threshold: The estimated Jaccard similarity from which two documents are near duplicates. Above 0, at most 1.
+        release: Called after each chunk, to give back the memory of a mapped file.
 
     Raises:
         ValueError: The signatures' shape or type is wrong, or the threshold is out of range.
@@ -110,7 +114,7 @@ def find_near_duplicates(signatures: np.ndarray, threshold: float) -> np.ndarray
     # A cluster is named by its first document. At the start each document is its own cluster.
     clusters = documents
     for band in range(index.b):
-        keys = _band_keys(signatures, slice(band * index.r, (band + 1) * index.r))
+        keys = _band_keys(signatures, slice(band * index.r, (band + 1) * index.r), release)
         first, second = _similar_pairs(signatures, keys, clusters, threshold)
         if len(first):
             clusters = _joined(clusters, first, second)
@@ -124,13 +128,14 @@ def _permutations() -> tuple[np.ndarray, np.ndarray]:
     return factors, addends
 
 
-def _band_keys(signatures: np.ndarray, band: slice) -> np.ndarray:
+def _band_keys(signatures: np.ndarray, band: slice, release: Callable[[], None]) -> np.ndarray:
     """Returns uint64 `[documents]`: documents have equal keys if all their values in the band are equal."""
     keys = np.zeros(len(signatures), np.uint64)
     for start in range(0, len(signatures), _CHUNK):
         chunk = keys[start : start + _CHUNK]
         for column in signatures[start : start + _CHUNK, band].T:
             chunk[:] = mixed(chunk ^ column)
+        release()
     return keys
 
 

@@ -148,6 +148,11 @@ class _Worker:
         )
 
 
+def usable_processors() -> int:
+    """Returns the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def serve(request: str, start: Callable[[str], Run]) -> None:
     """Works on the tasks of a `WorkerPool` until the pool closes.
 

@@ -46,7 +46,7 @@ def encoded_example(features: Mapping[str, Sequence[str] | int]) -> bytes:
 
 
 def record_frame(record: bytes) -> bytes:
-    """Returns the record as it stands in a TFRecord file: its length, the checksum of the length, it, its checksum."""
+    """Returns the record as a TFRecord file holds it: after its length and the checksum of that, before its checksum."""
     length = _RECORD_LENGTH.pack(len(record))
     return b"".join([length, _masked_checksum(length), record, _masked_checksum(record)])
 

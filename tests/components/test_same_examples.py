@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from modules.cleaning import buckets
 from modules.data import corpus
 from modules.data.source import DataSource
 from pipeline.dag import BEAM_ARGS
-from tests.toys import corpora
+from tests.toys import cloud_storage, corpora
 
 SPLITS = {"train": 8, "eval": 1, "test": 1}
 # Computed by the version of the program that compared one document at a time in one process.
@@ -56,17 +56,26 @@ EXPECTED = {
 }
 
 
-def generate(folder: Path, kind: str, beam_args: list[str] = BEAM_ARGS) -> dict[str, object]:
-    """Returns the SHA-256 of each split's sorted records, and the counts above 0, for one kind of corpus."""
+def generate(
+    folder: Path, kind: str, *, beam_args: Sequence[str] = tuple(BEAM_ARGS), written: str = ""
+) -> dict[str, object]:
+    """Returns the SHA-256 of each split's sorted records, and the counts above 0, for one kind of corpus.
+
+    Args:
+        folder: Folder of the texts.
+        kind: Kind of the source.
+        beam_args: Arguments of Beam.
+        written: Folder of what the executor writes; a URL means the folder `bucket`. By default it is `folder`.
+    """
     source = DataSource(
         files=(str(folder / "texts" / "*.jsonl"), *([str(folder / "texts" / "*.txt")] if kind == "text" else [])),
         kind=kind,
         document_separator="blank_line",
     )
     examples = standard_artifacts.Examples()
-    examples.uri = str(folder / "examples")
+    examples.uri = f"{written or folder}/examples"
     context = base_beam_executor.BaseBeamExecutor.Context(
-        beam_pipeline_args=list(beam_args), tmp_dir=str(folder / "tmp"), unique_id="1"
+        beam_pipeline_args=list(beam_args), tmp_dir=f"{written or folder}/tmp", unique_id="1"
     )
     properties = {
         "source": source.model_dump_json(),
@@ -76,12 +85,13 @@ def generate(folder: Path, kind: str, beam_args: list[str] = BEAM_ARGS) -> dict[
         "data_directory": "",
     }
     executor.Executor(context).Do({}, {"examples": [examples]}, properties)
+    local = folder / "bucket" / "examples" if written else folder / "examples"
     found: dict[str, object] = {}
     for split in SPLITS:
-        files = [str(path) for path in Path(examples.uri, f"Split-{split}").iterdir()]
+        files = [str(path) for path in (local / f"Split-{split}").iterdir()]
         records = sorted(tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator())
         found[split] = f"{len(records)} {hashlib.sha256(b''.join(records)).hexdigest()}"
-    counts = json.loads(Path(examples.uri, "counts.json").read_text())
+    counts = json.loads((local / "counts.json").read_text())
     found["counts"] = {
         name: {key: number for key, number in counts[name].items() if number}
         for name in ("bytes", "documents", "dropped", "secrets")
@@ -104,10 +114,18 @@ def test_the_examples_are_those_of_earlier_versions(kind: str, tmp_path: Path) -
 
 
 def test_one_processor_gives_the_same_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
+    monkeypatch.setattr(executor, "usable_processors", lambda: 1)
     monkeypatch.setattr(executor, "WorkerPool", None)
     corpora.write_preferences(tmp_path / "texts")
     assert generate(tmp_path, "preference") == EXPECTED["preference"]
+
+
+def test_examples_and_temporary_files_may_be_in_cloud_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "usable_processors", lambda: 1)  # other processes would look for a real bucket
+    corpora.write_preferences(tmp_path / "texts")
+    cloud_storage.mount(tmp_path / "bucket", monkeypatch)
+    assert generate(tmp_path, "preference", written=cloud_storage.BUCKET) == EXPECTED["preference"]
+    assert cloud_storage.stray_files(tmp_path / "bucket") == []
 
 
 def test_a_runner_of_a_cluster_gives_the_same_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,4 +133,4 @@ def test_a_runner_of_a_cluster_gives_the_same_examples(tmp_path: Path, monkeypat
     monkeypatch.setattr(executor, "WorkerPool", None)
     corpora.write_preferences(tmp_path / "texts")
     runner = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-    assert generate(tmp_path, "preference", [runner, "--sdk_container_image=none"]) == EXPECTED["preference"]
+    assert generate(tmp_path, "preference", beam_args=[runner, "--sdk_container_image=none"]) == EXPECTED["preference"]
