@@ -46,7 +46,7 @@ def encoded_example(features: Mapping[str, Sequence[str] | int]) -> bytes:
 
 
 def record_frame(record: bytes) -> bytes:
-    """Returns the record as a TFRecord file holds it: after its length and the checksum of that, before its checksum."""
+    """Returns a record as a TFRecord file holds it: its length, the checksum of that, the record, its checksum."""
     length = _RECORD_LENGTH.pack(len(record))
     return b"".join([length, _masked_checksum(length), record, _masked_checksum(record)])
 
