@@ -1,8 +1,10 @@
 """Executor of TextTransform."""
 
+import io
 import json
 from typing import Any
 
+import numpy as np
 from tfx.components.transform import executor as transform_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
@@ -10,7 +12,7 @@ from tfx.utils import json_utils
 
 from components.artifact_types import Artifacts
 from components.integrity import checked
-from modules.tokenization import packing_efficiency, token_counts
+from modules.tokenization import context_limit, packing_efficiency, token_counts
 
 
 class Executor(transform_executor.Executor):
@@ -23,7 +25,8 @@ class Executor(transform_executor.Executor):
         The properties are `tokens_<split>`, `loss_tokens_<split>` (not for plain text), and `packed_useful_share` of
         the train split, whose document lengths go to `token_lengths.json`; see `token_counts` and `packing_efficiency`.
         Preferences are not packed: they have no `packed_useful_share`, and only the tokens of prompts with their chosen
-        answers are counted.
+        answers are counted. The lengths of rows of instructions and preferences go to `row_lengths_<split>.npy`, see
+        `context_limit.RowLengths`; they do not depend on the model's context.
         """
         super().Do(input_dict, output_dict, exec_properties)
         custom_config = json_utils.loads(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
@@ -33,6 +36,10 @@ class Executor(transform_executor.Executor):
             examples.set_int_custom_property(f"tokens_{split}", counts.tokens)
             if custom_config["data_kind"] != "text":
                 examples.set_int_custom_property(f"loss_tokens_{split}", counts.loss_tokens)
+                content = io.BytesIO()
+                np.save(content, counts.rows.to_array())
+                with fileio.open(f"{examples.uri}/{context_limit.lengths_file(split)}", "wb") as file:
+                    file.write(content.getvalue())
             if split == "train" and custom_config["data_kind"] != "preference":
                 examples.set_float_custom_property(
                     "packed_useful_share", packing_efficiency.packed_useful_share(counts.lengths)

@@ -1,13 +1,16 @@
-"""The number of tokens in a split."""
+"""The number of tokens in a split, and in each of its rows."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 from tfx_bsl.public import tfxio
+
+from modules.tokenization import context_limit
+from modules.tokenization.context_limit import Ragged, RowLengths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,10 +20,12 @@ class TokenCounts:
     Attributes:
         loss_tokens: The number of targets that count in the loss, including the <|endoftext|> that ends each document.
         lengths: The number of documents by their number of tokens, without that <|endoftext|>.
+        rows: The lengths of all rows in the order of the files; no rows for plain text, which has none.
     """
 
     loss_tokens: int
     lengths: Mapping[int, int]
+    rows: RowLengths = field(default_factory=lambda: RowLengths.joined([]), compare=False)
 
     @property
     def documents(self) -> int:
@@ -48,12 +53,31 @@ def count_tokens(files: Sequence[str]) -> TokenCounts:
     """
     loss_tokens = 0
     lengths: Counter[int] = Counter()
+    rows: list[RowLengths] = []
     for batch in _batches(files):
         values = _values_per_row(_column(batch, "token_ids"), batch.num_rows)
         mask = _column(batch, "loss_mask")
         lengths.update(values.tolist())
         loss_tokens += batch.num_rows + (int(values.sum()) if mask is None else _sum(mask))
-    return TokenCounts(loss_tokens=loss_tokens, lengths=dict(lengths))
+        if mask is not None:
+            rows.append(_row_lengths(batch))
+    return TokenCounts(loss_tokens=loss_tokens, lengths=dict(lengths), rows=RowLengths.joined(rows))
+
+
+def _row_lengths(batch: pa.RecordBatch) -> RowLengths:
+    names = ("token_ids", "loss_mask", "rejected_token_ids")
+    token_ids, loss_mask, rejected = (_column(batch, name) for name in names)
+    return context_limit.measure(
+        *(_ragged(column, batch.num_rows) for column in (token_ids, loss_mask)),
+        rejected_token_ids=None if rejected is None else _ragged(rejected, batch.num_rows),
+    )
+
+
+def _ragged(column: pa.Array | None, num_rows: int) -> Ragged:
+    lengths = _values_per_row(column, num_rows)
+    # `flatten` leaves out the values of rows that are null.
+    values = np.zeros(0, np.int64) if column is None else column.flatten().to_numpy().astype(np.int64)
+    return Ragged(values, np.concatenate([[0], np.cumsum(lengths)]))
 
 
 def _batches(files: Sequence[str]) -> Iterable[pa.RecordBatch]:

@@ -4,6 +4,10 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from modules.training.fitted_rows import ENDED
+
+# The column with 1 for each document whose predecessor ended, else 0.
+BEFORE = "ended_before"
 # A window, or a batch of windows: `token_ids` and the other columns that `packed_windows` returns.
 Windows = Mapping[str, tf.Tensor]
 
@@ -27,9 +31,10 @@ def packed_windows(
 
     Args:
         documents: Batches of `token_ids`, ragged int64 `[documents, tokens]`, and, where not every token counts in
-            the loss, `loss_mask` of the same shape and type: 0 or 1.
+            the loss, `loss_mask` of the same shape and type: 0 or 1. With `loss_mask` there may be `fitted_rows.ENDED`:
+            the `<|endoftext|>` after a document that is cut does not count.
         window: Tokens in a window.
-        end_of_text_id: Id put before each document. It counts in the loss.
+        end_of_text_id: Id put before each document. It counts in the loss as the end of the previous document.
         isolate_documents: Whether to add `document_index`, which shows the tokens that belong to the same document.
 
     Returns:
@@ -40,20 +45,28 @@ def packed_windows(
     def flatten(columns: Mapping[str, tf.RaggedTensor]) -> Windows:
         stream = {"token_ids": _with_first(end_of_text_id, columns["token_ids"])}
         if "loss_mask" in columns:
-            stream["loss_mask"] = _with_first(1, columns["loss_mask"])
+            stream["loss_mask"] = _with_first(columns.get(BEFORE, 1), columns["loss_mask"])
         if isolate_documents:
             stream["document_start"] = _with_first(1, tf.zeros_like(columns["token_ids"]))
         return stream
 
+    if ENDED in documents.element_spec:
+        documents = documents.scan(tf.constant([1], tf.int64), _move_ends)
     windows = documents.map(flatten).rebatch(window, drop_remainder=True)
     if "loss_mask" in windows.element_spec:
         windows = windows.filter(lambda columns: tf.reduce_any(columns["loss_mask"][1:] > 0))
     return windows.map(_number_documents) if isolate_documents else windows
 
 
-def _with_first(value: int, rows: tf.RaggedTensor) -> tf.Tensor:
-    """Puts a value before each row and joins the rows: int32 `[values]`."""
-    first = tf.fill([rows.nrows(), 1], tf.constant(value, rows.dtype))
+def _move_ends(last: tf.Tensor, columns: Mapping[str, tf.RaggedTensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Adds for each document whether the one before it ended; `last` is the end of the previous batch, `[1]`."""
+    ends = tf.concat([last, columns[ENDED][:, 0]], axis=0)
+    return ends[-1:], {**columns, BEFORE: ends[:-1, tf.newaxis]}
+
+
+def _with_first(value: int | tf.Tensor, rows: tf.RaggedTensor) -> tf.Tensor:
+    """Puts a value, or the value of each row, before the rows and joins the rows: int32 `[values]`."""
+    first = tf.broadcast_to(tf.cast(value, rows.dtype), [rows.nrows(), 1])
     return tf.cast(tf.concat([first, rows], axis=1).flat_values, tf.int32)
 
 

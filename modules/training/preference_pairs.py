@@ -6,7 +6,9 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from modules.tokenization import context_limit
 from modules.tokenization.example_tokens import TOKEN_COLUMNS
+from modules.training import fitted_rows
 from modules.training.packing import shift_targets
 from modules.training.stored_rows import StoredRows, store_rows
 
@@ -14,13 +16,18 @@ COLUMNS = TOKEN_COLUMNS["preference"]
 
 
 def store_pairs(
-    documents: tf.data.Dataset, *, longest: int, end_of_text_id: int, split: str, at_most: int | None = None
+    documents: tf.data.Dataset,
+    *,
+    longest: int,
+    end_of_text_id: int,
+    split: str,
+    truncate: bool = False,
+    at_most: int | None = None,
 ) -> StoredRows:
-    """Reads and stores the pairs of a split, without the pairs that are too long.
+    """Reads and stores the pairs of a split, without the pairs that are too long, or with their answers cut.
 
-    A long pair is not cut: a cut pair would express another preference. `<|endoftext|>` comes before each prompt and
-    ends each answer, as in packed windows. It also pads all rows to the length of the longest row that is kept. With
-    `end_of_text_id = 1`:
+    `<|endoftext|>` comes before each prompt and ends each answer that is not cut, as in packed windows. It also pads
+    all rows to the length of the longest row that is kept. With `end_of_text_id = 1`:
 
     ```
     token_ids = [[5, 6, 7]], rejected_token_ids = [[5, 9]]        token_ids = [[1, 5, 6, 7, 1], [1, 5, 9, 1, 1]]
@@ -32,34 +39,43 @@ def store_pairs(
         longest: Largest number of tokens in a row, including both `<|endoftext|>`.
         end_of_text_id: Id of `<|endoftext|>`.
         split: Name of the split, for the log.
+        truncate: Whether to cut answers instead of leaving their pairs out, see `context_limit.fit`.
         at_most: Number of pairs to keep; None: all.
 
     Returns:
         The columns `token_ids` and `loss_mask`, each int32 `[pairs, 2, length]`; the chosen answer comes first.
     """
-    lengths = np.array(list(documents.map(_lengths).unbatch().as_numpy_iterator()), np.int64)
-    fitting = lengths[lengths <= longest]
-    if len(fitting) < len(lengths):
+    rows = fitted_rows.measure_rows(documents)
+    fit = context_limit.fit(rows, context_length=longest - 1, truncate=truncate)
+    if not fit.kept.all():
         logging.warning(
             "%d of %d pairs of %s are longer than %d tokens (`model.context_length` + 1) and are left out.",
-            len(lengths) - len(fitting), len(lengths), split, longest,
+            np.sum(~fit.kept), len(fit.kept), split, longest,
         )  # fmt: skip
-    length = int(fitting.max(initial=2))
+    length = int((1 + fit.lengths + fit.ended)[fit.kept].max(initial=2))
 
-    def pad(columns: Mapping[str, tf.RaggedTensor]) -> dict[str, tf.Tensor]:
-        fits = _lengths(columns) <= length
-        ids, mask, rejected_ids, rejected_mask = (tf.ragged.boolean_mask(columns[name], fits) for name in COLUMNS)
+    def pad(columns: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        ids, mask, rejected_ids, rejected_mask = (columns[name] for name in COLUMNS)
+        ended = columns.get(fitted_rows.ENDED, tf.ones([ids.nrows(), 2], tf.int64))
         end = end_of_text_id
         return {
             "token_ids": tf.stack(
-                [_row(row, first=end, last=end, padding=end, length=length) for row in (ids, rejected_ids)], axis=1
+                [
+                    _row(answer, first=end, last=end, ended=ended[:, number], padding=end, length=length)
+                    for number, answer in enumerate((ids, rejected_ids))
+                ],
+                axis=1,
             ),
             "loss_mask": tf.stack(
-                [_row(row, first=0, last=1, padding=0, length=length) for row in (mask, rejected_mask)], axis=1
+                [
+                    _row(answer, first=0, last=1, ended=ended[:, number], padding=0, length=length)
+                    for number, answer in enumerate((mask, rejected_mask))
+                ],
+                axis=1,
             ),
         }
 
-    pairs = documents.map(pad).unbatch()
+    pairs = fitted_rows.fitted(documents, fit, context_length=longest - 1).map(pad).unbatch()
     return store_rows(pairs if at_most is None else pairs.take(at_most))
 
 
@@ -93,23 +109,21 @@ def mean_tokens(pairs: StoredRows) -> int:
     return round(targets.sum(axis=-1).mean())
 
 
-def _lengths(columns: Mapping[str, tf.RaggedTensor]) -> tf.Tensor:
-    """Returns the length of the longer row of each pair with both `<|endoftext|>`: int64 `[documents]`."""
-    return tf.maximum(columns["token_ids"].row_lengths(), columns["rejected_token_ids"].row_lengths()) + 2
-
-
-def _row(values: tf.RaggedTensor, *, first: int, last: int, padding: int, length: int) -> tf.Tensor:
-    """Adds the first and the last value to each row, and pads the rows to one length.
+def _row(values: tf.RaggedTensor, *, first: int, last: int, ended: tf.Tensor, padding: int, length: int) -> tf.Tensor:
+    """Adds the first value to each row and the last value to each row that ends, and pads the rows to one length.
 
     Args:
-        values: Ragged `[documents, tokens]`, at most `length - 2` tokens per row.
+        values: Ragged `[documents, tokens]`.
         first, last: Values before and after each row.
+        ended: int64 `[documents]`, 1 for rows that get the last value, else 0.
         padding: Value that fills the rest of a row.
         length: Length of the padded rows.
 
     Returns:
         int32 `[documents, length]`.
     """
-    before, after = (tf.fill([values.nrows(), 1], tf.constant(value, values.dtype)) for value in (first, last))
+    before = tf.fill([values.nrows(), 1], tf.constant(first, values.dtype))
+    ends = tf.fill([tf.reduce_sum(ended)], tf.constant(last, values.dtype))
+    after = tf.RaggedTensor.from_row_lengths(ends, ended)
     row = tf.concat([before, values, after], axis=1).to_tensor(padding, shape=[None, length])
     return tf.ensure_shape(tf.cast(row, tf.int32), [None, length])

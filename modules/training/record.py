@@ -71,6 +71,7 @@ class TrainingRecord:
         perplexity_before: Perplexity on the whole eval split of the trained model or preset that the run started from.
             None for a random start, and if it is not a finite number.
         samples: Text that the model writes.
+        unused_tokens, split_rows: See `stored_rows.TrainingData`.
     """
 
     parameters: int
@@ -80,6 +81,8 @@ class TrainingRecord:
     warm_start: bool = False
     perplexity_before: float | None = None
     samples: list[Sample] = dataclasses.field(default_factory=list)
+    unused_tokens: int | None = None
+    split_rows: int | None = None
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Writes `training.json` into a folder, which is created if it is missing. NaN and infinity become null."""

@@ -1,5 +1,6 @@
 """The `run_fn` of the Trainer, which fine-tunes GPT-2, and the plain functions that it calls."""
 
+import dataclasses
 import os
 
 import keras
@@ -23,7 +24,7 @@ from modules.training.loss_curve import LossCurve
 from modules.training.loss_figure import write_picture
 from modules.training.settings import TrainingSettings
 from modules.training.stored_rows import TrainingData
-from modules.training.transformed_examples import read_rows, read_splits
+from modules.training.transformed_examples import read_rows, read_splits, unused_text
 
 # In the Model artifact, next to `preset/`.
 ADAPTERS_FILE = "adapters.safetensors"
@@ -49,8 +50,9 @@ def run_fn(fn_args: FnArgs) -> None:
 
     Args:
         fn_args: `custom_config` contains `model` (ModelSettings), `training` (TrainingSettings),
-            `training_fingerprint` (`TrainingSettings.fingerprint`) and `data_kind`, one of
-            `example_tokens.DATA_KINDS`. It may contain `checkpoint_directory`, a folder that outlives the run's
+            `training_fingerprint` (`TrainingSettings.fingerprint`), `data_kind`, one of
+            `example_tokens.DATA_KINDS`, and `truncate`: whether rows that are longer than the context are cut instead
+            of left out. It may contain `checkpoint_directory`, a folder that outlives the run's
             artifacts, so that an interrupted run can resume. The caller that records the model removes the folder.
             `base_model` is the SavedModel from which a warm start begins; None without a warm start.
 
@@ -80,8 +82,15 @@ def run_fn(fn_args: FnArgs) -> None:
     train_documents, eval_documents = read_splits(fn_args)
     end_of_text_id = vocabulary.end_of_text_id
     data = read_rows(
-        train_documents, eval_documents, settings, context_length=context_length, end_of_text_id=end_of_text_id
+        train_documents,
+        eval_documents,
+        settings,
+        context_length=context_length,
+        end_of_text_id=end_of_text_id,
+        truncate=config["truncate"],
     )
+    if config["data_kind"] == "text":
+        data = dataclasses.replace(data, unused_tokens=unused_text(fn_args, context_length=context_length))
     warm_start = fn_args.base_model is not None
     serving_settings = {"data_kind": config["data_kind"], "context_length": context_length}
     start = starting_point.measure_start(
@@ -95,7 +104,7 @@ def run_fn(fn_args: FnArgs) -> None:
     if devices.is_chief(strategy):
         backbone = write_weights(backbone, settings, os.path.dirname(fn_args.serving_model_dir))
         saved_model.export_saved_model(backbone, table_path, fn_args.serving_model_dir, **serving_settings)
-        write_run(fn_args, start, curve, parameters=backbone.count_params(), warm_start=warm_start)
+        write_run(fn_args, start, curve, data, parameters=backbone.count_params(), warm_start=warm_start)
     devices.wait_for_workers(strategy)  # TFX looks for the model when this returns
 
 
@@ -210,7 +219,13 @@ def write_weights(
 
 
 def write_run(
-    fn_args: FnArgs, start: starting_point.Start, curve: LossCurve, *, parameters: int, warm_start: bool
+    fn_args: FnArgs,
+    start: starting_point.Start,
+    curve: LossCurve,
+    data: TrainingData,
+    *,
+    parameters: int,
+    warm_start: bool,
 ) -> None:
     """Writes the record of the training run, `training.json`, and its plot into the ModelRun artifact."""
     record = starting_point.finish_record(
@@ -220,6 +235,7 @@ def write_run(
         warm_start=warm_start,
         saved_model_dir=fn_args.serving_model_dir,
     )
+    record = dataclasses.replace(record, unused_tokens=data.unused_tokens, split_rows=data.split_rows)
     record.write(fn_args.model_run_dir)
     with written_locally(fn_args.model_run_dir) as folder:
         write_picture(record, os.path.join(folder, PICTURE_FILE))

@@ -45,12 +45,18 @@ class TrainingData:
         train, validation: The rows of both splits.
         to_batch: Turns `{name: [rows, …]}` into a batch of the objective.
         tokens_per_row: Number of targets in a row; the speed in tokens per second is computed from it.
+        unused_tokens: Number of tokens of the train split after the last full window, which are left out; None if it is
+            not known, or if rows are not packed.
+        split_rows: Number of rows of the train split that begin in one window and go on in the next, without their
+            beginning as context; None for plain text, and if rows are not packed.
     """
 
     train: StoredRows
     validation: StoredRows
     to_batch: Callable[[dict[str, tf.Tensor]], Any]
     tokens_per_row: int
+    unused_tokens: int | None = None
+    split_rows: int | None = None
 
 
 class Share(NamedTuple):

@@ -1,6 +1,9 @@
 """Reads the transformed examples and stores the rows that a training run shuffles."""
 
+import collections
+import dataclasses
 import functools
+import os
 
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -8,8 +11,10 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx_bsl.public import tfxio
 
 from modules.common.errors import InputError
+from modules.common.json_files import read_json
+from modules.tokenization import context_limit, packing_efficiency
 from modules.tokenization.example_tokens import TOKEN_COLUMNS
-from modules.training import packing, preference_pairs
+from modules.training import fitted_rows, packing, preference_pairs
 from modules.training.settings import TrainingSettings
 from modules.training.stored_rows import StoredRows, TrainingData, store_rows
 
@@ -38,21 +43,27 @@ def read_rows(
     *,
     context_length: int,
     end_of_text_id: int,
+    truncate: bool = False,
 ) -> TrainingData:
-    """Reads documents once and stores the rows to shuffle: packed windows, or pairs of answers for DPO.
+    """Reads documents and stores the rows to shuffle: packed windows, or pairs of answers for DPO.
+
+    Rows of instructions and preferences that are longer than the context are left out, or cut.
 
     Args:
         train, validation: The documents, see `read_splits`.
         settings: Settings of the training run.
         context_length: Context length of the model, in tokens.
         end_of_text_id: Id of `<|endoftext|>` in the vocabulary.
+        truncate: Whether to cut long rows instead of leaving them out, see `context_limit.fit`.
 
     Raises:
         InputError: If the train split does not fill one batch, or the eval split has no row.
     """
     longest = context_length + 1
     if settings.dpo:
-        store = functools.partial(preference_pairs.store_pairs, longest=longest, end_of_text_id=end_of_text_id)
+        store = functools.partial(
+            preference_pairs.store_pairs, longest=longest, end_of_text_id=end_of_text_id, truncate=truncate
+        )
         pairs = store(train, split="train")
         validation_pairs = store(validation, split="eval", at_most=settings.validation_windows)
         return pair_data(pairs, validation_pairs, settings, longest=longest)
@@ -62,7 +73,31 @@ def read_rows(
         end_of_text_id=end_of_text_id,
         isolate_documents=settings.isolate_documents,
     )
-    return store_windows(pack(train), pack(validation), settings)
+    if "loss_mask" not in train.element_spec:
+        return store_windows(pack(train), pack(validation), settings)
+    rows = [fitted_rows.measure_rows(documents) for documents in (train, validation)]
+    fits = [context_limit.fit(lengths, context_length=context_length, truncate=truncate) for lengths in rows]
+    train, validation = (
+        fitted_rows.fitted(documents, fit, context_length=context_length)
+        for documents, fit in zip((train, validation), fits, strict=True)
+    )
+    kept = fits[0].lengths[fits[0].kept, 0].tolist()
+    return dataclasses.replace(
+        store_windows(pack(train), pack(validation), settings),
+        unused_tokens=packing_efficiency.unused_tokens(collections.Counter(kept), window=longest),
+        split_rows=packing_efficiency.split_documents(kept, window=longest),
+    )
+
+
+def unused_text(fn_args: FnArgs, *, context_length: int) -> int | None:
+    """Returns the number of tokens of plain text after the last full window; None if Transform did not count them."""
+    folder = os.path.dirname(os.path.dirname(fn_args.train_files[0]))
+    if not tf.io.gfile.exists(os.path.join(folder, packing_efficiency.LENGTHS_FILE)):
+        return None
+    lengths = read_json(folder, packing_efficiency.LENGTHS_FILE)
+    return packing_efficiency.unused_tokens(
+        {int(length): number for length, number in lengths.items()}, window=context_length + 1
+    )
 
 
 def store_windows(train: tf.data.Dataset, validation: tf.data.Dataset, settings: TrainingSettings) -> TrainingData:

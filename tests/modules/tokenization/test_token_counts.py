@@ -32,3 +32,15 @@ def test_counts_of_files_are_added_and_empty_documents_are_counted(tmp_path: Pat
     files = [write(tmp_path / "a.gz", token_ids=TOKEN_IDS), write(tmp_path / "b.gz", token_ids=[[], []])]
     assert count_tokens(files) == TokenCounts(lengths={3: 1, 4: 1, 0: 3}, loss_tokens=12)
     assert count_tokens([]) == TokenCounts(lengths={}, loss_tokens=0)
+
+
+def test_the_rows_of_instructions_and_preferences_are_measured_in_the_same_pass(tmp_path: Path) -> None:
+    plain = count_tokens([write(tmp_path / "text.gz", token_ids=TOKEN_IDS)])
+    assert plain.rows.whole.tolist() == []
+    turns = count_tokens([write(tmp_path / "turns.gz", token_ids=TOKEN_IDS, loss_mask=LOSS_MASK)])
+    assert (turns.rows.prompt.tolist(), turns.rows.whole.tolist()) == ([1, 3, 0], [[3], [4], [0]])
+    rejected = [[5, 7], [8, 8, 8], [1]]
+    columns = {"token_ids": TOKEN_IDS, "loss_mask": LOSS_MASK, "rejected_token_ids": rejected}
+    pairs = count_tokens([write(tmp_path / "pairs.gz", **columns)])
+    assert pairs.rows.whole.tolist() == [[3, 2], [4, 3], [0, 1]]
+    assert pairs.rows.common.tolist() == [1, 3, 0]

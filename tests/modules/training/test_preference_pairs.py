@@ -54,3 +54,13 @@ def test_a_batch_has_the_targets_of_its_inputs_and_keeps_other_columns() -> None
         "targets": [[[5, 7, 1], [5, 1, 1]]],
         "weights": [[[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]]],
     }
+
+
+def test_answers_that_are_cut_have_no_end_and_their_prompts_stay_whole() -> None:
+    rows = (([5, 6], [7], [8, 9, 8]), ([5, 6, 7, 8], [6], [7]), ([5, 6], [7, 8, 9], [7, 8]))
+    pairs = store_pairs(documents(*rows), longest=5, end_of_text_id=1, split="train", truncate=True)
+    # The second prompt fills the context of 4, and the answers of the third pair differ only after it.
+    assert pairs.columns["token_ids"].tolist() == [[[1, 5, 6, 7, 1], [1, 5, 6, 8, 9]]]
+    assert pairs.columns["loss_mask"].tolist() == [[[0, 0, 0, 1, 1], [0, 0, 0, 1, 1]]]
+    short = store_pairs(documents(([5], [6], [7])), longest=5, end_of_text_id=1, split="train", truncate=True)
+    assert short.columns["token_ids"].tolist() == [[[1, 5, 6, 1], [1, 5, 7, 1]]]
