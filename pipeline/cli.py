@@ -19,7 +19,7 @@ from modules.common.errors import InputError
 from modules.common.failures import check_path, disk_error, path_error, shortened
 from modules.common.formatting import decimals
 from modules.common.visible_text import visible
-from pipeline.config import DEFAULT_RECIPE, PipelineConfig, load_config
+from pipeline.config import DEFAULT_RECIPE, PipelineConfig, Stage, load_config
 from pipeline.console.terminal import Console, Text
 from pipeline.nodes import NODES
 from pipeline.preflight import check_data, check_memory, check_model, check_workspace
@@ -135,6 +135,8 @@ def run(
 def validate(config: ConfigOption = DEFAULT_RECIPE, set_: SetOption = None) -> None:
     """Reads and cleans the data and checks it against its contract, without training.
 
+    Rows of instructions and preferences are also tokenized, and those that are longer than the context are counted.
+
     Exit status: 0 the data is valid, 1 any other error, 2 bad configuration or input.
     """
     from pipeline.console import run_view
@@ -144,7 +146,11 @@ def validate(config: ConfigOption = DEFAULT_RECIPE, set_: SetOption = None) -> N
     check_workspace(settings)
     check_data(settings)
     console.print(f"[bold]{settings.name}[/]  {escape(str(settings.data.source))}", highlight=False)
-    finished = run_to_end(RunRequest(config=settings, run_id=run_view.new_run_id(), until="data"))
+    # Only tokens show which rows are longer than the context; plain text has no rows.
+    until: Stage = "data" if settings.data.kind == "text" else "tokens"
+    if until == "tokens":
+        check_model(settings)
+    finished = run_to_end(RunRequest(config=settings, run_id=run_view.new_run_id(), until=until))
     print_data(finished, console)
     console.print("[bold green]DATA VALID[/]  The data meets its contract.")
 

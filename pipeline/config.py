@@ -20,7 +20,9 @@ from modules.evaluation.memorisation import MemorisationSettings
 from modules.evaluation.perplexity_gate import PerplexityGateSettings
 from modules.evaluation.tasks import Tasks, TaskSettings
 from modules.evaluation.tflite_gate import TFLiteGateSettings
+from modules.model import presets
 from modules.model.settings import ModelSettings
+from modules.tokenization.context_limit import TooLong
 from modules.training.settings import TrainingSettings
 from pipeline.plain_yaml import MAX_CHARACTERS, parse_yaml
 
@@ -62,6 +64,12 @@ class DataConfig(Settings):
     text_column: str = Field(
         "text", description="Column of the text in .jsonl, .json, .csv and .parquet files, for `kind: text`."
     )
+    too_long: TooLong | None = Field(
+        None,
+        description="Rows of instructions and preferences that are longer than `model.context_length` + 1 tokens: "
+        "`error` stops the run, `drop` leaves them out, `truncate` cuts their answers. Default: an error from 10% of "
+        "the rows on, drop below.",
+    )
     document_separator: str | None = Field(
         None,
         description="Splits .txt and .md files into documents: `blank_line` or any literal text. Default: one document "
@@ -73,6 +81,15 @@ class DataConfig(Settings):
         "warn",
         description="Warn or stop if the text's statistics differ from the last run's, or eval's from train's.",
     )
+
+    @model_validator(mode="after")
+    def _only_rows_are_too_long(self) -> Self:
+        if self.too_long is not None and self.kind == "text":
+            raise ValueError(
+                "`too_long` is for `kind: instruction` and `kind: preference`: a document of plain text is never too "
+                f"long, because it goes on in the next window. Received: {self.too_long!r}; remove `data.too_long`"
+            )
+        return self
 
     def to_source(self) -> DataSource:
         """Returns the settings of the source as `modules.data` takes them.
@@ -248,6 +265,16 @@ class PipelineConfig(Settings):
                 "`tokenizer.preset` instead of training one with `tokenizer.vocabulary_size` or using `kind: byte`"
             )
         return self
+
+    def largest_context(self) -> int:
+        """Returns the largest context length that the model and its teacher can have.
+
+        Raises:
+            InputError: `presets.read_sizes` cannot read a preset.
+        """
+        largest = self.model.largest_context()
+        teacher = self.training.distillation and presets.read_sizes(self.training.distillation.teacher)
+        return min(largest, teacher.positions) if teacher else largest
 
     @property
     def metadata_path(self) -> Path:

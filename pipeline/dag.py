@@ -15,6 +15,7 @@ from tfx.types import Channel
 from tfx.types.standard_artifacts import ExampleStatistics, Model, ModelBlessing
 
 from components.anomaly_gate.component import AnomalyGate, DataBlessing
+from components.length_gate.component import LengthGate
 from components.perplexity_evaluator.component import PerplexityEvaluator
 from components.release_pusher.component import ReleasePusher
 from components.resolver_strategies import (
@@ -153,7 +154,8 @@ class _Tokens:
 
     nodes: list[BaseNode]
     transform: TextTransform
-    gate: BaseNode
+    gates: list[BaseComponent]
+    length_check: dict[str, Channel]
 
 
 def _token_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> _Tokens:
@@ -185,7 +187,26 @@ def _token_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> _
     )
     fingerprint_code(statistics_gen)
     fingerprint_code(transform, modules=["modules.tokenization.preprocessing"])
-    return _Tokens(nodes=[transform, statistics_gen, *checks, gate], transform=transform, gate=gate)
+    # A document of plain text cannot be too long: it goes on in the next window.
+    length_gates = [_length_gate(config, transform)] if config.data.kind != "text" else []
+    return _Tokens(
+        nodes=[transform, statistics_gen, *checks, gate, *length_gates],
+        transform=transform,
+        gates=[gate, *length_gates],
+        length_check=length_gates[0].outputs if length_gates else {},
+    )
+
+
+def _length_gate(config: PipelineConfig, transform: TextTransform) -> LengthGate:
+    """Returns the gate that counts the rows which are longer than the context."""
+    gate = LengthGate(
+        transformed_examples=transform.outputs["transformed_examples"],
+        context_length=config.model.context_length,
+        largest_context=config.largest_context(),
+        too_long=config.data.too_long,
+    )
+    fingerprint_code(gate)
+    return gate
 
 
 def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, tokens: _Tokens) -> list[BaseNode]:
@@ -203,12 +224,14 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, toke
             "model": config.model.model_dump(),
             "training": config.training.model_dump(),
             "data_kind": config.data.kind,
+            "truncate": config.data.too_long == "truncate",
             "preset_fingerprint": placement.preset_fingerprint,
             "training_fingerprint": placement.training_fingerprint,
             "checkpoint_directory": placement.checkpoint_directory,
         },
     )
-    trainer.add_upstream_node(tokens.gate)
+    for gate in tokens.gates:
+        trainer.add_upstream_node(gate)
     fingerprint_code(trainer, modules=["modules.training.run_fn"])
     *evaluating, evaluator = _evaluating_nodes(config, placement, data, trainer)
     return [
@@ -289,6 +312,7 @@ def _releasing_nodes(
         **subject,
         **found,
         configuration=config.model_dump_json(exclude={"workspace"}),
+        **tokens.length_check,
         transformed_examples=tokens.transform.outputs["transformed_examples"],
         model_run=trainer.outputs["model_run"],
         task_evaluation=evaluator.inputs["task_evaluation"],

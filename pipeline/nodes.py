@@ -14,6 +14,7 @@ NODES = (
     "LatestBlessedTokens",
     "TokenValidator",
     "TokenGate",
+    "LengthGate",  # only for instructions and preferences
     "WarmStartModel",  # only with `model.warm_start`
     "Trainer",
     "LatestBlessedModel",

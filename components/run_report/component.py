@@ -6,7 +6,7 @@ from typing import Any
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel, component_spec, standard_artifacts
 
-from components.artifact_types import Report
+from components.artifact_types import LengthCheck, Report
 from components.run_report import executor
 
 
@@ -17,6 +17,7 @@ class RunReportSpec(component_spec.ComponentSpec):
     INPUTS = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "transformed_examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "length_check": component_spec.ChannelParameter(type=LengthCheck, optional=True),
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
         "task_evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
@@ -45,7 +46,8 @@ class RunReport(base_component.BaseComponent):
         Args:
             configuration: All settings of the run as JSON, with `data` and `model`.
             **inputs: `examples`, `transformed_examples`, `model`, `model_run`, `task_evaluation`, `evaluation`,
-                `blessing`, `model_fp16`, `model_int8`, `tflite_evaluation`, and `baseline_model` if there is one.
+                `blessing`, `model_fp16`, `model_int8`, `tflite_evaluation`, `baseline_model` if there is one, and
+                `length_check` for instructions and preferences.
 
         Raises:
             ValueError: `configuration` is not JSON, or lacks `data` or `model`.

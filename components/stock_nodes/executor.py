@@ -1,11 +1,16 @@
 """Executors of TFX's own nodes, which check and record the files of artifacts, see `components.integrity`."""
 
+from typing import Any
+
 from tfx.components.schema_gen import executor as schema_gen
 from tfx.components.schema_gen.import_schema_gen import executor as import_schema_gen
 from tfx.components.statistics_gen import executor as statistics_gen
 from tfx.components.trainer import executor as trainer
+from tfx.types import artifact_utils
 
+from components.artifact_types import Artifacts
 from components.integrity import checked
+from modules.training.record import TrainingRecord
 
 
 class StatisticsGenExecutor(statistics_gen.Executor):
@@ -27,6 +32,20 @@ class ImportSchemaGenExecutor(import_schema_gen.Executor):
 
 
 class TrainerExecutor(trainer.GenericExecutor):
-    """Executor of Trainer."""
+    """Executor of Trainer, which also records what the training run left out or split."""
 
-    Do = checked(trainer.GenericExecutor.Do)
+    @checked
+    def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
+        """Trains, and sets the properties `unused_tokens` and `changed_rows_split_over_windows` of the ModelRun.
+
+        See `stored_rows.TrainingData`; a number that is not known is left out.
+        """
+        super().Do(input_dict, output_dict, exec_properties)
+        model_run = artifact_utils.get_single_instance(output_dict["model_run"])
+        record = TrainingRecord.read(model_run.uri)
+        for name, number in (
+            ("unused_tokens", record.unused_tokens),
+            ("changed_rows_split_over_windows", record.split_rows),
+        ):
+            if number is not None:
+                model_run.set_int_custom_property(name, number)

@@ -11,6 +11,9 @@ SizeName = Literal["tiny", "small", "medium", "large"]
 Target = Literal["query", "key", "value", "attention_output", "feedforward_intermediate", "feedforward_output"]
 Quantization = Literal["int8", "int4"]
 
+# The positions of the published GPT-2 models.
+LARGEST_CONTEXT = 1024
+
 
 class Sizes(NamedTuple):
     """Sizes of a GPT-2, except the sizes of its vocabulary and its context."""
@@ -55,7 +58,7 @@ class ModelSettings(Settings):
         description="Start from the pipeline's latest blessed model, which must have the same tokenizer and sizes. "
         "The first run, without such a model, starts by the other settings.",
     )
-    context_length: Annotated[int, Field(ge=2, le=1024)] = Field(
+    context_length: Annotated[int, Field(ge=2, le=LARGEST_CONTEXT)] = Field(
         128, description="Tokens in a training window, in an evaluation window and in the exported KV cache."
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -93,6 +96,17 @@ class ModelSettings(Settings):
         if self.num_layers is None or self.num_heads is None or self.hidden_dim is None:
             return None
         return Sizes(self.num_layers, self.num_heads, self.hidden_dim, self.intermediate_dim or 4 * self.hidden_dim)
+
+    def largest_context(self) -> int:
+        """Returns the largest context length that the model can have; with a warm start, only the set one is sure.
+
+        Raises:
+            InputError: `presets.read_sizes` cannot read the preset.
+        """
+        if self.warm_start:
+            return self.context_length
+        sizes = presets.read_sizes(self.preset) if self.preset else None
+        return min(sizes.positions, LARGEST_CONTEXT) if sizes else LARGEST_CONTEXT
 
     def fingerprint(self) -> str:
         """Returns the hash of the preset, including the files of a folder; "" without a preset.

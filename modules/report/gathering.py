@@ -54,7 +54,8 @@ def gather(
 
     Args:
         artifacts: `examples`, `transformed_examples`, `model`, `model_run`, `task_evaluation`, `evaluation`,
-            `blessing`, `model_fp16`, `model_int8`, `tflite_evaluation`, and `baseline_model` if there is one.
+            `blessing`, `model_fp16`, `model_int8`, `tflite_evaluation`, `baseline_model` if there is one, and
+            `length_check` for instructions and preferences.
         pipeline: The pipeline's name.
         run: The run's id.
         configuration: All settings of the run, as JSON.

@@ -55,7 +55,9 @@ def training(report: Report) -> str:
     speeds = [point.tokens_per_second for point in report.training.loss]
     speed = f" at {number(statistics.median(speeds))} tokens per second" if speeds else ""
     parameters = f"{count(report.model.parameters)} parameters from {report.model.start}"
-    return f"{parameters}{steps}{speed}. {loss(report.training)}".strip()
+    unused = report.training.unused_tokens
+    left_out = f"The last {unused:,} tokens of the train split fill no window and are left out." if unused else ""
+    return f"{parameters}{steps}{speed}. {loss(report.training)} {left_out}".strip()
 
 
 def loss(training: TrainingRecord) -> str:

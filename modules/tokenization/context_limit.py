@@ -190,7 +190,7 @@ def check(
     found = int((longest > context_length + 1).sum())
     if not found or too_long in ("drop", "truncate") or (too_long is None and found < ERROR_SHARE * len(longest)):
         return
-    rule = "no row may be longer" if too_long == "error" else f"fewer than {share(ERROR_SHARE)} may be longer"
+    rule = "no row may be longer" if too_long == "error" else f"fewer than {ERROR_SHARE:.0%} may be longer"
     raise InputError(
         f"{found:,} of {len(longest):,} rows ({share(found / len(longest))}) are longer than the context. With their "
         f"prompts and <|endoftext|> before and after, {rule} than `model.context_length` + 1 = {context_length + 1:,} "

@@ -65,11 +65,11 @@ def count_tokens(files: Sequence[str]) -> TokenCounts:
 
 
 def _row_lengths(batch: pa.RecordBatch) -> RowLengths:
-    names = ("token_ids", "loss_mask", "rejected_token_ids")
-    token_ids, loss_mask, rejected = (_column(batch, name) for name in names)
+    rejected = _column(batch, "rejected_token_ids")
     return context_limit.measure(
-        *(_ragged(column, batch.num_rows) for column in (token_ids, loss_mask)),
-        rejected_token_ids=None if rejected is None else _ragged(rejected, batch.num_rows),
+        _ragged(_column(batch, "token_ids"), batch.num_rows),
+        _ragged(_column(batch, "loss_mask"), batch.num_rows),
+        None if rejected is None else _ragged(rejected, batch.num_rows),
     )
 
 

@@ -79,6 +79,9 @@ def _packing(run: Run, config: PipelineConfig) -> list[RenderableType]:
     line = f"Packed windows are {packed:.1%} text; with one document per window: {padded:.1%}."
     if "loss_tokens_train" in examples.properties:
         line += f" The loss is computed on {examples.properties['loss_tokens_train']:,} tokens of the train split."
+    unused = run.measured("Trainer", "model_run", "unused_tokens")
+    if unused:
+        line += f" The last {unused:,} tokens of the train split fill no window and are left out."
     return [Text(line)]
 
 

@@ -123,8 +123,8 @@ class Run:
     def verdict(self) -> str:
         """Returns the outcome in a word.
 
-        `pushed`, `refused` (by a gate), `validated` (only the data), `failed`, `interrupted` (killed), or `incomplete`,
-        also while the run goes on.
+        `pushed`, `refused` (by a gate), `validated` (only the data, with the lengths of rows), `failed`, `interrupted`
+        (killed), or `incomplete`, also while the run goes on.
         """
         for state in ("failed", INTERRUPTED):
             if any(execution.state == state for execution in self.executions):
@@ -134,6 +134,8 @@ class Run:
         if self.measured("Pusher", "pushed_model", "pushed") == 0:
             return "refused"
         if self.output("AnomalyGate", "blessing") and not self.output("Transform", "transformed_examples"):
+            return "validated"
+        if self.output("LengthGate", "length_check") and not any(run.node == "Trainer" for run in self.executions):
             return "validated"
         return "incomplete"
 
