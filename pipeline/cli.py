@@ -26,6 +26,7 @@ from pipeline.preflight import check_data, check_memory, check_model, check_work
 from pipeline.request import RunRequest
 
 if TYPE_CHECKING:
+    from modules.serving.continuation import Continuation
     from pipeline.metadata.reader import Run
 
 # Click's UsageError. Typer brings a Click of its own and exports only a subclass, from which the class is reached.
@@ -211,7 +212,7 @@ def generate(
 
     _check_prompt(prompt)
     release = release or find_release(workspace)
-    text = continue_prompt(
+    continuation = continue_prompt(
         release,
         format.value,
         prompt,
@@ -219,8 +220,25 @@ def generate(
         raw=raw,
     )
     between = "\n" if not raw and prompt_template(release) else ""
-    console.print(f"[bold]{escape(prompt)}[/]{between}{escape(text)}", highlight=False, soft_wrap=True)
+    console.print(f"[bold]{escape(prompt)}[/]{between}{escape(continuation.text)}", highlight=False, soft_wrap=True)
+    if continuation.prompt.left_out:
+        _warn_of_cut(continuation, max_new_tokens, in_template=between != "")
     discard_stderr()
+
+
+def _warn_of_cut(continuation: "Continuation", max_new_tokens: int, *, in_template: bool) -> None:
+    """Prints one line on standard error about a prompt of which the model did not see every token."""
+    found, context_length = continuation.prompt, continuation.context_length
+    template = " with its template" if in_template else ""
+    which = "from the middle of your words; its template is whole" if in_template else "from its beginning"
+    errors.print(
+        f"[bold yellow]warning[/]  The prompt has {found.tokens:,} tokens{template}, and "
+        f"the model got {found.kept:,} of them: {found.left_out:,} were left out {which}. Its context has "
+        f"{context_length:,} tokens, of which {min(max_new_tokens, context_length // 2):,} are kept for new tokens. "
+        "Shorten the prompt or lower --max-new-tokens.",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _check_prompt(prompt: str) -> None:

@@ -36,9 +36,10 @@ class TrainerExecutor(trainer.GenericExecutor):
 
     @checked
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
-        """Trains, and sets the properties `unused_tokens` and `changed_rows_split_over_windows` of the ModelRun.
+        """Trains, and sets properties of the ModelRun.
 
-        See `stored_rows.TrainingData`; a number that is not known is left out.
+        They are `unused_tokens` and `changed_rows_split_over_windows`, see `stored_rows.TrainingData`, and
+        `changed_prompts_of_samples_cut`. A number that is not known is left out.
         """
         super().Do(input_dict, output_dict, exec_properties)
         model_run = artifact_utils.get_single_instance(output_dict["model_run"])
@@ -46,6 +47,7 @@ class TrainerExecutor(trainer.GenericExecutor):
         for name, number in (
             ("unused_tokens", record.unused_tokens),
             ("changed_rows_split_over_windows", record.split_rows),
+            ("changed_prompts_of_samples_cut", sum(sample.left_out > 0 for sample in record.samples)),
         ):
             if number is not None:
                 model_run.set_int_custom_property(name, number)

@@ -24,7 +24,8 @@ class TaskEvaluator(base_component.BaseComponent):
     """Evaluator that writes `checks.json` and `tasks.json` of `modules.evaluation.tasks`.
 
     The output's custom properties are `memorised_share`, `accuracy_<name>`, `rouge_l` and `bleu`, as far as they were
-    requested and could be measured.
+    requested and could be measured, and `changed_prompts_of_<name>_cut` with the number of prompts that exceeded the
+    context.
     """
 
     SPEC_CLASS = TaskEvaluatorSpec

@@ -39,6 +39,8 @@ class Executor(base_executor.BaseExecutor):
         record_measured(output, {name: input_dict[name][0] for name in ("model", "examples")})
         for name, value in results.figures().items():
             output.set_float_custom_property(name, value)
+        for name, number in results.counts().items():
+            output.set_int_custom_property(name, number)
 
 
 def _corpus(examples: artifact.Artifact) -> Corpus:

@@ -49,6 +49,8 @@ class Executor(base_executor.BaseExecutor):
         gates.write_checks(evaluation.uri, checks.values())
         write_results(evaluation.uri, tflite_gate.file_results(figures, checks, settings=settings))
         evaluation.set_int_custom_property("blessed", int(tflite_gate.may_release(checks.values(), settings)))
+        cut = measurer.reference.cut_prompts
+        evaluation.set_int_custom_property("changed_prompts_of_greedy_agreement_cut", cut)
         _set_figures(evaluation, figures, checks)
         measured = ("model", "examples", *(file.key for file in TFLITE_FILES))
         record_measured(evaluation, {name: input_dict[name][0] for name in measured})

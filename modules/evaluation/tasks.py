@@ -5,11 +5,12 @@ files before.
 """
 
 import dataclasses
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pydantic
 from pydantic import Field
@@ -107,10 +108,14 @@ class Corpus:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskResults:
-    """The results: memorisation, None if it is switched off, and the tasks in the order of the settings."""
+    """The results: memorisation, None if it is switched off, and the tasks in the order of the settings.
+
+    `cut_prompts` has the number of prompts that exceeded the context, by the name of the task, or `memorisation`.
+    """
 
     memorisation: Memorisation | None
     tasks: Sequence[MultipleChoice | Answers]
+    cut_prompts: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def checks(self) -> list[Check]:
         """Returns a check for each limit in the settings."""
@@ -125,6 +130,10 @@ class TaskResults:
             else:
                 figures |= {"rouge_l": task.rouge_l, "bleu": task.bleu}
         return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+    def counts(self) -> dict[str, int]:
+        """Returns the numbers of cut prompts under the names of ML Metadata's properties."""
+        return {f"changed_prompts_of_{name}_cut": number for name, number in self.cut_prompts.items()}
 
     def write(self, folder: str | Path) -> None:
         """Writes `checks.json` and `tasks.json`: `{"memorisation": {…} or null, "tasks": [{…}, …]}`."""
@@ -167,18 +176,31 @@ def evaluate(
     on_progress(0, total)
     model = LoadedModel(saved_model_dir, on_texts=lambda seen: on_progress(seen, total))
 
+    generate = functools.partial(model.continued, template=corpus.template)
+    cut: dict[str, int] = {}
+
+    def counted(name: str, measure: Callable[[], Any]) -> Any:
+        before = model.cut_prompts
+        result = measure()
+        cut[name] = model.cut_prompts - before
+        return result
+
     def measured(task: Task) -> MultipleChoice | Answers:
         if isinstance(task, MultipleChoiceSettings):
             return multiple_choice.measure(task, questions[task.name], template=corpus.template, nll=model.nll)
-        return answers.measure(task, corpus.eval_files, generate=model.continued)
+        return answers.measure(task, corpus.eval_files, generate=generate)
+
+    def recited() -> Memorisation | None:
+        if not settings.memorisation.prompts:
+            return None
+        return memorisation.measure(
+            settings.memorisation, corpus.train_files, data_kind=corpus.data_kind, generate=generate
+        )
 
     return TaskResults(
-        memorisation=memorisation.measure(
-            settings.memorisation, corpus.train_files, data_kind=corpus.data_kind, generate=model.continued
-        )
-        if settings.memorisation.prompts
-        else None,
-        tasks=[measured(task) for task in settings.tasks],
+        memorisation=counted("memorisation", recited),
+        tasks=[counted(_name(task), functools.partial(measured, task)) for task in settings.tasks],
+        cut_prompts=cut,
     )
 
 

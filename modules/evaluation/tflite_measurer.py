@@ -16,7 +16,7 @@ from modules.data.examples import read_records, split_files
 from modules.evaluation.tflite_results import FileFigures, GreedyAgreement
 from modules.evaluation.tflite_scoring import Score, negative_log_likelihood, score_document
 from modules.export.tflite_files import scoring_file
-from modules.model.sampling import SamplingSettings
+from modules.model.sampling import SamplingSettings, prompt_room
 from modules.serving.litert_model import LiteRTModel, continue_tokens
 from modules.serving.loaded_model import call_generate
 from modules.tokenization import example_tokens
@@ -69,6 +69,7 @@ class Reference:
         nll_sum: Negative log-likelihood of all documents, in nats.
         prompts: Token ids of the prompts, each with a leading end-of-text.
         continuations: The greedy continuation of each prompt, in bytes.
+        cut_prompts: Number of prompts of which both models see only the end.
         decode_tokens_per_second: Speed of continuing a single prompt; NaN without prompts.
     """
 
@@ -77,6 +78,7 @@ class Reference:
     nll_sum: float
     prompts: list[list[int]]
     continuations: list[bytes]
+    cut_prompts: int
     decode_tokens_per_second: float
 
 
@@ -115,14 +117,15 @@ class TFLiteMeasurer:
         self._count_document = lambda: on_documents(next(scored), len(documents))
         model = tf.saved_model.load(saved_model_dir)  # the signatures are valid only while it exists
         texts = [document.prompt for document in documents if document.prompt][:_PROMPTS]
+        prompts = tokenizer.tokenize(tf.constant(texts, tf.string)).to_list()
+        room = prompt_room(int(model.model.position_embedding.shape[0]), NEW_TOKENS)
         self.reference = Reference(
             documents=documents,
             whole_split=whole_split,
             nll_sum=self._float_nll(model.signatures["evaluate"], documents),
-            prompts=[
-                [self._end_of_text_id, *ids] for ids in tokenizer.tokenize(tf.constant(texts, tf.string)).to_list()
-            ],
+            prompts=[[self._end_of_text_id, *ids] for ids in prompts],
             continuations=_greedy(model.signatures["generate"], texts),
+            cut_prompts=sum(len(ids) > room for ids in prompts),
             decode_tokens_per_second=_generation_speed(model.signatures["generate"], texts[:1], tokenizer),
         )
 

@@ -4,12 +4,15 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from modules.common.errors import InputError
+from modules.data.prompt_templates import PromptTemplate
 from modules.export.tflite_files import TFLITE_FILES
-from modules.model.sampling import SamplingSettings
+from modules.model.sampling import SamplingSettings, prompt_room
 from modules.release.manifest import Manifest, prompt_template
 from modules.release.verification import check_files
+from modules.serving.prompt_fitting import FittedPrompt, fit_prompt, template_tokens
 from modules.serving.text_generators import LiteRTGenerator, SavedModelGenerator, TextGenerator
 
 _FILES = {file.format: f"tflite/{file.name}" for file in TFLITE_FILES}
@@ -19,6 +22,20 @@ _TOKENIZER = "tokenizer/tokenizer.json"
 _PRECISIONS = {file.format: file.precision for file in TFLITE_FILES}
 
 
+class Continuation(NamedTuple):
+    """A continuation.
+
+    Attributes:
+        text: The text that the model wrote.
+        prompt: What the model got of the prompt.
+        context_length: Largest number of tokens of prompt and continuation together.
+    """
+
+    text: str
+    prompt: FittedPrompt
+    context_length: int
+
+
 def continue_prompt(
     release: Path,
     format: str,
@@ -26,7 +43,7 @@ def continue_prompt(
     settings: SamplingSettings,
     *,
     raw: bool = False,
-) -> str:
+) -> Continuation:
     """Continues a prompt with one file of a release.
 
     For a model of instructions, the prompt is first put into the template that the model was trained with.
@@ -43,10 +60,11 @@ def continue_prompt(
         raw: Whether to use the prompt without a template, even if the model was trained with a template.
 
     Returns:
-        The continuation of the given prompt; with a template, the reply.
+        The continuation of the given prompt; with a template, the reply. And what the model got of the prompt.
 
     Raises:
-        InputError: The folder is not a release, has no such file, or has a template that this version does not have.
+        InputError: The folder is not a release, has no such file, or has a template that this version does not have, or
+            that leaves no room for a word.
     """
     template = None if raw else prompt_template(release)
     if template:
@@ -54,12 +72,31 @@ def continue_prompt(
     held_back = " " if prompt.endswith(" ") and not prompt.endswith("  ") and prompt.strip() else ""
     with quiet_libraries():
         generator = open_generator(release, format)
-        text = generator.generate(
+        if template:
+            _check_template(template, generator, settings)
+        fitted = fit_prompt(
             prompt.removesuffix(held_back),
-            settings,
+            template=template,
+            room=prompt_room(generator.context_length, settings.max_new_tokens),
+            count_tokens=generator.count_tokens,
         )
+        text = generator.generate(fitted.text, settings)
+        context_length = generator.context_length
         del generator  # LiteRT also logs when it is deleted
-    return text.removeprefix(held_back)
+    return Continuation(text.removeprefix(held_back), fitted, context_length)
+
+
+def _check_template(template: PromptTemplate, generator: TextGenerator, settings: SamplingSettings) -> None:
+    """Refuses a template that leaves no room for a word; a prompt without its template is not what was learned."""
+    needed, context_length = template_tokens(template, generator.count_tokens), generator.context_length
+    room = prompt_room(context_length, settings.max_new_tokens)
+    if needed > room:
+        cure = f"Use --max-new-tokens {context_length - needed} or fewer" if needed < context_length else "Use --raw"
+        raise InputError(
+            f"the template of the model's prompts needs {needed} tokens with a word. Received: a context of "
+            f"{context_length} tokens, of which {context_length - room} are kept for new tokens. {cure}, or a model "
+            "with a larger context."
+        )
 
 
 @contextlib.contextmanager

@@ -15,6 +15,15 @@ from modules.tokenization.vocabulary import END_OF_TEXT
 class TextGenerator(Protocol):
     """Interface of the generators for both runtimes, TensorFlow and LiteRT."""
 
+    @property
+    def context_length(self) -> int:
+        """Largest number of tokens of prompt and continuation together."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Returns the number of tokens of a text."""
+        ...
+
     def generate(self, prompt: str, settings: SamplingSettings) -> str:
         """Continues a prompt, which is the start of a document.
 
@@ -42,20 +51,23 @@ class SavedModelGenerator:
                 f"a release must hold saved_model.pb. Received: {saved_model_dir}, which holds no such file. "
                 "Use another --release."
             )
-        import tensorflow as tf
+        from modules.serving.loaded_model import LoadedModel
 
-        self._model = tf.saved_model.load(saved_model_dir)
+        self._model = LoadedModel(saved_model_dir)
+
+    @property
+    def context_length(self) -> int:
+        """Largest number of tokens of prompt and continuation together."""
+        return self._model.context_length
+
+    def count_tokens(self, text: str) -> int:
+        """Returns the number of tokens of a text."""
+        return self._model.count_tokens(text)
 
     def generate(self, prompt: str, settings: SamplingSettings) -> str:
         """Continues a prompt; see `TextGenerator.generate`."""
-        from modules.serving.loaded_model import call_generate
-
-        (text,) = call_generate(
-            self._model.signatures["generate"],
-            [prompt.encode()],
-            settings,
-        )
-        return text.decode(errors="replace")
+        (text,) = self._model.continued([prompt], settings)
+        return text
 
 
 class LiteRTGenerator:
@@ -88,6 +100,15 @@ class LiteRTGenerator:
             )
         self._end_of_text_id = end_of_text_id
         self._model = LiteRTModel(tflite_path, num_threads=num_threads)
+
+    @property
+    def context_length(self) -> int:
+        """Largest number of tokens of prompt and continuation together."""
+        return self._model.context_length
+
+    def count_tokens(self, text: str) -> int:
+        """Returns the number of tokens of a text."""
+        return len(self._tokenizer.encode(text).ids)
 
     def generate(self, prompt: str, settings: SamplingSettings) -> str:
         """Continues a prompt; see `TextGenerator.generate`."""

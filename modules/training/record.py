@@ -51,11 +51,15 @@ class ValidationPoint:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A prompt and the model's continuations before (None if there is none) and after the training run."""
+    """A prompt and the model's continuations before (None if there is none) and after the training run.
+
+    `left_out` is the number of tokens that the prompt lost, because it exceeded the context.
+    """
 
     prompt: str
     before: str | None
     after: str
+    left_out: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from modules.common.errors import InputError
 from modules.common.files import written_locally
+from modules.data.prompt_templates import TEMPLATES
 from modules.export import saved_model
 from modules.model import gpt2, lora
 from modules.objectives.distillation import Distillation, load_teacher
@@ -50,10 +51,11 @@ def run_fn(fn_args: FnArgs) -> None:
 
     Args:
         fn_args: `custom_config` contains `model` (ModelSettings), `training` (TrainingSettings),
-            `training_fingerprint` (`TrainingSettings.fingerprint`), `data_kind`, one of
-            `example_tokens.DATA_KINDS`, and `truncate`: whether rows that are longer than the context are cut instead
-            of left out. It may contain `checkpoint_directory`, a folder that outlives the run's
-            artifacts, so that an interrupted run can resume. The caller that records the model removes the folder.
+            `training_fingerprint` (`TrainingSettings.fingerprint`), `data_kind`, one of `example_tokens.DATA_KINDS`,
+            `truncate`, True if rows that are longer than the context are cut instead of left out, and `template`, the
+            name of the prompts' template, None for plain text. It may contain `checkpoint_directory`, a folder that
+            outlives the run's artifacts, so that an interrupted run can resume. The caller that records the model
+            removes the folder.
             `base_model` is the SavedModel from which a warm start begins; None without a warm start.
 
     Raises:
@@ -99,6 +101,7 @@ def run_fn(fn_args: FnArgs) -> None:
         eval_documents,
         **serving_settings,
         with_perplexity=warm_start or model_settings.preset is not None,
+        template=TEMPLATES[config["template"]] if config["template"] else None,
     )
     curve = train(backbone, objective, data, settings, fn_args)
     if devices.is_chief(strategy):

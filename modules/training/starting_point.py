@@ -11,10 +11,13 @@ import tensorflow as tf
 from modules.cleaning.secrets import find_secrets
 from modules.common import progress
 from modules.common.json_files import finite
+from modules.data.prompt_templates import PromptTemplate
 from modules.export import saved_model
 from modules.export.document_scorer import DocumentScorer
 from modules.model.sampling import SamplingSettings, prompt_room
 from modules.serving.loaded_model import call_generate
+from modules.serving.prompt_fitting import FittedPrompt, fit_prompt
+from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer
 from modules.tokenization.vocabulary import Vocabulary
 from modules.tokenization.vocabulary_files import read_table
 from modules.training.loss_curve import LossCurve
@@ -27,11 +30,15 @@ SAMPLING = SamplingSettings(max_new_tokens=48, temperature=0.7, top_k=40, seed=0
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Start:
-    """The measurements of the model before training; `perplexity` is None if it was not measured."""
+    """The measurements of the model before training.
+
+    `perplexity` is None if it was not measured. `left_out` has the number of tokens that each prompt lost.
+    """
 
     perplexity: float | None
     prompts: list[str]
     continuations: list[str]
+    left_out: list[int]
 
 
 def measure_start(
@@ -42,6 +49,7 @@ def measure_start(
     data_kind: str,
     context_length: int,
     with_perplexity: bool,
+    template: PromptTemplate | None = None,
 ) -> Start:
     """Measures a model before training, with the same code that the SavedModel serves afterwards.
 
@@ -54,8 +62,17 @@ def measure_start(
         data_kind: One of `example_tokens.DATA_KINDS`.
         context_length: Tokens in a window.
         with_perplexity: Whether to score all documents, in addition to continuing some of them.
+        template: Template of the prompts; None for plain text.
     """
-    prompts = sample_prompts(documents, read_table(table_path), context_length=context_length)
+    tokenizer = BytePairTokenizer(table_path)
+    fitted = sample_prompts(
+        documents,
+        read_table(table_path),
+        context_length=context_length,
+        template=template,
+        count_tokens=lambda text: int(tokenizer.tokenize(tf.constant([text.encode()])).row_lengths()[0]),
+    )
+    prompts = [prompt.text for prompt in fitted]
     with tempfile.TemporaryDirectory() as folder:
         model = saved_model.build_text_model(
             backbone, table_path, folder, data_kind=data_kind, context_length=context_length
@@ -64,6 +81,7 @@ def measure_start(
             perplexity=corpus_perplexity(model.scorer, documents) if with_perplexity else None,
             prompts=prompts,
             continuations=continue_prompts(model.generate, prompts),
+            left_out=[prompt.left_out for prompt in fitted],
         )
 
 
@@ -72,7 +90,7 @@ def finish_record(
 ) -> TrainingRecord:
     """Returns the record of a training run, with samples that the trained SavedModel writes."""
     generate = tf.saved_model.load(saved_model_dir).signatures["generate"]
-    continuations = zip(start.prompts, start.continuations, continue_prompts(generate, start.prompts), strict=True)
+    afterwards = continue_prompts(generate, start.prompts)
     return TrainingRecord(
         parameters=parameters,
         loss=curve.points,
@@ -80,7 +98,12 @@ def finish_record(
         loss_unit=curve.loss_unit,
         warm_start=warm_start,
         perplexity_before=start.perplexity,
-        samples=[Sample(prompt=prompt, before=before, after=after) for prompt, before, after in continuations],
+        samples=[
+            Sample(prompt=prompt, before=before, after=after, left_out=left_out)
+            for prompt, before, after, left_out in zip(
+                start.prompts, start.continuations, afterwards, start.left_out, strict=True
+            )
+        ],
     )
 
 
@@ -123,26 +146,44 @@ def continue_prompts(generate: Callable[..., dict[str, tf.Tensor]], prompts: Seq
     return [text.decode("utf-8", errors="replace") for text in texts]
 
 
-def sample_prompts(documents: tf.data.Dataset, vocabulary: Vocabulary, *, context_length: int) -> list[str]:
-    """Takes prompts from the first documents, see `prompt_tokens`.
+def sample_prompts(
+    documents: tf.data.Dataset,
+    vocabulary: Vocabulary,
+    *,
+    context_length: int,
+    template: PromptTemplate | None = None,
+    count_tokens: Callable[[str], int] = len,
+) -> list[FittedPrompt]:
+    """Takes prompts from the first documents, see `prompt_tokens`, each with the text that the model gets.
 
     Prompts that look like secrets are left out, because a model card shows the prompts.
 
     Args:
         documents: Batches as for `corpus_perplexity`. The same documents in the same order give the same prompts.
         vocabulary: Vocabulary of the documents' tokens.
-        context_length: Context length of the model; longer prompts lose their beginning, as in generation.
+        context_length: Context length of the model; longer prompts are cut, as in generation.
+        template: Template of the prompts, which stays whole; None for plain text.
+        count_tokens: Returns the number of tokens of a text; only used with a template.
     """
     token_bytes = vocabulary.token_bytes()
-    room = prompt_room(context_length, SAMPLING.max_new_tokens) - 1  # without the end-of-text before the prompt
-    prompts = []
+    room = prompt_room(context_length, SAMPLING.max_new_tokens)
+
+    def decoded(token_ids: list[int]) -> str:
+        # An incomplete character at either end is left out.
+        return b"".join(token_bytes[token_id] for token_id in token_ids).decode("utf-8", errors="ignore")
+
+    def fitted(token_ids: list[int]) -> FittedPrompt:
+        if template is not None:
+            return fit_prompt(decoded(token_ids), template=template, room=room, count_tokens=count_tokens)
+        kept = token_ids[-(room - 1) :]  # without the end-of-text before the prompt
+        return FittedPrompt(decoded(kept), len(token_ids), len(kept))
+
+    prompts: list[FittedPrompt] = []
     for columns in documents.unbatch().as_numpy_iterator():
         loss_mask = columns.get("loss_mask")
         token_ids = prompt_tokens(columns["token_ids"].tolist(), None if loss_mask is None else loss_mask.tolist())
-        text = b"".join(token_bytes[token_id] for token_id in token_ids[-room:])
-        # An incomplete character at either end is left out.
-        prompt = text.decode("utf-8", errors="ignore")
-        if next(find_secrets(prompt), None) is None:
+        prompt = fitted(token_ids)
+        if next(find_secrets(prompt.text), None) is None:
             prompts.append(prompt)
         if len(prompts) == SAMPLES:
             break

@@ -78,11 +78,22 @@ def _packing(run: Run, config: PipelineConfig) -> list[RenderableType]:
     packed = examples.properties["packed_useful_share"]
     line = f"Packed windows are {packed:.1%} text; with one document per window: {padded:.1%}."
     if "loss_tokens_train" in examples.properties:
-        line += f" The loss is computed on {examples.properties['loss_tokens_train']:,} tokens of the train split."
+        before = ", before the rows that are too long are left out or cut" if _are_too_long(run) else ""
+        line += (
+            f" The loss is computed on {examples.properties['loss_tokens_train']:,} tokens of the train split{before}."
+        )
     unused = run.measured("Trainer", "model_run", "unused_tokens")
     if unused:
         line += f" The last {unused:,} tokens of the train split fill no window and are left out."
     return [Text(line)]
+
+
+def _are_too_long(run: Run) -> bool:
+    """Returns whether rows were left out or cut because they are longer than the context."""
+    found = run.output("LengthGate", "length_check")
+    return found is not None and any(
+        number for name, number in found.properties.items() if name.startswith((DROPPED, CHANGED))
+    )
 
 
 def _counted(run: Run, prefix: str, unit: str) -> list[RenderableType]:

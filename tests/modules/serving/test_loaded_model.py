@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from modules.data.prompt_templates import TEMPLATES
 from modules.model.sampling import SamplingSettings
 from modules.serving.loaded_model import LoadedModel
 from tests.toys.release import reference_greedy, reference_logits, saved_release, tiny_vocabulary
@@ -42,3 +43,18 @@ def test_completions_are_scored_given_their_prompts(model):
     assert nll.shape == (83,)
     assert nll.tolist() == pytest.approx([reference_nll(*pair) for pair in pairs], rel=1e-5)
     assert model.nll([], []).shape == (0,)
+
+
+def test_prompts_of_which_the_model_did_not_see_every_token_are_counted(model):
+    chat, settings = TEMPLATES["chat"], SamplingSettings(max_new_tokens=2)
+    assert (model.context_length, model.count_tokens("the thé")) == (32, 1 + 1 + 1 + 2)
+    before = model.cut_prompts
+    # The context of 32 keeps 30 tokens for a prompt; the second prompt has 2 more.
+    model.continued(["a" * 30, "a" * 32], settings)
+    assert model.cut_prompts == before + 1
+    prompts = [chat.prompt("a"), chat.prompt("abcdefghijklmnop")]
+    shortened = chat.prompt("abcdelmnop")
+    assert model.continued(prompts, settings, template=chat) == model.continued([prompts[0], shortened], settings)
+    assert model.cut_prompts == before + 2
+    model.nll(["a" * 16, "a" * 31], ["b" * 16, "bb"])
+    assert model.cut_prompts == before + 3

@@ -109,7 +109,7 @@ def run_trainer(
         custom_config={
             "data_kind": data_kind, "model": model.model_dump(), "training": settings.model_dump(),
             "training_fingerprint": settings.fingerprint(), "checkpoint_directory": str(folder / "checkpoints"),
-            "truncate": False,
+            "truncate": False, "template": None,
         },
     )  # fmt: skip
     run_fn(fn_args)

@@ -36,12 +36,14 @@ def test_prompts_are_document_beginnings(token_ids: list[int], loss_mask: list[i
 def test_prompts_come_from_the_first_documents() -> None:
     texts = [b"the cat!", b"", "caf\u00e9 au lait".encode()[:8], b"once", b"the fifth"]
     # The half of 8 bytes, `caf\xc3`, ends within a character.
-    assert sample_prompts(documents(*texts), tiny_vocabulary(), context_length=32) == ["the ", "", "caf", "on"]
+    prompts = sample_prompts(documents(*texts), tiny_vocabulary(), context_length=32)
+    assert [prompt.text for prompt in prompts] == ["the ", "", "caf", "on"]
 
 
 def test_a_long_prompt_loses_its_beginning() -> None:
     # The context has 12 tokens: 6 new tokens, 1 <|endoftext|>, and 5 tokens of the prompt.
-    assert sample_prompts(documents(b"abcdefghijklmnopqrst"), tiny_vocabulary(), context_length=12) == ["fghij"]
+    (prompt,) = sample_prompts(documents(b"abcdefghijklmnopqrst"), tiny_vocabulary(), context_length=12)
+    assert (prompt.text, prompt.left_out) == ("fghij", 5)
 
 
 def test_the_starting_model_is_measured_like_the_saved_model() -> None:
