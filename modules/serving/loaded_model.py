@@ -31,9 +31,9 @@ class LoadedModel:
         >>> from modules.export.saved_model import export_saved_model
         >>> from modules.tokenization.vocabulary import Vocabulary
         >>> from modules.tokenization.vocabulary_files import write_table
-        >>> write_table(Vocabulary.from_merges([]), "bytes.tsv")
+        >>> write_table(Vocabulary.from_merges([]), "vocabulary.tsv")
         >>> backbone = keras_hub.models.GPT2Backbone(257, 1, 1, 8, 16, max_sequence_length=16)
-        >>> export_saved_model(backbone, "bytes.tsv", "release")
+        >>> export_saved_model(backbone, "vocabulary.tsv", "release")
         >>> model = LoadedModel("release")
         >>> model.nll(["a", "a"], ["b", "bc"]).shape
         (2,)

@@ -75,7 +75,7 @@ class RowLengths:
 
 
 class Fit(NamedTuple):
-    """How rows are made to fit into the context.
+    """The cuts with which rows fit into the context.
 
     Attributes:
         kept: bool `[rows]`; the rest is dropped.

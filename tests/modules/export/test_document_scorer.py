@@ -36,13 +36,14 @@ def test_sums_equal_those_of_the_oracle(tokens_per_chunk: int, monkeypatch: pyte
 @pytest.mark.parametrize("tokens_per_chunk", [2048, 24])
 def test_only_targets_that_the_mask_counts_are_summed(tokens_per_chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(document_scorer, "TOKENS_PER_CHUNK", tokens_per_chunk)
-    documents = _documents(4, 0, 50, 3)
-    # The first two windows of 16 of the third document hold no target that counts.
-    masks = [[0, 1, 0, 1], [], [0] * 40 + [1] * 10, [0, 0, 0]]
+    documents = _documents(4, 0, 50, 3, 43)
+    # The first two windows of 16 of the third document hold no target that counts. The completion of the last document
+    # is longer than two windows, and every token of it is scored.
+    masks = [[0, 1, 0, 1], [], [0] * 40 + [1] * 10, [0, 0, 0], [0] * 3 + [1] * 40]
     score = tf.function(_scorer(16).score)
     columns = (tf.ragged.constant(rows, dtype=tf.int64) for rows in (documents, masks))
     nll_sum, num_tokens, _ = score(*columns)
-    assert num_tokens.numpy().tolist() == [3, 1, 11, 1]
+    assert num_tokens.numpy().tolist() == [3, 1, 11, 1, 41]
     expected = [oracle(document, 16, mask) for document, mask in zip(documents, masks, strict=True)]
     np.testing.assert_allclose(nll_sum, expected, rtol=1e-6)
 
