@@ -78,6 +78,7 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
         ("model={preset: gpt2_base_en}", "`model.preset` comes with a vocabulary"),
         ("tokenizer.kind=byte", "choose one: .*or `kind: byte`"),
         ("tokenizer.kind=char", "tokenizer.kind: Input should be 'bpe' or 'byte'"),
+        ("data.too_long=drop", r"`too_long` is for .* goes on in the next window\. Received: 'drop'; remove"),
         ("data.kind=chat", "data.kind: Input should be 'text', 'instruction' or 'preference'"),
         ("data.template=alpaca", "data.template: Input should be 'plain', 'headings' or 'chat'. Received: 'alpaca'"),
         (

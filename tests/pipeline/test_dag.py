@@ -89,6 +89,20 @@ def test_an_edited_line_changes_the_cache_keys_of_the_nodes_that_use_it(
     assert {node for node, added in flags().items() if added != before[node]} == affected
 
 
+def test_rows_that_are_too_long_are_counted_before_anything_is_trained(recipe: Path) -> None:
+    assert "LengthGate" not in nodes(load_config(recipe))
+    config = load_config(recipe, ["data.kind=instruction", "data.too_long=truncate", "model.context_length=32"])
+    found = nodes(config)
+    assert "LengthGate" in found["Trainer"].upstream_nodes
+    assert "length_check" in found["Report"].inputs.inputs
+    parameters = found["LengthGate"].parameters.parameters
+    values = [parameters[name].field_value for name in ("context_length", "largest_context", "too_long")]
+    assert [value.int_value or value.string_value for value in values] == [32, 1024, "truncate"]
+    trainer = next(node for node in create_pipeline(config, PLACEMENT).components if isinstance(node, Trainer))
+    custom_config = json.loads(trainer.exec_properties["custom_config"])
+    assert (custom_config["truncate"], custom_config["template"]) == (True, "headings")
+
+
 @pytest.mark.parametrize("own_strategies", [True, False])
 def test_a_warm_start_gives_the_trainer_the_latest_blessed_model(recipe: Path, own_strategies: bool) -> None:
     warm = nodes(load_config(recipe, ["model.warm_start=true"]), own_strategies=own_strategies)

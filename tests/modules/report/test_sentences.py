@@ -60,6 +60,8 @@ def test_the_training_sentence_has_steps_speed_and_losses(tmp_path: Path) -> Non
         "1,334,016 parameters from a random start, 300 steps at 7,050 tokens per second. "
         "Training loss from 8.25 at step 10 to 4.84 at step 300; validation loss 4.9 at step 300."
     )
+    unused = sentences.training(report(tmp_path / "unused", training={"unused_tokens": 76}))
+    assert unused.endswith(". The last 76 tokens of the train split fill no window and are left out.")
 
 
 def test_the_perplexity_sentence_names_the_lowest_and_the_highest_slice() -> None:
