@@ -124,9 +124,11 @@ def _warnings(run: Run) -> list[Text]:
             f"more in {relative(path)}. To drop such documents: --set data.cleaning.secrets=drop"
         )
     for gate in ("AnomalyGate", "TokenGate"):
-        warnings += (run.measured(gate, "blessing", "drift") or "").splitlines()
+        warnings += (run.measured(gate, "blessing", "drift") or "").split("\n")
     for artifact in _written(run):
-        warnings += artifact.properties.get(WARNINGS, "").splitlines()
+        warnings += artifact.properties.get(WARNINGS, "").split("\n")
+    # `splitlines` would also split at control codes within a line, and hide them.
+    warnings = list(filter(None, warnings))
     return [Text.assemble(("warning", "bold yellow"), f"  {warning}") for warning in warnings]
 
 
