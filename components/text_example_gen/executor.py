@@ -94,8 +94,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 raise corpus.empty_corpus(source, reading)
             if settings.leakage is not None:
                 corpus_cleaning.collect_held_out(job.directory, [piece.name for piece in job.pieces])
-            for row in results("study", job.buckets):
+            for number, row in enumerate(results("study", job.buckets)):
                 kept.add(BucketCounts(**row))
+                buckets.remove_bucket(job.directory, number)  # its records take as much of the disk
             corpus_cleaning.decide(job.directory, job.buckets, settings, job.weights)
             for row in results("write", job.buckets):
                 kept.add(BucketCounts(**row))

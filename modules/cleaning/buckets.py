@@ -177,6 +177,13 @@ def bucket_directory(directory: str, bucket: int) -> epath.Path:
     return epath.Path(directory) / f"bucket-{bucket:05d}"
 
 
+def remove_bucket(directory: str, bucket: int) -> None:
+    """Removes the files of one bucket, which may be empty."""
+    folder = bucket_directory(directory, bucket)
+    if folder.exists():
+        folder.rmtree()
+
+
 def unique_documents(directory: str, bucket: int, counts: BucketCounts | None = None) -> Iterator[StoredDocument]:
     """Yields one bucket's different documents, sorted by hash, and counts the dropped copies.
 
