@@ -6,6 +6,7 @@ Sources are parsed and never imported, because importing would run code and take
 import ast
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -21,7 +22,8 @@ from collections.abc import Callable, Iterator
 
 from modules.common import child_process
 
-DATASET_NAME = "python_documentation"
+# TFDS data sets of this project: texts, instructions and preferences.
+DATASET_NAMES = ("python_documentation", "python_instructions", "python_preferences")
 STANDARD_LIBRARY = "python"
 TOPICS = "pydoc_data"
 
@@ -39,6 +41,8 @@ _SKIPPED_FOLDERS = frozenset(
 _SKIPPED_PATHS = ("tensorflow/python/keras/", "tensorflow/lite/", "tensorflow/core/", "keras/_tf_keras/")
 _SKIPPED_PREFIXES = ("test_", "gen_")
 _FILES_PER_TASK = 200
+# The modules that decide what the data sets contain.
+_RULES = ("docstrings.py", "documented_functions.py", "documentation_rows.py")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,10 +55,9 @@ class Documentation:
 
 
 def environment_fingerprint(packages: tuple[str, ...] = PACKAGES) -> str:
-    """Returns the SHA-256 (hexadecimal) of the versions of Python and the packages and of this module's source."""
-    with open(__file__, "rb") as handle:
-        rules = hashlib.file_digest(handle, "sha256").hexdigest()
-    return hashlib.sha256("\n".join([*package_versions(packages), rules]).encode()).hexdigest()
+    """Returns the SHA-256 (hexadecimal) of the versions of Python and the packages and of the source of the rules."""
+    rules = [hashlib.sha256(pathlib.Path(__file__).with_name(name).read_bytes()).hexdigest() for name in _RULES]
+    return hashlib.sha256("\n".join([*package_versions(packages), *rules]).encode()).hexdigest()
 
 
 def package_versions(packages: tuple[str, ...] = PACKAGES) -> list[str]:
@@ -85,12 +88,27 @@ def collect(
     """Yields help topics and the packages' docstrings in a fixed order.
 
     Args:
-        packages: Import names. `"python"` is the standard library and the help topics. Packages that are not
-            installed are left out.
+        packages: Import names. `"python"` is the standard library and the help topics, `"pydoc_data"` only the
+            topics. Packages that are not installed are left out.
         on_progress: A function that is called with (source files parsed, source files in total).
     """
-    if STANDARD_LIBRARY in packages:
+    if STANDARD_LIBRARY in packages or TOPICS in packages:
         yield from _topics()
+    for rows in parsed_files("modules.data.docstrings", packages, on_progress):
+        yield from (Documentation(*row) for row in rows)
+
+
+def parsed_files(
+    worker: str, packages: tuple[str, ...], on_progress: Callable[[int, int], None]
+) -> Iterator[list[list[str]]]:
+    """Yields the rows that worker processes find in the packages' source files, in a fixed order.
+
+    Args:
+        worker: Dotted name of a module that needs only the standard library. Its `main` gets a JSON list of a package,
+            its folder and names of files in it, and writes a JSON list of rows to standard output.
+        packages: As for `collect`.
+        on_progress: As for `collect`.
+    """
     tasks = []
     for package in packages:
         folder = package_folder(package)
@@ -98,30 +116,24 @@ def collect(
         tasks += [(package, str(folder), files[i : i + _FILES_PER_TASK]) for i in range(0, len(files), _FILES_PER_TASK)]
     total = sum(len(files) for _, _, files in tasks)
     done = 0
-    for (_, _, files), found in zip(tasks, _parsed(tasks), strict=True):
-        yield from found
-        done += len(files)
-        on_progress(done, total)
-
-
-def _parsed(tasks: list[tuple[str, str, list[str]]]) -> Iterator[list[Documentation]]:
     # Each worker is a new interpreter that imports only this file. Forking a process that has TensorFlow's threads may
     # hang. The other start methods of multiprocessing import the parent's main module, which may be all of TFX.
     with concurrent.futures.ThreadPoolExecutor(max(1, min(os.cpu_count() or 1, 4))) as pool:
-        for rows in pool.map(_parse_elsewhere, tasks):
-            yield [Documentation(*row) for row in rows]
+        found = pool.map(functools.partial(_parse_elsewhere, worker), tasks)
+        for (_, _, files), rows in zip(tasks, found, strict=True):
+            yield rows
+            done += len(files)
+            on_progress(done, total)
 
 
-def _parse_elsewhere(task: tuple[str, str, list[str]]) -> list[list[str]]:
+def _parse_elsewhere(worker: str, task: tuple[str, str, list[str]]) -> list[list[str]]:
     # Without `site`, which takes longer to import than all of this.
-    with child_process.start(
-        "modules.data.docstrings", json.dumps(task), options=["-P", "-S"], stdout=subprocess.PIPE
-    ) as worker:
-        assert worker.stdout is not None
-        output = worker.stdout.read()
-        status = worker.wait()
+    with child_process.start(worker, json.dumps(task), options=["-P", "-S"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        output = process.stdout.read()
+        status = process.wait()
     if status != 0:
-        raise subprocess.CalledProcessError(status, worker.args)
+        raise subprocess.CalledProcessError(status, process.args)
     return json.loads(output)
 
 

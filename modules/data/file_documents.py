@@ -99,21 +99,42 @@ def read_documents(
     counts = counts if counts is not None else ReadCounts()
     name = name or os.path.basename(path)
     for place, record in _read_records(path, source):
-        features = tidy(record.features, counts)
-        if source.kind == "text":
-            (text,) = features["text"]
-            document = Document.of_text(text, name, place)
-        else:
-            records.check_answers(features, place)
-            content = tidy({"content": record.content}, ReadCounts())["content"]
-            document = Document(features=features, content="\n".join(content), source=name, place=place)
-        check_size(document.content, place)
-        if not document.content or document.content.isspace():
-            counts.drop("empty")
-        elif source.kind == "preference" and features["chosen"] == features["rejected"]:
-            counts.drop("no_preference")
-        else:
+        document = document_of(record, source.kind, name=name, place=place, counts=counts)
+        if document is not None:
             yield document
+
+
+def document_of(
+    record: records.Record, kind: records.Kind, *, name: str, place: str, counts: ReadCounts
+) -> Document | None:
+    """Returns the cleaned document of a row, or None if it is dropped, which is counted.
+
+    Args:
+        record: The row's features.
+        kind: The kind of the row.
+        name: The `source` of the document.
+        place: The row's place, for messages.
+        counts: The function adds to these counts.
+
+    Raises:
+        InputError: There is no answer to learn, or the row is too long.
+    """
+    features = tidy(record.features, counts)
+    if kind == "text":
+        (text,) = features["text"]
+        document = Document.of_text(text, name, place)
+    else:
+        records.check_answers(features, place)
+        content = tidy({"content": record.content}, ReadCounts())["content"]
+        document = Document(features=features, content="\n".join(content), source=name, place=place)
+    check_size(document.content, place)
+    if not document.content or document.content.isspace():
+        counts.drop("empty")
+    elif kind == "preference" and features["chosen"] == features["rejected"]:
+        counts.drop("no_preference")
+    else:
+        return document
+    return None
 
 
 def _read_records(path: str, source: DataSource) -> Iterator[tuple[str, records.Record]]:

@@ -71,10 +71,6 @@ class DataSource(pydantic.BaseModel):
                 "`document_separator` splits files, and `data.source` names a TFDS data set. "
                 "Remove `document_separator`."
             )
-        if self.kind != "text" and self.files is None:
-            raise ValueError(
-                f"`kind: {self.kind}` needs files of rows, and `data.source` names a TFDS data set. Name files instead."
-            )
         return self
 
     @classmethod
@@ -85,5 +81,5 @@ class DataSource(pydantic.BaseModel):
 
 
 def is_python_documentation(source: DataSource) -> bool:
-    """Returns True if the source is the project's own TFDS dataset."""
-    return source.tfds is not None and source.tfds.split("/")[0].split(":")[0] == docstrings.DATASET_NAME
+    """Returns True if the source is one of the project's own TFDS datasets."""
+    return source.tfds is not None and source.tfds.split("/")[0].split(":")[0] in docstrings.DATASET_NAMES

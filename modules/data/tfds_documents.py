@@ -6,14 +6,16 @@ import os
 import socket
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import tensorflow_datasets as tfds
 
 from modules.common.errors import InputError
-from modules.data.data_files import check_size
-from modules.data.documents import Document, ReadCounts, tidy
-from modules.data.python_documentation import EnvironmentConfig, PythonDocumentation
+from modules.data import records
+from modules.data.documents import Document, ReadCounts
+from modules.data.file_documents import document_of
+from modules.data.prompt_templates import TEMPLATES
+from modules.data.python_documentation import BUILDERS, EnvironmentConfig
 from modules.data.source import DataSource, is_python_documentation
 
 EXAMPLES_PER_SLICE = 50_000
@@ -37,7 +39,8 @@ def open_builder(source: DataSource, data_directory: str) -> tfds.core.DatasetBu
         InputError: TFDS knows no such dataset, configuration or version.
     """
     if is_python_documentation(source):
-        return PythonDocumentation(config=EnvironmentConfig.of(), data_dir=data_directory)
+        name = str(source.tfds).split("/")[0].split(":")[0]
+        return BUILDERS[name](config=EnvironmentConfig.of(), data_dir=data_directory)
     try:
         return tfds.builder(str(source.tfds), data_dir=data_directory)
     except tfds.core.registered.DatasetNotFoundError as error:
@@ -56,9 +59,13 @@ def check(source: DataSource, data_directory: str) -> None:
     """Finds reasons why `prepare` would fail at once; takes about a second and does not import TensorFlow.
 
     Raises:
-        InputError: TFDS knows no such dataset, or the dataset is not prepared and no host to download it from is found.
+        InputError: TFDS knows no such dataset, it lacks the features of the source's kind, or it is not prepared and no
+            host to download it from is found.
     """
     builder = open_builder(source, data_directory)
+    if source.kind != "text":
+        # A row of empty texts has the same columns as the dataset's rows.
+        _record(source, dict.fromkeys(builder.info.features, ""), f"tfds:{source.tfds}")
     hosts = _hosts(builder)
     # Behind a proxy only the proxy can resolve names.
     if os.path.isdir(builder.data_path) or not hosts or urllib.request.getproxies():
@@ -92,7 +99,7 @@ def prepare(source: DataSource, data_directory: str) -> tfds.core.DatasetBuilder
     """Downloads and prepares the dataset below `data_directory`, unless it is there already.
 
     Raises:
-        InputError: The dataset cannot be downloaded, or has no such split or text feature.
+        InputError: The dataset cannot be downloaded, or has no such split, or lacks the features of its kind.
     """
     check(source, data_directory)  # TFDS itself would retry for minutes.
     builder = open_builder(source, data_directory)
@@ -101,7 +108,7 @@ def prepare(source: DataSource, data_directory: str) -> tfds.core.DatasetBuilder
         builder.download_and_prepare(download_dir=f"{data_directory}/downloads")
     except _PREPARATION_ERRORS as error:
         raise _not_prepared(source, data_directory, builder, error) from error
-    _check_splits_and_feature(source, builder)
+    _check_splits_and_features(source, builder)
     return builder
 
 
@@ -123,32 +130,29 @@ def read_slice(
     """Streams the cleaned documents of one piece, e.g. `"train[0:50000]"`, of a prepared dataset.
 
     Raises:
-        InputError: A text is not UTF-8, or a file of the dataset is damaged.
+        InputError: A text is not UTF-8, a row has no answer to learn, or a file of the dataset is damaged.
     """
     import tensorflow as tf
 
     builder = open_builder(source, data_directory)
-    names = {source.text_column: True}
-    if _is_text(builder, _SOURCE_FEATURE):
-        names[_SOURCE_FEATURE] = True
+    columns = [name for name in _columns(source) if _is_text(builder, name)]
+    has_source = _is_text(builder, _SOURCE_FEATURE)
     dataset = builder.as_dataset(
         split=piece,
-        decoders=tfds.decode.PartialDecoding(names),
+        decoders=tfds.decode.PartialDecoding(dict.fromkeys([*columns, *([_SOURCE_FEATURE] * has_source)], True)),
         read_config=tfds.ReadConfig(try_autocache=False),  # A cache would keep the whole dataset in memory.
     )
     default = f"{builder.name}/{piece.split('[')[0]}"
+    place = f"tfds:{source.tfds}, {piece}"
     counts = counts if counts is not None else ReadCounts()
     try:
         for batch in dataset.batch(_BATCH_SIZE).as_numpy_iterator():
-            sources = batch.get(_SOURCE_FEATURE)
-            for index, raw in enumerate(batch[source.text_column]):
-                name = default if sources is None else sources[index].decode()
-                (text,) = tidy({"text": [_decoded(raw, f"tfds:{source.tfds}, {piece}")]}, counts)["text"]
-                check_size(text, f"tfds:{source.tfds}, {piece}")
-                if text and not text.isspace():
-                    yield Document.of_text(text, source=name, place=name)
-                else:
-                    counts.drop("empty")
+            for index in range(len(batch[columns[0]])):
+                row = {column: _decoded(batch[column][index], place) for column in columns}
+                name = batch[_SOURCE_FEATURE][index].decode() if has_source else default
+                document = document_of(_record(source, row, place), source.kind, name=name, place=name, counts=counts)
+                if document is not None:
+                    yield document
     except tf.errors.DataLossError as error:
         raise InputError(
             f"tfds:{source.tfds}, {piece}: a file in {builder.data_path} is damaged ({_first_line(error)}) "
@@ -156,15 +160,32 @@ def read_slice(
         ) from error
 
 
-def _check_splits_and_feature(source: DataSource, builder: tfds.core.DatasetBuilder) -> None:
+def _columns(source: DataSource) -> tuple[str, ...]:
+    """Returns the features that rows of the source's kind may have."""
+    if source.kind == "text":
+        return (source.text_column,)
+    return records.INSTRUCTION_COLUMNS if source.kind == "instruction" else records.PREFERENCE_COLUMNS
+
+
+def _record(source: DataSource, row: Mapping[str, str], place: str) -> records.Record:
+    """Returns the record of a row, as it is read from files."""
+    if source.kind == "text":
+        return records.text_record(row, source.text_column, place)
+    if source.kind == "instruction":
+        return records.instruction_record(row, TEMPLATES[source.template], place)
+    return records.preference_record(row, TEMPLATES[source.template], place)
+
+
+def _check_splits_and_features(source: DataSource, builder: tfds.core.DatasetBuilder) -> None:
     unknown = sorted(set(source.tfds_splits or ()) - set(builder.info.splits))
     if unknown:
         raise InputError(
             f"tfds:{source.tfds} has no split {unknown[0]!r}. Its splits: {', '.join(sorted(builder.info.splits))}."
         )
-    if not _is_text(builder, source.text_column):
-        features = builder.info.features
-        texts = [name for name in features if _is_text(builder, name)]
+    texts = [name for name in builder.info.features if _is_text(builder, name)]
+    if source.kind != "text":
+        _record(source, dict.fromkeys(texts, ""), f"tfds:{source.tfds}")
+    elif source.text_column not in texts:
         raise InputError(
             f"tfds:{source.tfds}: the feature {source.text_column!r} must exist and hold text. "
             f"Text features: {', '.join(texts) or 'none'}. Set `text_column` to one of them."

@@ -18,17 +18,20 @@ class DirectPreferenceOptimization:
     ```
     reward = beta (log p(answer) - log p_reference(answer))       for each answer of a pair
     margin = reward(chosen) - reward(rejected)
-    loss   = -log sigmoid(margin)
+    loss   = -log sigmoid(margin) - imitation × log p(chosen) / tokens of chosen
     ```
 
-    (Rafailov et al. 2023, arXiv:2305.18290, equation 7.) The weight is the number of pairs; the metrics are the mean
+    (Rafailov et al. 2023, arXiv:2305.18290, equation 7; the second term is that of Pang et al. 2024,
+    arXiv:2404.19733.) The weight is the number of pairs; the metrics are the mean
     margin and the share of pairs whose margin is above 0.
 
     Attributes:
         beta: See `DpoSettings`.
+        imitation: See `DpoSettings`.
     """
 
     beta: float
+    imitation: float = 0.0
     metric_names: tuple[str, ...] = ("reward_margin", "reward_accuracy")
 
     def __call__(self, model: Model, batch: Batch) -> Sums:
@@ -38,10 +41,15 @@ class DirectPreferenceOptimization:
             model: See `gpt2.language_model`.
             batch: See `preference_pairs.to_batch`, with `REFERENCE`, float32 `[pairs, 2]`.
         """
-        rewards = self.beta * (answer_log_probabilities(model, batch) - batch[REFERENCE])
+        log_probabilities = answer_log_probabilities(model, batch)
+        rewards = self.beta * (log_probabilities - batch[REFERENCE])
         margins = rewards[:, 0] - rewards[:, 1]
+        losses = tf.nn.softplus(-margins)
+        if self.imitation:
+            tokens = tf.reduce_sum(batch["weights"][:, 0], axis=-1)
+            losses -= self.imitation * tf.math.divide_no_nan(log_probabilities[:, 0], tokens)
         return Sums(
-            loss=tf.reduce_sum(tf.nn.softplus(-margins)),
+            loss=tf.reduce_sum(losses),
             weight=tf.cast(tf.size(margins), tf.float32),
             metrics={
                 "reward_margin": tf.reduce_sum(margins),

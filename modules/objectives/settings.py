@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from modules.common.settings import Settings
 from modules.model import presets
@@ -37,4 +37,9 @@ class DpoSettings(Settings):
     beta: PositiveFloat = Field(
         0.1,
         description="Penalty for moving away from the starting model: a larger beta keeps the model closer to it.",
+    )
+    imitation: NonNegativeFloat = Field(
+        0.0,
+        description="Weight of the cross-entropy with the chosen answer, which is added to the loss "
+        "(arXiv:2404.19733). Above 0, a model with random weights learns to write as well.",
     )

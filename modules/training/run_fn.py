@@ -118,7 +118,7 @@ def build_objective(settings: TrainingSettings, vocabulary: Vocabulary, *, conte
         InputError: The teacher cannot be loaded or does not fit.
     """
     if settings.dpo:
-        return DirectPreferenceOptimization(beta=settings.dpo.beta)
+        return DirectPreferenceOptimization(beta=settings.dpo.beta, imitation=settings.dpo.imitation)
     text = LanguageModelling(label_smoothing=settings.label_smoothing)
     if settings.distillation is None:
         return text

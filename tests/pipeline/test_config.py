@@ -81,10 +81,6 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
         ("data.too_long=drop", r"`too_long` is for .* goes on in the next window\. Received: 'drop'; remove"),
         ("data.kind=chat", "data.kind: Input should be 'text', 'instruction' or 'preference'"),
         ("data.template=alpaca", "data.template: Input should be 'plain', 'headings' or 'chat'. Received: 'alpaca'"),
-        (
-            "data={kind: instruction, source: tfds:imdb_reviews}",
-            "`kind: instruction` needs files of rows, .* Name files instead",
-        ),
         ("data.cleaning.min_letters=3", r"data.cleaning.min_letters: unknown key; did you mean `min_\w+`\?"),
         ("data.cleaning.languages=[english]", "languages. must be ISO 639 codes .*Received: 'english'"),
         ("data.cleaning.leakage=0", "data.cleaning.leakage: .*greater than 0"),

@@ -34,6 +34,56 @@ class Unreachable(TinyRhymes):
         raise ConnectionError("Name or service not known")
 
 
+class TinyQuestions(TinyRhymes):
+    """A dataset of rows with the columns of instructions and of preferences."""
+
+    ROWS = (("Sum of 1 and 2?", "3", "4\x00"), ("Sum of 2 and 2?", "4", "4"))
+
+    def _info(self):
+        names = ("instruction", "output", "chosen", "rejected")
+        features = {name: tfds.features.Text() for name in names} | {"level": tfds.features.ClassLabel(num_classes=2)}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for index, (prompt, right, wrong) in enumerate(self.ROWS):
+            yield index, {"instruction": prompt, "output": right, "chosen": right, "rejected": wrong, "level": index}
+
+
+class TestByKind:
+    def test_rows_of_instructions_are_read_as_from_files(self, tmp_path):
+        source = DataSource.from_string("tfds:tiny_questions", kind="instruction", template="chat")
+        documents = [
+            document for piece in corpus.plan(source, str(tmp_path)) for document in corpus.read(piece, ReadCounts())
+        ]
+        assert sorted(document.features["completion"] for document in documents) == [("3",), ("4",)]
+        assert "Sum of 1 and 2?\n3" in [document.content for document in documents]
+        assert {document.source for document in documents} == {"tiny_questions/train"}
+        assert documents[0].features["prompt"][0].startswith("User:\nSum of ")
+
+    def test_pairs_without_a_preference_are_dropped_and_counted(self, tmp_path):
+        source = DataSource.from_string("tfds:tiny_questions", kind="preference", template="plain")
+        counts = ReadCounts()
+        (document,) = [found for piece in corpus.plan(source, str(tmp_path)) for found in corpus.read(piece, counts)]
+        assert document.features == {"prompt": ("Sum of 1 and 2?\n",), "chosen": ("3",), "rejected": ("4",)}
+        assert counts == ReadCounts(dropped={"no_preference": 1}, changed={"control_characters_removed": 1})
+
+    @pytest.mark.parametrize(
+        ("kind", "message"),
+        [
+            ("instruction", r"^tfds:tiny_rhymes: a row of instructions has .* Received: 'text', 'stars'"),
+            ("preference", r"^tfds:tiny_rhymes: there is no column 'prompt'\. It has: 'text', 'stars'"),
+        ],
+    )
+    def test_missing_columns_are_named_before_anything_is_prepared(self, tmp_path, kind, message):
+        source = DataSource(tfds="tiny_rhymes", kind=kind)
+        with pytest.raises(InputError, match=message):
+            corpus.check_source(source, data_directory=str(tmp_path))
+        assert not list(tmp_path.iterdir())
+
+
 class TestByName:
     def test_all_splits_are_read_in_slices(self, tmp_path, monkeypatch):
         monkeypatch.setattr(tfds_documents, "EXAMPLES_PER_SLICE", 2)
@@ -93,18 +143,31 @@ def test_a_missing_network_is_reported_at_once(tmp_path, monkeypatch):
 
 
 class TestPythonDocumentation:
-    def test_the_documentation_of_json_is_prepared_and_read_back(self, tmp_path, monkeypatch):
+    def documents(self, name, kind, tmp_path, monkeypatch):
         monkeypatch.setattr(PythonDocumentation, "__init__", _with_packages(("json", "unittest")))
-        source = DataSource.from_string("tfds:python_documentation")
+        source = DataSource.from_string(f"tfds:{name}", kind=kind, template="plain")
         pieces = corpus.plan(source, str(tmp_path))
         documents = [document for piece in pieces for document in corpus.read(piece, ReadCounts())]
         assert {document.source for document in documents} == {"json", "unittest"}
+        assert (tmp_path / name / EnvironmentConfig.of(("json", "unittest")).name / "1.0.0").is_dir()
+        return documents
+
+    def test_the_documentation_of_json_is_prepared_and_read_back(self, tmp_path, monkeypatch):
+        documents = self.documents("python_documentation", "text", tmp_path, monkeypatch)
         assert any(
             document.content.startswith("Serialize ``obj`` to a JSON formatted ``str``.") for document in documents
         )
         assert not [document for document in documents if "\n    Serialize" in document.content]
-        prepared = tmp_path / "python_documentation" / EnvironmentConfig.of(("json", "unittest")).name / "1.0.0"
-        assert prepared.is_dir()
+
+    def test_instructions_are_prepared_and_read_back(self, tmp_path, monkeypatch):
+        documents = self.documents("python_instructions", "instruction", tmp_path, monkeypatch)
+        answers = {document.features["prompt"][0]: document.features["completion"][0] for document in documents}
+        assert answers["What does `json.dumps` do?\n"] == "Serialize `obj` to a JSON formatted `str`."
+
+    def test_preferences_are_prepared_and_read_back(self, tmp_path, monkeypatch):
+        documents = self.documents("python_preferences", "preference", tmp_path, monkeypatch)
+        chosen = {document.features["prompt"][0]: document.features["chosen"][0] for document in documents}
+        assert chosen["What does `json.dumps` do?\n"] == "Serialize `obj` to a JSON formatted `str`."
 
 
 def _with_packages(packages):

@@ -31,3 +31,6 @@ def test_the_loss_of_a_pair_equals_a_calculation_by_hand() -> None:
     wrong = OBJECTIVE(model, {**batch, REFERENCE: tf.math.log([[0.5, 0.25]])})
     assert float(wrong.metrics["reward_margin"]) == pytest.approx(0.5 * np.log(0.4 / 0.5), rel=1e-5)
     assert float(wrong.metrics["reward_accuracy"]) == 0.0
+    imitating = DirectPreferenceOptimization(beta=0.5, imitation=2.0)(model, batch)
+    cross_entropy = -np.log(0.4) / 2  # the mean over the two tokens of the chosen answer
+    assert float(imitating.loss - loss) == pytest.approx(2.0 * cross_entropy, rel=1e-5)
