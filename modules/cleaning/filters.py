@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 REASONS = ("too_short", "too_long", "charset", "secret", "language")
 
 _REPLACEMENT_CHARACTER = "\ufffd"
+# UTF-8 that was read as Windows-1252 or Latin-1 shows two or three characters for one: `Ã¼` for ü, `â€™` for ’. The
+# second is a byte from 0x80 to 0xBF: a C1 control or one of these signs, which do not follow such letters in any text.
+_SIGNS = "\x80-\xbf" + bytes(range(0x80, 0xA0)).decode("cp1252", "ignore")
+_WRONGLY_DECODED = re.compile(f"[\xc2-\xc5\xce-\xd1][{_SIGNS}]|[\xe2-\xe9][{_SIGNS}]{{2}}")
 _LETTER = re.compile(r"[^\W\d_]")
 # The language is recognised from the beginning of a document, which takes half a millisecond. More text would only
 # cost time.
@@ -52,7 +56,8 @@ class CleaningSettings(Settings):
         0.01,
         ge=0,
         le=1,
-        description="Largest share of replacement characters (U+FFFD) in a document. They are left by wrong decoding.",
+        description="Largest share of characters in a document that wrong decoding left: U+FFFD, and sequences such as "
+        "`Ã¼` for ü.",
     )
     min_alphabetic_words: float | None = Field(
         None,
@@ -129,7 +134,7 @@ def reject_reason(text: str, settings: CleaningSettings) -> str | None:
     """Returns the first of `REASONS` for which the document is dropped, or None if it is kept.
 
     too_short, too_long: The length is outside `min_characters` and `max_characters`.
-    charset: There are too many replacement characters, or too few words with letters.
+    charset: There are too many traces of a wrong decoding, or too few words with letters.
     secret: `modules.cleaning.secrets` finds something, and `secrets` is "drop".
     language: The text is clearly in a language that is not among `languages`.
     """
@@ -148,13 +153,21 @@ def reject_reason(text: str, settings: CleaningSettings) -> str | None:
 
 def _is_garbled(text: str, settings: CleaningSettings) -> bool:
     limit = settings.max_replacement_share
-    if limit is not None and text.count(_REPLACEMENT_CHARACTER) > limit * len(text):
+    if limit is not None and _undecoded(text) > limit * len(text):
         return True
     if settings.min_alphabetic_words is None:
         return False
     words = text.split()
     alphabetic = sum(1 for word in words if _LETTER.search(word))
     return alphabetic < settings.min_alphabetic_words * len(words)
+
+
+def _undecoded(text: str) -> int:
+    """Returns the number of characters that a wrong decoding left."""
+    count = text.count(_REPLACEMENT_CHARACTER)
+    if text.isascii():
+        return count
+    return count + sum(len(match) for match in _WRONGLY_DECODED.findall(text))
 
 
 def _is_foreign(text: str, settings: CleaningSettings) -> bool:

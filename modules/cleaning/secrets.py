@@ -43,6 +43,9 @@ _PLACEHOLDER = re.compile(
     r"example|your|placeholder|change.?me|dummy|sample|test|redacted|(.)\1{4}|1234567|abcdef", re.IGNORECASE
 )
 _MANY_KINDS = re.compile(r"(?=.*[a-z])(?=.*[A-Z])(?=.*[0-9])", re.DOTALL)
+_MIXED_CASE = re.compile(r"(?=.*[a-z])(?=.*[A-Z])", re.DOTALL)
+_NO_WORD = re.compile(r"(?=.*[a-z])(?=.*[A-Z])|(?=.*[A-Za-z])(?=.*[0-9])", re.DOTALL)
+_IN_URL = re.compile(r"://[^\s/@]{0,64}:$")
 _LETTER_AND_DIGITS = re.compile(r"(?=.*[A-Za-z])(?=(?:[^0-9]*[0-9]){2})", re.DOTALL)
 
 
@@ -71,6 +74,8 @@ def _is_personal_address(match: re.Match[str]) -> bool:
     return bool(
         # `git@github.com:…` is the address of a repository, not of a person.
         user != "git"
+        # `postgres://user:word@host.com`: the word is a password.
+        and not _IN_URL.search(match.string[max(0, match.start() - 80) : match.start()])
         and (top.islower() or domain.isupper())
         and _TOP_LEVEL_DOMAIN.fullmatch(top.lower())
         and not _RESERVED_DOMAIN.search(domain.lower())
@@ -85,9 +90,19 @@ def _looks_random(match: re.Match[str]) -> bool:
     return bool(_MANY_KINDS.match(match["value"]) and not _PLACEHOLDER.search(match["value"]))
 
 
+def _is_mixed(match: re.Match[str]) -> bool:
+    return bool(_MIXED_CASE.match(match["value"]) and not _PLACEHOLDER.search(match["value"]))
+
+
+def _is_no_word(match: re.Match[str]) -> bool:
+    return bool(_NO_WORD.match(match["value"]) and not _PLACEHOLDER.search(match["value"]))
+
+
 def _is_no_placeholder(match: re.Match[str]) -> bool:
     value = match["value"] or match["bare"]
-    return bool(_LETTER_AND_DIGITS.match(value) and not _PLACEHOLDER.search(value))
+    # Without quotes, the value may be a name in code.
+    looks_drawn = _LETTER_AND_DIGITS.match(value) or (match["value"] and _MANY_KINDS.match(value))
+    return bool(looks_drawn and not _PLACEHOLDER.search(value))
 
 
 _PATTERNS = {
@@ -140,13 +155,40 @@ _PATTERNS = {
         re.compile(r"(?<![A-Za-z0-9_-])(?P<value>sk-[A-Za-z0-9_-]{20,200}+|[sr]k_(?:live|test)_[A-Za-z0-9]{16,250}+)"),
         _looks_random,
     ),
+    # By the services' documentation: Hugging Face, GitLab, npm, PyPI, SendGrid, Google (OAuth), Slack, Azure storage.
+    "service_token": _Pattern(
+        ("hf_", "glpat-", "npm_", "pypi-AgE", "SG.", "GOCSPX-", "hooks.slack.com/services/", "AccountKey="),
+        re.compile(
+            r"(?<![A-Za-z0-9_-])(?P<value>hf_[A-Za-z0-9]{34}|glpat-[A-Za-z0-9_-]{20}|npm_[A-Za-z0-9]{36}|"
+            r"pypi-AgE[A-Za-z0-9_-]{60,250}+|SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}|GOCSPX-[A-Za-z0-9_-]{28}|"
+            r"hooks\.slack\.com/services/T[A-Z0-9]{6,12}/B[A-Z0-9]{6,12}/[A-Za-z0-9]{24}|AccountKey=[A-Za-z0-9+/]{86}==)"
+            r"(?![A-Za-z0-9_-])"
+        ),
+        _is_mixed,
+    ),
+    # RFC 3986, 3.2.1: `user:password@` before the host.
+    "url_password": _Pattern(
+        ("://",),
+        re.compile(r"(?<=[a-z0-9])://[^\s:/@\"'<>]{0,64}:(?P<value>[^\s:/@\"'<>{}$]{6,64})@(?=[A-Za-z0-9\[])"),
+        _is_no_word,
+    ),
+    # RFC 6750, 2.1. A JSON web token is found by itself.
+    "authorization_header": _Pattern(
+        ("uthorization", "UTHORIZATION"),
+        re.compile(
+            r"authorization[\"']?[ \t]{0,8}[:=][ \t]{0,8}[\"']?(?:bearer|basic|token)[ \t]{1,8}"
+            r"(?!eyJ)(?P<value>[A-Za-z0-9._~+/=-]{16,512}+)",
+            re.IGNORECASE,
+        ),
+        _is_no_word,
+    ),
     # A name, a sign and a long value. The value is in quotes, or without quotes at the end of its line (.env files).
     "assigned_secret": _Pattern(
         ("assword", "ASSWORD", "asswd", "ASSWD", "ecret", "ECRET", "oken", "OKEN", "api", "Api", "API"),
         re.compile(
             # The token of a page of results is not a secret.
             r"(?<!page_)(?<!page)(?<!page )(?:password|passwd|secret|token|api[_-]?key)"
-            r"(?:[_-]?(?:id|key|value))?[\"']?[ \t]{0,8}[:=][ \t]{0,8}"
+            r"(?:[_-]?(?:access|id|key|value)){0,3}[\"']?[ \t]{0,8}[:=][ \t]{0,8}"
             r"(?:(?P<quote>[\"'])(?P<value>[^\s\"'<>{}()\[\]]{12,256})(?P=quote)"
             r"|(?P<bare>[A-Za-z0-9+/_=-]{16,256}+)(?=\s|$))",
             re.IGNORECASE,

@@ -23,6 +23,13 @@ ADDRESS = "Write to jane.doe@mail.uni-bonn.de."
         ("Caf\ufffd " * 20, {}, "charset"),
         ("Caf\ufffd " + "is 'café', decoded wrongly once in a hundred characters. " * 3, {}, None),
         ("Caf\ufffd " * 20, {"max_replacement_share": None}, None),
+        ("Ein sch\u00c3\u00b6nes Caf\u00c3\u00a9 am Fluss.", {}, "charset"),
+        ("It\u00e2\u20ac\u2122s open, isn\u00e2\u20ac\u2122t it?", {}, "charset"),
+        (
+            "Ein sch\u00f6nes Caf\u00e9, IRM\u00c3 \u2013 \u201cM\u00c3E\u201d, \u00a9 \u00c5, na\u00efve\u2026",
+            {},
+            None,
+        ),
         ("+---+---+\n| 1 | 2 |\n+---+---+", {}, None),
         ("+---+---+\n| 1 | 2 |\n+---+---+", {"min_alphabetic_words": 0.8}, "charset"),
         ("four words of 5", {"min_alphabetic_words": 0.75}, None),

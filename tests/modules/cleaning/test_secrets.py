@@ -10,6 +10,7 @@ from modules.cleaning.secrets import KINDS, Secret, find_secrets
 
 # These secrets are invented. They are put together at run time, so that no scanner reports this file as a leak.
 LETTERS = "q8Zr2LxV90bTn4WdKs7Yp3Gh6Jm1Fc5Rv" * 3
+DIGITS_TO_LETTERS = str.maketrans("0123456789", "aBcDeFgHiJ")
 SAMPLES = {
     "email_address": "jane.doe@mail.uni-bonn.de",
     "aws_access_key_id": "AKIA" + "Q7RZ2LXV5ABTN4WD",
@@ -19,6 +20,9 @@ SAMPLES = {
     "google_api_key": "AIza" + LETTERS[:35],
     "json_web_token": "eyJ" + LETTERS[:20] + ".eyJ" + LETTERS[:40] + "." + LETTERS[:43],
     "secret_api_key": "sk_live_" + LETTERS[:24],
+    "service_token": "glpat-" + LETTERS[:20],
+    "url_password": "://admin:" + LETTERS[:12] + "@",
+    "authorization_header": "Authorization: Bearer " + LETTERS[:40],
     "assigned_secret": 'password = "' + LETTERS[:16] + '"',
 }
 
@@ -32,6 +36,8 @@ def test_each_kind_is_found_at_its_place(kind):
     text = "First line.\n\nThen: " + SAMPLES[kind] + "."
     if kind == "assigned_secret":
         text = text.replace("Then: ", "db_")
+    if kind == "url_password":
+        text = text.replace("Then: ", "Then: postgres").replace("@.", "@db.shop.net")
     start = text.index(SAMPLES[kind])
     assert list(find_secrets(text)) == [Secret(kind, start, 3)]
 
@@ -48,6 +54,16 @@ def test_each_kind_is_found_at_its_place(kind):
         ("xapp-1-" + LETTERS[:40], "slack_token"),
         ("sk-proj-" + LETTERS[:40], "secret_api_key"),
         ("export API_KEY=" + LETTERS[:32], "assigned_secret"),
+        ("hf_" + LETTERS.translate(DIGITS_TO_LETTERS)[:34], "service_token"),
+        ("npm_" + LETTERS[:36], "service_token"),
+        ("SG." + LETTERS[:22] + "." + LETTERS[:43], "service_token"),
+        ("https://hooks.slack.com/services/T0AB12CD3/B0AB12CD3/" + LETTERS[:24], "service_token"),
+        ("AccountKey=" + LETTERS[:86] + "==", "service_token"),
+        ("redis://:" + LETTERS[:16] + "@cache:6379/0", "url_password"),
+        ("headers: {'Authorization': 'Basic " + LETTERS[:24] + "'}", "authorization_header"),
+        ("aws_secret_access_key = " + LETTERS[:40], "assigned_secret"),
+        ('"SecretAccessKey": "' + LETTERS[:40] + '"', "assigned_secret"),
+        ("password = 'aQwErTzUiOp7'", "assigned_secret"),
         ('"client_secret": "' + LETTERS[:20] + '"', "assigned_secret"),
     ],
 )
@@ -68,6 +84,10 @@ def test_other_forms_are_found(text, kind):
         "-----BEGIN " + "PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
         "-----BEGIN PUBLIC KEY-----\n" + LETTERS[:64],
         "ghp_" + "x" * 36,
+        "hf_" + "x" * 34,
+        "hf_hub_download(name); npm_config_cache; SG.mean(axis=0)",
+        "postgres://user:password@localhost/db, mysql://<user>:<password>@<host>/db, https://u:${PASS}@host/x",
+        "Authorization: Bearer <token>, Authorization: Bearer ACCESS_TOKEN_GOES_HERE",
         "xoxb-your-token-goes-here-please",
         "eyJhbGciOiJIUzI1NiJ9 alone is only a header",
         "<div class='sk-spinner-fading-circle-container'> sk-your-own-Key-1234567890",
@@ -106,13 +126,14 @@ def test_every_secret_found_in_any_text_has_a_known_kind_and_its_line(text):
 
 ADVERSARIAL = ["a", "@", "a@", "a.", "a@a.", "@a.b", "a@b.co ", "-", "\n", "eyJ", "eyJaaaaaaaaaa.", "sk-a1B", "xoxb-1"]
 ADVERSARIAL += ["ghp_a1A", "AIza", "AKIA", "-----BEGIN PRIVATE KEY-----\n"]
+ADVERSARIAL += ["://", "://a:", "a://b:c1d2e3@", "authorization: bearer ", "hf_", "SG.", "secret_access_key"]
 ADVERSARIAL += ["token=", "token = ", "password='a1", "api_key= \t"]
 
 
 @pytest.mark.parametrize("piece", ADVERSARIAL)
 def test_a_megabyte_of_anything_takes_linear_time(piece):
     """Quadratic time would be many minutes. Twice the text may take only a little more than twice the time."""
-    needles = "@ token eyJ sk- xox api "
+    needles = "@ token eyJ sk- xox api :// hf_ Authorization "
     half, whole = (seconds(needles + piece * (size // len(piece))) for size in (500_000, 1_000_000))
     assert whole < 4 * half + 0.5
 
