@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from modules.cleaning import buckets, corpus_cleaning
-from modules.cleaning.buckets import TRAIN, BucketCounts, StoredDocument
 from modules.cleaning.filters import CleaningSettings, reject_reason
 from modules.data.documents import Document, ReadCounts, tidy
+from modules.data.examples import read_examples
 from tests.toys import planted_faults, planted_secrets
 from tests.toys.planted_faults import Planted
 
@@ -122,38 +122,18 @@ def _of_pairs(
 
 def _cleaned(texts: list[str], settings: CleaningSettings) -> collections.Counter[str]:
     """Returns how often each text is written, by the steps of the TextExampleGen."""
-    kept: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as directory:
         documents = [Document.of_text(text, source=f"{number:06d}") for number, text in enumerate(texts)]
-        buckets.scatter(documents, directory, writer="piece", buckets=1)
-        if settings.near_duplicates is not None or settings.leakage is not None:
-            corpus_cleaning.study_bucket(directory, 0, weights=WEIGHTS, settings=settings)
-        if settings.near_duplicates is not None:
-            corpus_cleaning.resolve_near_duplicates(directory, 1, settings.near_duplicates)
-        if settings.leakage is not None:
-            corpus_cleaning.collect_held_out(directory, 1)
-        near_duplicates = corpus_cleaning.NearDuplicates(directory, 0)
-        leakage = corpus_cleaning.Leakage(directory) if settings.leakage is not None else None
-
-        def drop_reason(document: StoredDocument, split: str) -> str | None:
-            if document in near_duplicates:
-                return "near_duplicate"
-            if leakage is not None and split == TRAIN:
-                leakage.mark(document)
-            elif leakage is not None and leakage.overlap(document) >= settings.leakage:
-                return "leaked"
-            kept[document.content] += 1
-            return None
-
-        for split in WEIGHTS:
-            buckets.write_bucket(
-                buckets.unique_documents(directory, 0, BucketCounts.zero()),
-                weights=WEIGHTS,
-                splits=(split,),
-                shard_path=lambda split: os.path.join(directory, f"{split}.gz"),
-                drop_reason=drop_reason,
-            )
-    return kept
+        collector = corpus_cleaning.HeldOutCollector(WEIGHTS)
+        buckets.scatter(documents, directory, writer="piece", buckets=1, on_document=collector.add)
+        collector.save(directory, "piece")
+        corpus_cleaning.collect_held_out(directory, ["piece"])
+        held_out = corpus_cleaning.read_held_out(directory) if settings.leakage is not None else None
+        corpus_cleaning.study_bucket(directory, 0, weights=WEIGHTS, settings=settings, held_out=held_out)
+        corpus_cleaning.decide(directory, 1, settings, WEIGHTS)
+        shards = {split: os.path.join(directory, f"{split}.gz") for split in WEIGHTS}
+        corpus_cleaning.write_bucket(directory, 0, splits=list(WEIGHTS), shard_path=lambda split: shards[split])
+        return collections.Counter(example["text"][0] for example in read_examples(list(shards.values())))
 
 
 def _in_split(text: str, split: str) -> str:
