@@ -13,6 +13,8 @@ from modules.cleaning.filters import CleaningSettings
 from modules.common.errors import InputError
 from modules.common.failures import check_path, shortened
 from modules.common.settings import Settings
+from modules.data.bad_rows import OnBadRow
+from modules.data.messages import LossOn
 from modules.data.prompt_templates import TemplateName
 from modules.data.records import Kind
 from modules.data.source import TFDS_PREFIX, DataSource
@@ -49,7 +51,9 @@ class SplitWeights(Settings):
 class DataConfig(Settings):
     """Settings of the text: its source, kind, splits and cleaning; see README, "Your own data"."""
 
-    source: str | list[str] = Field(description="`tfds:name[/config]`, a glob of files, or a list of globs.")
+    source: str | list[str] = Field(
+        description="`tfds:name[/config]`, a glob of files, a folder of Hugging Face's `save_to_disk`, or a list."
+    )
     tfds_splits: tuple[str, ...] | None = Field(
         None, description="Splits of the TFDS data set to read; default: all of them."
     )
@@ -62,7 +66,8 @@ class DataConfig(Settings):
         "headings", description="Template that turns instructions and messages into prompts."
     )
     text_column: str = Field(
-        "text", description="Column of the text in .jsonl, .json, .csv and .parquet files, for `kind: text`."
+        "text",
+        description="Column of the text in files of rows, for `kind: text`. `meta.text` is `text` in `meta`.",
     )
     too_long: TooLong | None = Field(
         None,
@@ -74,6 +79,19 @@ class DataConfig(Settings):
         None,
         description="Splits .txt and .md files into documents: `blank_line` or any literal text. Default: one document "
         "per file.",
+    )
+    delimiter: str | None = Field(
+        None, description="Character between two fields of .csv and .tsv files; default: a comma, or a tab in .tsv."
+    )
+    loss_on: LossOn = Field(
+        "all",
+        description="Replies of a conversation that count in the loss: `all` but those with `weight: 0`, only the "
+        "`last`, or by `weight`, which every reply must then have.",
+    )
+    on_bad_row: OnBadRow = Field(
+        "stop",
+        description="Stop at rows that cannot be used, or drop them: they are counted by reason and written to "
+        "`rejected.jsonl` beside the examples.",
     )
     splits: SplitWeights = Field(SplitWeights.model_validate({}), description="Relative sizes of the splits.")
     cleaning: CleaningSettings = Field(CleaningSettings.model_validate({}), description="Which documents are dropped.")
@@ -97,7 +115,8 @@ class DataConfig(Settings):
         Raises:
             InputError: `source` mixes a TFDS name with files, or lists several TFDS names.
         """
-        settings = self.model_dump(include={"tfds_splits", "kind", "template", "text_column", "document_separator"})
+        reading = {"text_column", "document_separator", "delimiter", "loss_on", "on_bad_row"}
+        settings = self.model_dump(include={"tfds_splits", "kind", "template", *reading})
         if isinstance(self.source, str):
             return DataSource.from_string(self.source, **settings)
         if any(name.startswith(TFDS_PREFIX) for name in self.source):

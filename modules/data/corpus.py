@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 from modules.common.errors import InputError
 from modules.data import docstrings
-from modules.data.data_files import TEXT_KINDS, file_kind
+from modules.data.bad_rows import BadRows
+from modules.data.data_files import COMPRESSED, TEXT_KINDS, file_kind
 from modules.data.documents import Document, ReadCounts
 from modules.data.file_documents import expand_files, read_documents, relative_names
 from modules.data.source import DataSource, is_python_documentation
@@ -100,18 +101,23 @@ def check_source(source: DataSource, time_limit_s: float = 2.0, *, data_director
     if empty == len(paths):
         raise empty_corpus(source, ReadCounts(dropped={"empty": empty}))
     counts = ReadCounts()
+    bad_rows = BadRows(source.on_bad_row, counts)
     found = False
     # Text files are left out here: they have no columns to check, and reading their first document can take long.
     for path in paths:
         if time.monotonic() > deadline:
+            bad_rows.check()
             return
         if file_kind(path) not in TEXT_KINDS:
-            next(read_documents(path, source), None)
+            next(read_documents(path, source, bad_rows=bad_rows), None)
+    counts.dropped.clear()
     for path in paths:
-        for _ in read_documents(path, source, counts=counts):
+        for _ in read_documents(path, source, counts=counts, bad_rows=bad_rows):
             found = True
             if time.monotonic() > deadline:
+                bad_rows.check()
                 return
+    bad_rows.check()
     if not found:
         raise empty_corpus(source, counts)
 
@@ -136,18 +142,26 @@ def plan(source: DataSource, data_directory: str) -> list[WorkPiece]:
     return _plan_tfds(source, data_directory) if source.tfds else _plan_files(source, data_directory)
 
 
-def read(piece: WorkPiece, counts: ReadCounts) -> Iterator[Document]:
+def read(piece: WorkPiece, counts: ReadCounts, rejected_path: str | None = None) -> Iterator[Document]:
     """Streams the piece's documents, and adds to `counts` what reading dropped.
+
+    Args:
+        piece: One of `plan`.
+        counts: Reading adds to these counts.
+        rejected_path: File for the rows that are left out (`data.on_bad_row: drop`); None: they are only counted.
 
     Raises:
         InputError: A file does not hold what its ending promises.
+        BadRowsError: Rows cannot be used, and the source's settings do not drop them.
     """
     if piece.tfds_slice:
         from modules.data import tfds_documents
 
         yield from tfds_documents.read_slice(piece.source, piece.data_directory, piece.tfds_slice, counts)
-    for path, name in piece.files:
-        yield from read_documents(path, piece.source, name=name, counts=counts)
+    with BadRows(piece.source.on_bad_row, counts, rejected_path) as bad_rows:
+        for path, name in piece.files:
+            yield from read_documents(path, piece.source, name=name, counts=counts, bad_rows=bad_rows)
+        bad_rows.check()
 
 
 def _plan_tfds(source: DataSource, data_directory: str) -> list[WorkPiece]:
@@ -194,5 +208,5 @@ def _plan_files(source: DataSource, data_directory: str) -> list[WorkPiece]:
 
 
 def _text_bytes(path: str) -> int:
-    plain = file_kind(path) in (*TEXT_KINDS, ".jsonl", ".json", ".csv") and not path.lower().endswith(".gz")
+    plain = file_kind(path) != ".parquet" and not path.lower().endswith(COMPRESSED)
     return os.path.getsize(path) * (1 if plain else _EXPANSION)

@@ -1,10 +1,11 @@
-"""The kinds of data files, and their lines as text: strict UTF-8, plain or gzip, in bounded memory.
+"""The kinds of data files, and their lines as text: strict UTF-8, plain or compressed, in bounded memory.
 
 An error names the file, the line and the byte that cannot be read.
 """
 
 import contextlib
 import gzip
+import io
 import os
 import zlib
 from collections.abc import Iterator
@@ -14,7 +15,11 @@ from modules.common.errors import InputError
 from modules.common.failures import check_path, shortened
 
 TEXT_KINDS = (".txt", ".md")
-ROW_KINDS = (".jsonl", ".json", ".csv", ".parquet")
+ROW_KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
+# Endings of compressed files, after that of their kind.
+COMPRESSED = (".gz", ".zst")
+# Formats that compress themselves.
+_UNCOMPRESSED = (".parquet", ".arrow")
 FILE_KINDS = (*TEXT_KINDS, *ROW_KINDS)
 
 # A whole document is held in memory, and tokenizing it takes about 30 times its size. A corpus is never held whole.
@@ -24,24 +29,26 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def file_kind(path: str) -> str:
-    """Returns the file's kind: `.txt` for `a.txt` and for `a.txt.gz`.
+    """Returns the file's kind: `.txt` for `a.txt`, `a.txt.gz` and `a.txt.zst`.
 
     Raises:
         InputError: The name does not end in one of `FILE_KINDS`.
     """
     name = os.path.basename(path).lower()
-    kind = os.path.splitext(name.removesuffix(".gz"))[1]
-    if kind not in FILE_KINDS or (kind == ".parquet" and name.endswith(".gz")):
+    plain = os.path.splitext(name)[0] if name.endswith(COMPRESSED) else name
+    kind = os.path.splitext(plain)[1]
+    if kind not in FILE_KINDS or (kind in _UNCOMPRESSED and plain != name):
         raise InputError(
-            f"A data file must end in one of {', '.join(FILE_KINDS)}, or in the same with .gz (but not Parquet: it "
-            f"compresses itself). Received: {path}. Narrow the glob or convert the file."
+            f"A data file must end in one of {', '.join(FILE_KINDS)}, or in the same with {' or '.join(COMPRESSED)} "
+            f"(but not Parquet and Arrow, which compress themselves). Received: {path}. Narrow the glob or convert the "
+            "file."
         )
     return kind
 
 
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[IO[bytes]]:
-    """Opens a plain or gzip file for reading.
+    """Opens a plain, gzip or Zstandard file for reading.
 
     Raises:
         InputError: The file is missing, unreadable or damaged. Damage may be found only while reading.
@@ -51,14 +58,26 @@ def opened(path: str) -> Iterator[IO[bytes]]:
     except ValueError as error:
         raise InputError(f"A data file needs a path that can exist: {error}. Received: {shortened(path)!r}.") from None
     try:
-        with gzip.open(path, "rb") if path.lower().endswith(".gz") else open(path, "rb") as handle:
-            yield cast(IO[bytes], handle)  # a GzipFile reads like one
+        with _decompressed(path) as handle:
+            yield handle
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(
             f"{path} is not a whole gzip file ({error}). Test it with `gzip -t`, then copy it again."
         ) from error
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+@contextlib.contextmanager
+def _decompressed(path: str) -> Iterator[IO[bytes]]:
+    if path.lower().endswith(".zst"):
+        import pyarrow as pa
+
+        with pa.input_stream(path, compression="zstd") as stream, io.BufferedReader(stream, 2**20) as handle:
+            yield cast(IO[bytes], handle)
+        return
+    with gzip.open(path, "rb") if path.lower().endswith(".gz") else open(path, "rb") as handle:
+        yield cast(IO[bytes], handle)  # a GzipFile reads like one
 
 
 def decoded_lines(handle: IO[bytes], path: str) -> Iterator[tuple[int, str]]:

@@ -18,10 +18,20 @@ from modules.common.json_files import reading, write_json
 from modules.data.example_encoding import encoded_example
 
 COUNTS_FILE = "counts.json"
+# The feature with "1" for each turn whose completion counts in the loss, and "0" for each other one. An example lacks
+# it if all of them count.
+WEIGHT = "weight"
 # Features of a tf.Example by the names in `NAMES`; a conversation has one value per turn.
 Texts = dict[str, list[str]]
 # From the name of a feature to its name for readers. They see a preference as a conversation with the chosen answer.
-NAMES = {"text": "text", "prompt": "prompt", "completion": "completion", "chosen": "completion", "source": "source"}
+NAMES = {
+    "text": "text",
+    "prompt": "prompt",
+    "completion": "completion",
+    "chosen": "completion",
+    WEIGHT: WEIGHT,
+    "source": "source",
+}
 
 SAMPLE_WORDS = 32
 
@@ -133,6 +143,11 @@ def read_examples(files: Sequence[str]) -> Iterator[Texts]:
         files: Paths; may be empty.
     """
     return map(_texts, read_records(files))
+
+
+def first_turn(example: Texts) -> tuple[str, str] | None:
+    """Returns the first prompt and completion of a conversation; None if that completion does not count in the loss."""
+    return (example["prompt"][0], example["completion"][0]) if example.get(WEIGHT, ["1"])[0] != "0" else None
 
 
 def sample_examples(files: Sequence[str], count: int, take: Callable[[Texts], Taken | None]) -> list[Taken]:

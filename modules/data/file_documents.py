@@ -4,14 +4,17 @@ import glob
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from modules.common.errors import InputError
-from modules.data import records
-from modules.data.data_files import TEXT_KINDS, check_size, file_kind
-from modules.data.documents import Document, ReadCounts, tidy
+from modules.data import containers, records
+from modules.data.bad_rows import BadRows, RowError
+from modules.data.data_files import ROW_KINDS, TEXT_KINDS, check_size, file_kind
+from modules.data.documents import Document, ReadCounts, add_up, tidy
+from modules.data.preferences import preference_record
 from modules.data.prompt_templates import TEMPLATES
-from modules.data.row_files import read_rows
+from modules.data.row_files import read_rows_and_errors
 from modules.data.source import DataSource
 from modules.data.text_files import read_texts
 
@@ -24,7 +27,7 @@ def expand_files(source: DataSource) -> list[str]:
     """Returns the paths that the source's globs match, sorted and without duplicates.
 
     Raises:
-        InputError: A glob matches no file or is a folder, or a file's kind cannot be read.
+        InputError: A glob matches no file or is a folder without a data set, or a file's kind cannot be read.
     """
     paths: set[str] = set()
     for pattern in source.files or ():
@@ -33,9 +36,10 @@ def expand_files(source: DataSource) -> list[str]:
         _check_folder(expanded, pattern)
         found = [expanded] if os.path.isfile(expanded) else _matches(expanded, pattern)
         if os.path.isdir(expanded):
-            raise InputError(
-                f"A source names files, not a folder. Received: {pattern}. Write for example {pattern}/*.txt."
-            )
+            dataset = containers.dataset_files(expanded)
+            if dataset is None:
+                raise containers.folder_error(expanded, pattern)
+            found = dataset
         files = [path for path in found if os.path.isfile(path)]
         if not files:
             raise InputError(
@@ -44,9 +48,10 @@ def expand_files(source: DataSource) -> list[str]:
             )
         paths.update(files)
     for path in paths:
+        containers.check_no_archive(path)
         if file_kind(path) in TEXT_KINDS and source.kind != "text":
             raise InputError(
-                f"`kind: {source.kind}` needs files of rows: .jsonl, .json, .csv or .parquet. Received: {path}. "
+                f"`kind: {source.kind}` needs files of rows: {', '.join(ROW_KINDS)}. Received: {path}. "
                 "Convert it, or set `data.kind: text`."
             )
     return sorted(paths)
@@ -83,7 +88,12 @@ def relative_names(paths: list[str]) -> dict[str, str]:
 
 
 def read_documents(
-    path: str, source: DataSource, *, name: str | None = None, counts: ReadCounts | None = None
+    path: str,
+    source: DataSource,
+    *,
+    name: str | None = None,
+    counts: ReadCounts | None = None,
+    bad_rows: BadRows | None = None,
 ) -> Iterator[Document]:
     """Streams the cleaned documents of one file.
 
@@ -92,16 +102,25 @@ def read_documents(
         source: Settings that state how to read the file.
         name: The `source` of the documents; default: the file's base name.
         counts: Reading adds to these counts.
+        bad_rows: Collects the rows that cannot be used; default: those of this file, checked at its end.
 
     Raises:
         InputError: The file does not hold what its ending promises; the message names the file, the line and the cure.
+        BadRowsError: Rows cannot be used, and the source's settings do not drop them.
     """
     counts = counts if counts is not None else ReadCounts()
     name = name or os.path.basename(path)
-    for place, record in _read_records(path, source):
-        document = document_of(record, source.kind, name=name, place=place, counts=counts)
+    collected = bad_rows or BadRows(source.on_bad_row, counts)
+    for place, row in _read_rows(path, source):
+        try:
+            document = document_of(record_of(row, source, place), source.kind, name=name, place=place, counts=counts)
+        except RowError as error:
+            collected.add(place, error, None if isinstance(row, RowError) else row)
+            continue
         if document is not None:
             yield document
+    if bad_rows is None:
+        collected.check()
 
 
 def document_of(
@@ -117,9 +136,11 @@ def document_of(
         counts: The function adds to these counts.
 
     Raises:
-        InputError: There is no answer to learn, or the row is too long.
+        RowError: There is no answer to learn; nothing is counted then.
+        InputError: The row is too long.
     """
-    features = tidy(record.features, counts)
+    changes = ReadCounts(changed=dict(record.changes))
+    features = tidy(record.features, changes)
     if kind == "text":
         (text,) = features["text"]
         document = Document.of_text(text, name, place)
@@ -128,6 +149,7 @@ def document_of(
         content = tidy({"content": record.content}, ReadCounts())["content"]
         document = Document(features=features, content="\n".join(content), source=name, place=place)
     check_size(document.content, place)
+    add_up(counts.changed, changes.changed)
     if not document.content or document.content.isspace():
         counts.drop("empty")
     elif kind == "preference" and features["chosen"] == features["rejected"]:
@@ -137,17 +159,37 @@ def document_of(
     return None
 
 
-def _read_records(path: str, source: DataSource) -> Iterator[tuple[str, records.Record]]:
-    """Streams pairs (place, record) of one file, before anything is tidied or dropped."""
+def record_of(row: Mapping[str, Any] | RowError, source: DataSource, place: str) -> records.Record:
+    """Returns the record of a row, as the source's settings say.
+
+    Raises:
+        RowError: The row cannot be used, or `row` is the error about it.
+    """
+    if isinstance(row, RowError):
+        raise row
+    if source.kind == "text":
+        return records.text_record(row, source.text_column, place)
+    template = TEMPLATES[source.template]
+    if source.kind == "instruction":
+        return records.instruction_record(row, template, place, source.loss_on)
+    return preference_record(row, template, place)
+
+
+def columns_of(source: DataSource) -> tuple[Sequence[str], Sequence[str]]:
+    """Returns the columns that rows of the source's kind may have, and more columns that would be honoured."""
+    if source.kind == "text":
+        return [source.text_column], ()
+    columns = records.INSTRUCTION_COLUMNS if source.kind == "instruction" else records.PREFERENCE_COLUMNS
+    return columns, records.REFUSED_COLUMNS
+
+
+def _read_rows(path: str, source: DataSource) -> Iterator[tuple[str, Mapping[str, Any] | RowError]]:
+    """Streams pairs (place, row) of one file; a text is a row with the text column."""
     if file_kind(path) in TEXT_KINDS:
         for place, text in read_texts(path, source.document_separator):
-            yield place, records.Record({"text": [text]}, [text])
-    elif source.kind == "text":
-        for place, row in read_rows(path, [source.text_column], required=True):
-            yield place, records.text_record(row, source.text_column, place)
-    elif source.kind == "instruction":
-        for place, row in read_rows(path, records.INSTRUCTION_COLUMNS, required=False):
-            yield place, records.instruction_record(row, TEMPLATES[source.template], place)
-    else:
-        for place, row in read_rows(path, records.PREFERENCE_COLUMNS, required=False):
-            yield place, records.preference_record(row, TEMPLATES[source.template], place)
+            yield place, {source.text_column: text}
+        return
+    columns, also = columns_of(source)
+    yield from read_rows_and_errors(
+        path, columns, required=source.kind == "text", also=also, delimiter=source.delimiter
+    )

@@ -9,6 +9,7 @@ from typing import IO, Any, NoReturn
 from modules.common.errors import InputError
 from modules.common.json_files import MAX_JSON_DEPTH, check_depth, check_items
 from modules.data import data_files
+from modules.data.bad_rows import RowError
 
 _READ_BYTES = 2**20
 # An item that is not complete is parsed again after each reading, so readings grow with it. What was read last has not
@@ -20,8 +21,8 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _RULE = 'each item of a .json file must be an object such as {"text": "…"}'
 
 
-def read_items(handle: IO[bytes], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields pairs (place, item) of a UTF-8 file that holds a list of objects.
+def read_items(handle: IO[bytes], path: str) -> Iterator[tuple[str, dict[str, Any] | RowError]]:
+    """Yields pairs (place, item) of a UTF-8 file that holds a list of objects; for a text or number, the error.
 
     Raises:
         InputError: The file is not such a list, or an item has more bytes, values or levels than one may have.
@@ -41,17 +42,17 @@ def read_items(handle: IO[bytes], path: str) -> Iterator[tuple[str, dict[str, An
             text.skip(1)
         number += 1
         place = f"{path}, row {number}"
-        yield place, _next_object(text, place)
+        yield place, _next_item(text, place)
     text.skip(1)
     if text.next_character():
         text.fail("Extra data")
 
 
-def _next_object(text: "_Text", place: str) -> dict[str, Any]:
+def _next_item(text: "_Text", place: str) -> dict[str, Any] | RowError:
     if text.next_character() in ("]", ""):
         text.fail("Expecting value")
-    if text.next_character() != "{":
-        raise InputError(f"{place}: {_RULE}. Received: {_first_value(text.rest)[:80]}. Correct or remove the row.")
+    if text.next_character() == "[":  # to read past a list would take its memory
+        raise InputError(_no_object(place, _first_value(text.rest)))
     while True:
         try:
             item, end = json.JSONDecoder().raw_decode(text.rest)
@@ -75,8 +76,14 @@ def _next_object(text: "_Text", place: str) -> dict[str, Any]:
                 raise data_files.too_long(place)
             brackets = text.rest.count("{", 0, end) + text.rest.count("[", 0, end)
             check_depth(item, place, brackets=brackets)
+            if end == len(text.rest) and not isinstance(item, dict) and text.read_more():
+                continue  # the digits of a number may go on
             text.skip(end)
-            return item
+            return item if isinstance(item, dict) else RowError("no_object", _no_object(place, json.dumps(item)))
+
+
+def _no_object(place: str, item: str) -> str:
+    return f"{place}: {_RULE}. Received: {item[:80]}. Correct or remove the row."
 
 
 def _first_value(text: str) -> str:

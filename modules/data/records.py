@@ -1,19 +1,27 @@
 """The conversion of a file's rows to the features of examples: plain text, instructions or preferences."""
 
-import itertools
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from modules.common.errors import InputError
-from modules.common.formatting import excerpt
+from modules.data.bad_rows import RowError
+from modules.data.examples import WEIGHT
+from modules.data.messages import LEFT_OUT, LossOn, counted_turns, read_messages
 from modules.data.prompt_templates import Message, PromptTemplate
+from modules.data.row_values import column_names, present, received, text_of
 
 Kind = Literal["text", "instruction", "preference"]
-# The columns that rows of instructions and preferences may have. Other columns are ignored.
-INSTRUCTION_COLUMNS = ("messages", "instruction", "input", "output", "prompt", "completion")
-PREFERENCE_COLUMNS = ("instruction", "input", "prompt", "chosen", "rejected")
-_ROLES = ("system", "user", "assistant")
+# The columns that rows of instructions and preferences may have. Other columns are ignored, but for `REFUSED_COLUMNS`.
+INSTRUCTION_COLUMNS = (
+    "messages", "conversations", "instruction", "input", "output", "prompt", "completion", "system",
+    "system_prompt",
+)  # fmt: skip
+PREFERENCE_COLUMNS = ("instruction", "input", "prompt", "chosen", "rejected", "system", "system_prompt")
+# Columns that would change what is learned, and for which there is no definition here: a row that has one is refused.
+REFUSED_COLUMNS = (
+    "tools", "functions", "function_call", "tool_calls", "history", "thinking", "reasoning_content", "image",
+    "images", "video", "videos", "audio", "audios", "train", "train_on_turn", "loss", "loss_mask", "mask",
+    "weight", "weights", "labels", "label",
+)  # fmt: skip
 
 
 class Record(NamedTuple):
@@ -22,70 +30,57 @@ class Record(NamedTuple):
     Attributes:
         features: The tf.Example's features by name.
         content: The row's own words, without the template and the system's messages.
+        changes: The number of things of the row that are not in the features, by what they are.
     """
 
     features: dict[str, list[str]]
     content: list[str]
+    changes: Mapping[str, int] = {}
 
 
 def text_record(row: Mapping[str, Any], column: str, place: str) -> Record:
-    """Returns the features `{"text": […]}` of one column.
+    """Returns the features `{"text": […]}` of one column, which may be nested: `meta.text`.
 
     Raises:
-        InputError: The column is missing or does not hold text.
+        RowError: The column is missing or does not hold text.
     """
     text = text_of(row, column, place)
     return Record({"text": [text]}, [text])
 
 
-def instruction_record(row: Mapping[str, Any], template: PromptTemplate, place: str) -> Record:
-    """Returns the features `{"prompt": […], "completion": […]}`, a pair for each turn.
+def instruction_record(row: Mapping[str, Any], template: PromptTemplate, place: str, loss_on: LossOn = "all") -> Record:
+    """Returns the features `{"prompt": […], "completion": […]}`, a pair for each turn, and `weight` if it is needed.
 
-    A row has one of three shapes:
+    The shapes of a row are in `modules/data/README.md`. A column that is null counts as missing.
 
-    ```
-    {"instruction": "…", "input": "…", "output": "…"}          `input` may be missing or empty
-    {"prompt": "…", "completion": "…"}
-    {"messages": [{"role": "user", "content": "…"}, …]}        roles: system, user, assistant
-    ```
-
-    Raises:
-        InputError: The row has none of the shapes.
-    """
-    if "messages" in row:
-        messages = _messages(row["messages"], place)
-        prompts, completions = template.turns(messages)
-        content = [message.content for message in messages if message.role != "system"]
-    elif "instruction" in row:
-        prompt, content = _instruction_prompt(row, template, place)
-        prompts, completions = [prompt], [text_of(row, "output", place)]
-        content += completions
-    elif "prompt" in row:
-        content = [text_of(row, "prompt", place), text_of(row, "completion", place)]
-        prompts, completions = [template.prompt(content[0])], content[1:]
-    else:
-        raise InputError(
-            f"{place}: a row of instructions has `instruction` and `output` (and `input`), or `prompt` and "
-            f"`completion`, or `messages`. Received: {column_names(row)}. Rename the columns, or use `kind: text`."
-        )
-    return Record({"prompt": prompts, "completion": completions}, content)
-
-
-def preference_record(row: Mapping[str, Any], template: PromptTemplate, place: str) -> Record:
-    """Returns the features `{"prompt": […], "chosen": […], "rejected": […]}`, with one value each.
-
-    The prompt is the row's `prompt`, or its `instruction` and `input`, filled into the template.
+    Args:
+        row: The row.
+        template: Template of the prompts.
+        place: The row's place, for messages.
+        loss_on: The replies that count in the loss; see `messages.counted_turns`.
 
     Raises:
-        InputError: A column is missing.
+        RowError: The row has none of the shapes or two of them, or a column that cannot be honoured.
     """
+    row = present(row)
+    refuse_columns(row, place)
+    conversation = _conversation(row, place)
+    if conversation is not None:
+        return _conversation_record(*conversation, template, place, loss_on)
     if "instruction" in row:
-        prompt, content = _instruction_prompt(row, template, place)
-    else:
+        prompt, content = instruction_prompt(row, template, place)
+        answer = text_of(row, "output", place)
+    elif "prompt" in row:
         content = [text_of(row, "prompt", place)]
-        prompt = template.prompt(content[0])
-    answers = [text_of(row, column, place) for column in ("chosen", "rejected")]
-    return Record({"prompt": [prompt], "chosen": answers[:1], "rejected": answers[1:]}, content + answers)
+        prompt, answer = template.prompt(content[0], system=system_text(row, place)), text_of(row, "completion", place)
+    else:
+        raise RowError(
+            "unknown_shape",
+            f"{place}: a row of instructions has `instruction` and `output` (and `input`), or `prompt` and "
+            f"`completion`, or `messages`, or `conversations`. Received: {column_names(row)}. Rename the columns, or "
+            "use `kind: text`.",
+        )
+    return Record({"prompt": [prompt], "completion": [answer]}, [*content, answer])
 
 
 def check_answers(features: Mapping[str, Sequence[str]], place: str) -> None:
@@ -96,77 +91,126 @@ def check_answers(features: Mapping[str, Sequence[str]], place: str) -> None:
         place: The row's place, for the message.
 
     Raises:
-        InputError: A completion, `chosen` or `rejected` is empty, or a conversation has no reply.
+        RowError: A completion that counts, `chosen` or `rejected` is empty, or a conversation has no reply.
     """
     for name in ("completion", "chosen", "rejected"):
         answers = features.get(name, ["not asked for"])
-        empty = [number for number, answer in enumerate(answers, start=1) if not answer.strip()]
+        weights = features.get(WEIGHT, ["1"] * len(answers))
+        turns = enumerate(zip(answers, weights, strict=True), start=1)
+        empty = [number for number, (answer, weight) in turns if weight != "0" and not answer.strip()]
         if empty or not answers:
             what = f"{name} {empty[0]} is empty" if answers else "no message of the assistant"
-            raise InputError(
-                f"{place}: every prompt needs an answer to learn. Received: {what}. Complete or remove the row."
+            raise RowError(
+                "empty_completion" if answers else "no_reply",
+                f"{place}: every prompt needs an answer to learn. Received: {what}. Complete or remove the row.",
             )
 
 
-def text_of(row: Mapping[str, Any], column: str, place: str) -> str:
-    """Returns a column's text.
+def refuse_columns(row: Mapping[str, Any], place: str) -> None:
+    """Checks that a row has no column that would have to be honoured.
 
     Raises:
-        InputError: The column is missing, is not a string, or cannot be encoded as UTF-8.
+        RowError: It has one.
     """
-    if column not in row:
-        raise missing_column(row, column, place)
-    value = row[column]
-    if not isinstance(value, str):
-        raise InputError(
-            f"{place}: {column!r} must be a string. Received: {json.dumps(value, default=str)[:80]}. "
-            f"Remove the row or choose another column."
+    for name in REFUSED_COLUMNS:
+        value = row.get(name)
+        if value is None or value in ("", [], {}) or (name == "weight" and value in (1, "1")):
+            continue
+        if name == "label":
+            is_verdict = isinstance(value, bool) or value in ("true", "false", "True", "False")
+            if is_verdict and not row.keys() >= {"chosen", "rejected"}:
+                raise _judged(row, place)
+            continue
+        raise RowError(
+            "unsupported_column",
+            f"{place}: the column `{name}` changes what is learned, and it is not supported. "
+            f"Received: {received(value)}. Remove or rename the column, or remove the row.",
         )
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        found = ord(value[error.start])
-        raise InputError(
-            f"{place}: {column!r} must be text that UTF-8 can hold. "
-            f"Received: a lone surrogate \\u{found:04x}. Remove it."
-        ) from None
-    return value
 
 
-def missing_column(columns: Mapping[str, Any], column: str, place: str) -> InputError:
-    """Returns the error for a missing column; its message lists the columns that exist."""
-    cure = " Set `text_column` to one of them." if column not in (*INSTRUCTION_COLUMNS, *PREFERENCE_COLUMNS) else ""
-    return InputError(f"{place}: there is no column {column!r}. It has: {column_names(columns)}.{cure}")
+def system_text(row: Mapping[str, Any], place: str) -> str:
+    """Returns the system's message of a row; "" if it has none."""
+    names = [name for name in ("system", "system_prompt") if row.get(name)]
+    if len(names) > 1:
+        raise RowError("two_spellings", f"{place}: has both `system` and `system_prompt`. Remove one of them.")
+    return text_of(row, names[0], place) if names else ""
 
 
-def _instruction_prompt(row: Mapping[str, Any], template: PromptTemplate, place: str) -> tuple[str, list[str]]:
-    """Returns the prompt, and the row's own words in it."""
+def instruction_prompt(row: Mapping[str, Any], template: PromptTemplate, place: str) -> tuple[str, list[str]]:
+    """Returns the prompt of a row with `instruction`, and the row's own words in it."""
     instruction = text_of(row, "instruction", place)
-    if row.get("input") is None:
-        return template.prompt(instruction), [instruction]
-    text = text_of(row, "input", place)
-    return template.prompt(instruction, text), [instruction, text]
+    text = text_of(row, "input", place) if row.get("input") is not None else None
+    prompt = template.prompt(instruction, text or "", system_text(row, place))
+    return prompt, [instruction, *([] if text is None else [text])]
 
 
-def _messages(value: object, place: str) -> list[Message]:
-    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
-        raise InputError(
-            f"{place}: `messages` must be a list of objects with `role` and `content`. "
-            f"Received: {json.dumps(value, default=str)[:80]}. Correct or remove the row."
+def with_system(messages: list[Message], row: Mapping[str, Any], place: str) -> list[Message]:
+    """Returns a conversation that begins with the row's own system message, unless it begins so already."""
+    text = system_text(row, place)
+    first = [Message("system", text)] if text else []
+    return messages if messages[:1] == first else [*first, *messages]
+
+
+def _judged(row: Mapping[str, Any], place: str) -> RowError:
+    return RowError(
+        "judged_completion",
+        f"{place}: `label` judges one completion, and such rows (of KTO) are not supported: a preference compares two "
+        f"answers to one prompt. Received: {column_names(row)}. Join the rows of a prompt to "
+        '{"prompt": "…", "chosen": "…", "rejected": "…"}, with the completion whose label is true as `chosen` and the '
+        "other as `rejected`. Or keep only the rows whose label is true, remove the column `label`, and use "
+        "`kind: instruction`.",
+    )
+
+
+def _conversation(row: Mapping[str, Any], place: str) -> tuple[list[Message], dict[str, int]] | None:
+    """Returns the messages of a row and what was ignored in them; None if the row has no messages.
+
+    Raises:
+        RowError: The row has two shapes, or its messages cannot be read.
+    """
+    whole = [columns for columns in (("instruction", "output"), ("prompt", "completion")) if row.keys() >= {*columns}]
+    lists = [name for name in ("messages", "conversations") if name in row]
+    if len(whole) + len(lists) > 1:
+        names = " and ".join(f"`{name}`" for name in [*(columns[0] for columns in whole), *lists])
+        raise RowError(
+            "two_shapes",
+            f"{place}: a row must have one shape, because only one of them can be learned. Received: {names}. "
+            "Remove the columns of the other.",
         )
-    messages = []
-    for number, turn in enumerate(value, start=1):
-        role = text_of(turn, "role", f"{place}, message {number}")
-        if role not in _ROLES:
-            raise InputError(
-                f"{place}, message {number}: `role` must be one of {', '.join(_ROLES)}. Received: {excerpt(role)}. "
-                "Correct the role."
-            )
-        messages.append(Message(role, text_of(turn, "content", f"{place}, message {number}")))
-    return messages
+    if lists:
+        messages, ignored = read_messages(row[lists[0]], lists[0], place)
+        return with_system(messages, row, place), ignored
+    if not any(isinstance(row.get(name), list) for name in ("prompt", "completion")) or "instruction" in row:
+        return None
+    # Of `{"prompt": [messages], "completion": [messages]}` only the completion counts.
+    before, ignored = messages_of(row, "prompt", "user", place)
+    after, more = messages_of(row, "completion", "assistant", place)
+    before = [message._replace(weight=0) if message.role == "assistant" else message for message in before]
+    return with_system([*before, *after], row, place), _added(ignored, more)
 
 
-def column_names(columns: Mapping[str, Any]) -> str:
-    """Returns the names of a row's columns for a message; a row may have a million."""
-    names = [excerpt(name) for name in itertools.islice(columns, 20)]
-    return ", ".join([*names, *(["…"] if len(columns) > len(names) else [])]) or "none"
+def messages_of(row: Mapping[str, Any], column: str, role: str, place: str) -> tuple[list[Message], dict[str, int]]:
+    """Returns the messages of a column, which may be one text of the given role, and what was ignored in them."""
+    if isinstance(row.get(column), list):
+        return read_messages(row[column], column, place)
+    return [Message(role, text_of(row, column, place))], {}
+
+
+def _conversation_record(
+    messages: list[Message], ignored: Mapping[str, int], template: PromptTemplate, place: str, loss_on: LossOn
+) -> Record:
+    kept, weights, left_out = counted_turns(messages, loss_on, place)
+    prompts, completions = template.turns(kept)
+    features = {"prompt": prompts, "completion": completions, **weight_feature(weights)}
+    content = [message.content for message in kept if message.role != "system"]
+    return Record(features, content, _added(ignored, {LEFT_OUT: left_out}))
+
+
+def weight_feature(weights: Sequence[int]) -> dict[str, list[str]]:
+    """Returns the feature `weight`, unless all turns count: `[0, 1]` gives `{"weight": ["0", "1"]}`."""
+    return {} if all(weights) else {WEIGHT: [str(weight) for weight in weights]}
+
+
+def _added(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    names = {**counts, **more}
+    return {name: number for name in names if (number := counts.get(name, 0) + more.get(name, 0))}

@@ -9,6 +9,8 @@ from typing import Self
 import pydantic
 
 from modules.data import docstrings, records
+from modules.data.bad_rows import OnBadRow
+from modules.data.messages import LossOn
 from modules.data.prompt_templates import TemplateName
 
 TFDS_PREFIX = "tfds:"
@@ -26,11 +28,14 @@ class DataSource(pydantic.BaseModel):
     Attributes:
         tfds: A TFDS name: `name`, `name/config` or `name/config:version`.
         tfds_splits: The dataset's splits to read; None reads all.
-        files: Globs (`**` matches folders) of .txt, .md, .jsonl, .json, .csv or .parquet files.
+        files: Globs (`**` matches folders) of files of the kinds in `data_files.FILE_KINDS`, or folders of data sets.
         kind: Content of a row: `text`, `instruction` or `preference`; see `modules.data.records`.
         template: Name of a template in `modules.data.prompt_templates`, for instructions and preferences.
         text_column: The column, key or TFDS feature that holds the text.
         document_separator: For .txt and .md: None (one document per file), `"blank_line"` or a literal string.
+        delimiter: For .csv and .tsv: the character between two fields; None is a comma or a tab.
+        loss_on: For instructions: the replies that count in the loss, see `modules.data.messages.counted_turns`.
+        on_bad_row: Stop at rows that cannot be used, or leave them out and count them.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +47,9 @@ class DataSource(pydantic.BaseModel):
     template: TemplateName = "headings"
     text_column: str = pydantic.Field(default="text", min_length=1)
     document_separator: str | None = pydantic.Field(default=None, min_length=1)
+    delimiter: str | None = pydantic.Field(default=None, min_length=1, max_length=1)
+    loss_on: LossOn = "all"
+    on_bad_row: OnBadRow = "stop"
 
     @pydantic.field_validator("files", "tfds_splits", mode="before")
     @classmethod
@@ -70,6 +78,15 @@ class DataSource(pydantic.BaseModel):
             raise ValueError(
                 "`document_separator` splits files, and `data.source` names a TFDS data set. "
                 "Remove `document_separator`."
+            )
+        if self.delimiter in ('"', "\n", "\r"):
+            raise ValueError(
+                f"`delimiter` must be a character other than quotes and line breaks. Received: {self.delimiter!r}"
+            )
+        if self.loss_on != "all" and self.kind != "instruction":
+            raise ValueError(
+                f"`loss_on` chooses among the replies of `kind: instruction`, and `kind` is {self.kind}. Remove "
+                "`loss_on`."
             )
         return self
 

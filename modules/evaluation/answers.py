@@ -11,7 +11,7 @@ from pydantic import Field
 from modules.cleaning.word_ngrams import word_spans
 from modules.common.json_files import finite
 from modules.common.settings import Settings
-from modules.data.examples import sample_examples
+from modules.data.examples import first_turn, sample_examples
 from modules.evaluation.gates import Check
 from modules.evaluation.memorisation import Generate
 from modules.model.sampling import SamplingSettings
@@ -92,14 +92,14 @@ class Answers:
 def measure(settings: AnswersSettings, eval_files: Sequence[str], *, generate: Generate) -> Answers:
     """Lets the model answer the first prompt of some examples, and compares the answers with the eval split's.
 
+    Examples whose first completion is only context (`weight` 0) are left out: the model does not learn to write it.
+
     Args:
         settings: The settings of the task.
         eval_files: Gzip TFRecord files of the eval split's examples, of kind `instruction`.
         generate: The model's generation of text.
     """
-    first_turns = sample_examples(
-        eval_files, settings.rows, lambda example: (example["prompt"][0], example["completion"][0])
-    )
+    first_turns = sample_examples(eval_files, settings.rows, first_turn)
     prompts = [prompt for prompt, _ in first_turns]
     references = [reference for _, reference in first_turns]
     texts = generate(prompts, SamplingSettings(max_new_tokens=settings.max_new_tokens)) if prompts else []

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from modules.cleaning.word_ngrams import word_hashes, word_spans
 from modules.common.settings import Settings
-from modules.data.examples import Texts, read_examples, sample_examples
+from modules.data.examples import Texts, first_turn, read_examples, sample_examples
 from modules.evaluation.confidence_intervals import wilson_interval
 from modules.evaluation.gates import Check
 from modules.evaluation.verbatim_runs import SHORTEST_RUN, Run, VerbatimRuns
@@ -186,7 +186,7 @@ def _openings(settings: MemorisationSettings, files: Sequence[str], data_kind: s
     def opening(example: Texts) -> tuple[str, str] | None:
         (source,) = example["source"]
         if data_kind != "text":
-            prompt, answer = example["prompt"][0], example["completion"][0]
+            prompt, answer = first_turn(example) or ("", "")
             return (prompt, source) if len(word_hashes(answer)) >= settings.run_words else None
         text = example["text"][0][:_OPENING_CHARACTERS]
         spans = word_spans(text)

@@ -18,8 +18,8 @@ from modules.common.errors import InputError
 from modules.common.settings import Settings
 from modules.data.data_files import file_kind
 from modules.data.prompt_templates import PromptTemplate
-from modules.data.records import text_of
 from modules.data.row_files import read_rows
+from modules.data.row_values import text_of
 from modules.evaluation.confidence_intervals import wilson_interval
 from modules.evaluation.gates import Check
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from modules.common.files import file_facts, local_copy
-from modules.data.examples import read_records, split_files
+from modules.data.examples import WEIGHT, read_records, split_files
 from modules.evaluation.tflite_results import FileFigures, GreedyAgreement
 from modules.evaluation.tflite_scoring import Score, negative_log_likelihood, score_document
 from modules.export.tflite_files import scoring_file
@@ -257,7 +257,10 @@ def _columns(
         return features["text"], token_ids, tf.ones_like(token_ids)
     prompt_turns, completions = example_tokens.conversations(features, data_kind)
     token_ids, loss_mask = example_tokens.conversation_tokens(
-        prompt_turns, completions, lambda texts: example_tokens.tokenize_and_end(tokenizer, texts)
+        prompt_turns,
+        completions,
+        lambda texts: example_tokens.tokenize_and_end(tokenizer, texts),
+        example_tokens.turn_weights(features[WEIGHT], completions),
     )
     return prompt_turns, token_ids, loss_mask
 

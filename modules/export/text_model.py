@@ -7,6 +7,7 @@ import functools
 
 import tensorflow as tf
 
+from modules.data.examples import WEIGHT
 from modules.export.document_scorer import DocumentScorer, Scores
 from modules.model import sampling_in_graph
 from modules.model.cached_gpt2 import CachedGPT2, LayerCache
@@ -140,10 +141,10 @@ class TextModel(tf.Module):
             return _scores(scores, tf.strings.length(features["text"]))
         tokenize = functools.partial(example_tokens.tokenize_and_end, self.tokenizer)
         prompts, completions = example_tokens.conversations(features, self.data_kind)
-        token_ids, loss_mask = example_tokens.conversation_tokens(prompts, completions, tokenize)
+        weights = example_tokens.turn_weights(features[WEIGHT], completions)
+        token_ids, loss_mask = example_tokens.conversation_tokens(prompts, completions, tokenize, weights)
         scores = self.scorer.score(token_ids, loss_mask, stride=stride)
-        num_bytes = tf.reduce_sum(tf.ragged.map_flat_values(tf.strings.length, completions), axis=1)
-        return _scores(scores, num_bytes)
+        return _scores(scores, example_tokens.counted_bytes(completions, weights))
 
     def _continue_row(
         self,

@@ -12,6 +12,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from modules.common.errors import InputError
+from modules.data.examples import WEIGHT
 from modules.tokenization import example_tokens
 from modules.tokenization.bpe_training import BytePairAnalyzer
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer, split_words
@@ -32,7 +33,8 @@ def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, A
     Args:
         inputs: String columns: dense, sparse or ragged. `source` and, for texts, `text` have one value per row; a row
             without a value counts as empty. Instructions have `prompt` and `completion`, with one value per turn of
-            the conversation. Preferences have `prompt`, `chosen` and `rejected`, also with one value per turn.
+            the conversation. Preferences have `prompt`, `chosen` and `rejected`, also with one value per turn. Both
+            may have `weight`, see `example_tokens.turn_weights`.
         custom_config: `custom_config["data_kind"]` is one of `example_tokens.DATA_KINDS`.
             `custom_config["tokenizer"]` is either `{"vocabulary_size": N}`, to learn a vocabulary from the texts, or
             the argument of `tokenizer_files.load_vocabulary`, to load an existing vocabulary.
@@ -60,14 +62,18 @@ def preprocessing_fn(inputs: Mapping[str, Column], custom_config: Mapping[str, A
     def tokenize(texts: tf.Tensor) -> tf.RaggedTensor:
         return _tokenize(texts, custom_config["tokenizer"], example_tokens.tokenize_and_end)
 
+    has_weights = WEIGHT in inputs
+    weight_column = values_per_row(inputs[WEIGHT]) if has_weights else None
     rejected = {}
     if custom_config["data_kind"] == "instruction":
         prompts, completions = (values_per_row(inputs[name]) for name in ("prompt", "completion"))
-        token_ids, loss_mask = example_tokens.conversation_tokens(prompts, completions, tokenize)
+        weights = example_tokens.turn_weights(weight_column, completions)
+        token_ids, loss_mask = example_tokens.conversation_tokens(prompts, completions, tokenize, weights)
     else:
         prompts, completions, worse = (values_per_row(inputs[name]) for name in ("prompt", "chosen", "rejected"))
+        weights = example_tokens.turn_weights(weight_column, completions)
         (token_ids, loss_mask), (rejected_ids, rejected_mask) = example_tokens.preference_tokens(
-            prompts, completions, worse, tokenize
+            prompts, completions, worse, tokenize, weights
         )
         rejected = {"rejected_token_ids": rejected_ids, "rejected_loss_mask": rejected_mask}
     statistics = _token_statistics(token_ids, _bytes_per_row(prompts) + _bytes_per_row(completions))

@@ -116,7 +116,7 @@ BAD_FILES = {
     "latin1.json": (b'[{"text": "\xe9"}]', r"latin1\.json is not UTF-8: byte 11\. Received: 0xe9"),
     "digits.jsonl": (b'{"text": "a", "id": ' + b"7" * 5000 + b"}\n", r"digits\.jsonl, line 1: not valid JSON .*4300"),
     "twice.csv": (b"text,text\na,b\n", r"twice\.csv, header: the column 'text' is there twice"),
-    "a.docx": (b"PK", r"must end in one of \.txt, \.md, \.jsonl, \.json, \.csv, \.parquet.*a\.docx"),
+    "a.docx": (b"PK", r"must end in one of \.txt, \.md, \.jsonl, \.json, \.csv, \.tsv, \.parquet, \.arrow.*a\.docx"),
 }
 
 

@@ -10,8 +10,9 @@ from modules.common.errors import InputError
 from modules.data.corpus import check_source
 from modules.data.documents import ReadCounts
 from modules.data.file_documents import read_documents
+from modules.data.preferences import preference_record
 from modules.data.prompt_templates import TEMPLATES, Message
-from modules.data.records import check_answers, instruction_record, preference_record
+from modules.data.records import check_answers, instruction_record
 from modules.data.source import DataSource
 
 PLACE = "rows.jsonl, line 7"
@@ -83,7 +84,7 @@ class TestInstructions:
             ({"messages": [{"role": "user", "content": "Hi"}]}, r"line 7: .*no message of the assistant"),
             (
                 {"messages": [{"role": "bot", "content": "Hi"}]},
-                r"message 1: `role` must be one of system, user, assistant",
+                r"message 1: `role` must be one of system, developer, user, assistant, tool",
             ),
             ({"messages": [{"role": "user"}]}, r"message 1: there is no column 'content'"),
             ({"prompt": "a\ud800", "completion": "b"}, r"lone surrogate \\ud800"),
@@ -123,7 +124,7 @@ class TestPreferences:
         [
             ({"prompt": "a", "chosen": "b"}, "line 7: there is no column 'rejected'"),
             ({"prompt": "a", "chosen": "b", "rejected": " "}, "Received: rejected 1 is empty"),
-            ({"chosen": "b", "rejected": "c"}, "there is no column 'prompt'"),
+            ({"chosen": "b", "rejected": "c"}, "rows without `prompt` need a common beginning"),
         ],
     )
     def test_the_message_about_a_bad_row_names_its_place_and_the_fault(self, row, message):
@@ -167,7 +168,7 @@ class TestFiles:
         (tmp_path / "a.txt").write_text("a")
         with pytest.raises(
             InputError,
-            match=r"`kind: instruction` needs files of rows: \.jsonl, \.json, \.csv or \.parquet\. Received: ",
+            match=r"`kind: instruction` needs files of rows: \.jsonl, .*\.tsv, \.parquet, \.arrow\. Received: ",
         ):
             check_source(DataSource(files=str(tmp_path / "a.txt"), kind="instruction"))
 

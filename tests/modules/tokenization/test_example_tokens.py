@@ -8,9 +8,11 @@ from modules.tokenization.example_tokens import (
     check_data_kind,
     conversation_tokens,
     conversations,
+    counted_bytes,
     feature_spec,
     preference_tokens,
     tokenize_and_end,
+    turn_weights,
 )
 from tests.toys.examples import example
 from tests.toys.release import saved_release
@@ -129,5 +131,46 @@ def test_only_the_features_of_the_data_kind_are_parsed() -> None:
     assert {name: column.to_list() for name, column in parsed.items()} == {
         "prompt": [[b"a", b"b"]],
         "completion": [[b"c", b"d"]],
+        "weight": [[]],
     }
     assert tf.io.parse_example(serialized, feature_spec("text"))["text"].numpy().tolist() == [b"e"]
+
+
+@pytest.mark.parametrize("data_kind", ["instruction", "preference"])
+def test_a_turn_of_weight_0_has_the_same_tokens_and_another_mask(data_kind: str) -> None:
+    answers = {"instruction": ("completion",), "preference": ("chosen", "rejected")}[data_kind]
+    features = {"prompt": ["ab", "c"], **{name: ["d", "a"] for name in answers}}
+    tokenizer = BytePairTokenizer(saved_release().table)
+
+    def read(*records: bytes) -> list[list[list[int]]]:
+        parsed = tf.io.parse_example(tf.constant(records), feature_spec(data_kind))
+        prompts, completions = conversations(parsed, data_kind)
+        weights = turn_weights(parsed["weight"], completions)
+        columns = conversation_tokens(prompts, completions, lambda texts: tokenize_and_end(tokenizer, texts), weights)
+        assert counted_bytes(completions, weights).numpy().tolist() == [sum(weight) for weight in weights.to_list()]
+        return [column.to_list() for column in columns]
+
+    token_ids, loss_mask = read(example({**features, "weight": ["0", "1"]}), example(features))
+    assert token_ids == [[A, B, D, END, C, A]] * 2
+    assert loss_mask == [[0, 0, 0, 0, 0, 1], [0, 0, 1, 1, 0, 1]]
+
+
+def test_both_answers_of_a_preference_follow_the_same_context() -> None:
+    columns = [[["a", "b"]], [["c", "d"]], [["c", "a"]]]
+    prompts, chosen, rejected = (tf.ragged.constant(column, tf.string, ragged_rank=1) for column in columns)
+    tokenizer = BytePairTokenizer(saved_release().table)
+    weights = turn_weights(tf.ragged.constant([["0", "1"]], tf.string), chosen)
+    pairs = preference_tokens(prompts, chosen, rejected, lambda texts: tokenize_and_end(tokenizer, texts), weights)
+    assert [[column.to_list() for column in pair] for pair in pairs] == [
+        [[[A, C, END, B, D]], [[0, 0, 0, 0, 1]]],
+        [[[A, C, END, B, A]], [[0, 0, 0, 0, 1]]],
+    ]
+
+
+def test_each_turn_needs_its_weight_and_a_turn_that_counts_an_answer() -> None:
+    tokenizer = BytePairTokenizer(saved_release().table)
+    prompts, completions = (tf.ragged.constant([["a", "b"]], tf.string, ragged_rank=1) for _ in range(2))
+    for weights, message in ((["1"], "needs its `weight`"), (["0", "0"], "otherwise there is nothing to learn")):
+        numbers = turn_weights(tf.ragged.constant([weights], tf.string), completions)
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            conversation_tokens(prompts, completions, lambda texts: tokenize_and_end(tokenizer, texts), numbers)
