@@ -29,6 +29,7 @@ from modules.common import progress
 from modules.common.errors import InputError
 from modules.common.worker_pool import WorkerPool, usable_processors
 from modules.data import corpus
+from modules.data.bad_rows import check_bad_rows, join_rejected
 from modules.data.documents import CONTROL_CHARACTERS, ReadCounts
 from modules.data.examples import ExampleCounts
 from modules.data.source import DataSource
@@ -71,6 +72,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 folders={split: os.path.join(examples.uri, f"Split-{split}") for split in weights},
             )
             reading, kept = self._clean(job, source)
+            join_rejected(directory, examples.uri)
         finally:
             if tf.io.gfile.exists(directory):
                 tf.io.gfile.rmtree(directory)
@@ -90,6 +92,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         with self._runner(job) as results:
             for row in results("read", len(job.pieces)):
                 reading.add(ReadCounts(**row))
+            check_bad_rows(reading.bad_rows)
             if reading.documents == 0:
                 raise corpus.empty_corpus(source, reading)
             if settings.leakage is not None:

@@ -20,6 +20,7 @@ from etils import epath
 
 from modules.common.errors import InputError
 from modules.data.documents import Document, add_up
+from modules.data.examples import WEIGHT
 
 TRAIN = "train"
 BUCKET_BYTES = 16 * 2**20
@@ -69,8 +70,12 @@ class StoredDocument:
 
 
 def answer(features: Mapping[str, Sequence[str]], content: str) -> str:
-    """Returns the text that a model learns to write: the completions of a conversation, or else the content."""
-    return "\n".join(features["completion"]) if "completion" in features else content
+    """Returns the text that a model learns to write: the completions that count in the loss, or else the content."""
+    if "completion" not in features:
+        return content
+    completions = features["completion"]
+    weights = features.get(WEIGHT, ["1"] * len(completions))
+    return "\n".join(text for text, weight in zip(completions, weights, strict=True) if weight != "0")
 
 
 def number_of_buckets(corpus_bytes: int) -> int:

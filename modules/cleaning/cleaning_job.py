@@ -18,6 +18,7 @@ from modules.cleaning.filters import CleaningSettings, keep_documents
 from modules.cleaning.leakage import HeldOutNgrams
 from modules.common import worker_pool
 from modules.data import corpus
+from modules.data.bad_rows import rejected_path
 from modules.data.corpus import WorkPiece
 from modules.data.documents import Document, ReadCounts
 
@@ -67,9 +68,10 @@ class Steps:
     def _read(self, number: int, on_document: Callable[[], None]) -> dict[str, Any]:
         job, piece = self._job, self._job.pieces[number]
         counts = ReadCounts()
+        documents = corpus.read(piece, counts, rejected_path(job.directory, piece.name))
         held_out = corpus_cleaning.HeldOutCollector(job.weights)
         buckets.scatter(
-            _metered(keep_documents(corpus.read(piece, counts), job.settings, counts), on_document),
+            _metered(keep_documents(documents, job.settings, counts), on_document),
             job.directory,
             writer=piece.name,
             buckets=job.buckets,

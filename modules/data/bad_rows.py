@@ -1,6 +1,8 @@
 """Rows that cannot be used: all of them are reported at once, or left out, counted by reason and kept in a file."""
 
 import json
+import os
+import shutil
 import types
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, Literal, Self
@@ -29,6 +31,9 @@ class RowError(InputError):
         super().__init__(message)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        return type(self), (self.reason, str(self))
+
 
 class BadRowsError(InputError):
     """The error about all rows that cannot be used.
@@ -47,6 +52,9 @@ class BadRowsError(InputError):
             text = "\n- ".join([f"{found} cannot be used. Correct them, or {cure}:", *messages])
         super().__init__(text)
         self.messages = tuple(messages)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Sequence[str]]]:
+        return type(self), (self.messages,)
 
 
 class BadRows:
@@ -71,7 +79,7 @@ class BadRows:
         self._drops = on_bad_row == "drop"
         self._counts = counts
         self._path = rejected_path
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
         self._messages: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -105,14 +113,18 @@ class BadRows:
         if len(self._messages) == REPORTED_ROWS:
             self.check()
 
+    @property
+    def messages(self) -> list[str]:
+        """The messages of the rows that stop the run; empty with `drop`."""
+        return list(self._messages.values())
+
     def check(self) -> None:
         """Checks that no row stops the run.
 
         Raises:
             BadRowsError: There are such rows.
         """
-        if self._messages:
-            raise BadRowsError(list(self._messages.values()))
+        check_bad_rows(self.messages)
 
     def _write(self, place: str, error: RowError, row: object) -> None:
         if self._path is None:
@@ -120,15 +132,42 @@ class BadRows:
         if self._file is None:
             path = epath.Path(self._path)
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("w", encoding="utf-8", errors="backslashreplace")  # a lone surrogate becomes \udc80
-        self._file.write(json.dumps(rejected_row(place, error, row), ensure_ascii=False) + "\n")
+            self._file = path.open("wb")
+        line = json.dumps(rejected_row(place, error, row), ensure_ascii=False)
+        self._file.write(line.encode("utf-8", "backslashreplace") + b"\n")  # a lone surrogate becomes \\ud800
+
+
+def check_bad_rows(messages: Sequence[str]) -> None:
+    """Checks that there are no messages about rows that cannot be used.
+
+    Raises:
+        BadRowsError: There are some; it holds the first `REPORTED_ROWS` of them.
+    """
+    if messages:
+        raise BadRowsError(messages[:REPORTED_ROWS])
+
+
+def rejected_path(directory: str, piece: str) -> str:
+    """Returns the file of the rows of one piece of work that are left out, in a folder that all pieces share."""
+    return os.path.join(directory, "rejected", f"{piece}.jsonl")
+
+
+def join_rejected(directory: str, folder: str) -> None:
+    """Joins the files of all pieces to `REJECTED_FILE` in a folder; if no row was left out, there is no such file."""
+    paths = sorted(epath.Path(directory, "rejected").glob("*.jsonl"))
+    if not paths:
+        return
+    with epath.Path(folder, REJECTED_FILE).open("wb") as joined:
+        for path in paths:
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, joined)
 
 
 def rejected_row(place: str, error: RowError, row: object) -> Mapping[str, Any]:
     """Returns the line of `REJECTED_FILE` about a row.
 
-    `{"file": "a.jsonl", "line": 7, "reason": "missing_column", "message": "…", "row": "{\\"body\\": \\"Hi\\"}"}`; the
-    row is JSON text, cut to 1,000 characters. A row that could not be parsed is quoted in the message.
+    `{"file": "a.jsonl", "line": 7, "reason": "missing_column", "message": "…", "content": "{\\"body\\": \\"Hi\\"}"}`;
+    the content is JSON text, cut to 1,000 characters. A row that could not be parsed is quoted in the message.
     """
     file, _, where = place.rpartition(", ")
     unit, _, number = where.partition(" ")
@@ -138,5 +177,5 @@ def rejected_row(place: str, error: RowError, row: object) -> Mapping[str, Any]:
         unit: int(number) if number.isdigit() else where,
         "reason": error.reason,
         "message": str(error),
-        "row": text if text is None or len(text) <= _EXCERPT_CHARACTERS else f"{text[:_EXCERPT_CHARACTERS]}…",
+        "content": text if text is None or len(text) <= _EXCERPT_CHARACTERS else f"{text[:_EXCERPT_CHARACTERS]}…",
     }

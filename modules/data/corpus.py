@@ -4,6 +4,7 @@ Workers read the pieces independently. A piece is a group of files or a slice of
 import TensorFlow, because the command line checks its input with it before anything heavy is loaded.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 
 from modules.common.errors import InputError
 from modules.data import docstrings
-from modules.data.bad_rows import BadRows
+from modules.data.bad_rows import BadRows, BadRowsError
 from modules.data.data_files import COMPRESSED, TEXT_KINDS, file_kind
 from modules.data.documents import Document, ReadCounts
 from modules.data.file_documents import expand_files, read_documents, relative_names
@@ -147,21 +148,22 @@ def read(piece: WorkPiece, counts: ReadCounts, rejected_path: str | None = None)
 
     Args:
         piece: One of `plan`.
-        counts: Reading adds to these counts.
-        rejected_path: File for the rows that are left out (`data.on_bad_row: drop`); None: they are only counted.
+        counts: Reading adds to these counts. With `data.on_bad_row: stop`, the messages about rows that cannot be
+            used are added to `bad_rows`: the caller checks those of all pieces at once, with `check_bad_rows`.
+        rejected_path: File for the rows that are left out with `data.on_bad_row: drop`; None: they are only counted.
 
     Raises:
         InputError: A file does not hold what its ending promises.
-        BadRowsError: Rows cannot be used, and the source's settings do not drop them.
     """
     if piece.tfds_slice:
         from modules.data import tfds_documents
 
         yield from tfds_documents.read_slice(piece.source, piece.data_directory, piece.tfds_slice, counts)
     with BadRows(piece.source.on_bad_row, counts, rejected_path) as bad_rows:
-        for path, name in piece.files:
-            yield from read_documents(path, piece.source, name=name, counts=counts, bad_rows=bad_rows)
-        bad_rows.check()
+        with contextlib.suppress(BadRowsError):  # so many are enough for one message
+            for path, name in piece.files:
+                yield from read_documents(path, piece.source, name=name, counts=counts, bad_rows=bad_rows)
+        counts.bad_rows += bad_rows.messages
 
 
 def _plan_tfds(source: DataSource, data_directory: str) -> list[WorkPiece]:

@@ -55,6 +55,7 @@ class ReadCounts:
         changed: The number of changes to kept documents, by what was done, e.g. `{CONTROL_CHARACTERS: 5}`.
         secrets: The number of findings that look like a secret, by kind.
         secret_places: The places of the first few findings, e.g. `notes.txt: e-mail address`.
+        bad_rows: The messages about the first rows that cannot be used, at which the run stops.
     """
 
     documents: int = 0
@@ -62,6 +63,7 @@ class ReadCounts:
     changed: dict[str, int] = dataclasses.field(default_factory=dict)
     secrets: dict[str, int] = dataclasses.field(default_factory=dict)
     secret_places: list[str] = dataclasses.field(default_factory=list)
+    bad_rows: list[str] = dataclasses.field(default_factory=list)
 
     def drop(self, reason: str) -> None:
         """Counts one dropped document."""
@@ -85,6 +87,7 @@ class ReadCounts:
         add_up(self.changed, counts.changed)
         add_up(self.secrets, counts.secrets)
         self.secret_places = [*self.secret_places, *counts.secret_places][:_PLACES_KEPT]
+        self.bad_rows += counts.bad_rows
 
     def as_dict(self) -> dict[str, object]:
         """Returns the counts by name, for JSON."""

@@ -234,8 +234,9 @@ def test_held_out_text_that_is_also_in_train_is_dropped(workspace, tmp_path):
 
 def test_instructions_become_prompts_and_completions(workspace, tmp_path):
     rows = [{"instruction": f"Say {number}.", "output": f"It is {number}."} for number in range(40)]
-    (tmp_path / "a.json").write_text(json.dumps(rows))
-    workspace.run(DataSource(files=str(tmp_path / "a.json"), kind="instruction"), statistics=True)
+    (tmp_path / "a.json").write_text(json.dumps([{"instruction": "Ask."}, *rows, 7]))
+    source = DataSource(files=str(tmp_path / "a.json"), kind="instruction", on_bad_row="drop")
+    workspace.run(source, statistics=True)
     records = [
         tf.train.Example.FromString(record).features.feature
         for path in pathlib.Path(workspace.artifact().uri).glob("Split-*/*")
@@ -252,6 +253,12 @@ def test_instructions_become_prompts_and_completions(workspace, tmp_path):
         "prompt", "completion", "source", "characters", "length", "words",
     }  # fmt: skip
     assert workspace.artifact().custom_properties["prompt_template"].string_value == "headings"
+    for reason in ("missing_column", "no_object"):
+        assert workspace.artifact().custom_properties[f"dropped_bad_row_{reason}"].int_value == 1
+    rejected = (pathlib.Path(workspace.artifact().uri) / "rejected.jsonl").read_text().splitlines()
+    assert [(row["row"], row["reason"]) for row in map(json.loads, rejected)] == [
+        (1, "missing_column"), (42, "no_object"),
+    ]  # fmt: skip
 
 
 def test_rows_with_the_same_system_message_are_no_duplicates(workspace, tmp_path):

@@ -130,13 +130,20 @@ def expected_conversations(vocabulary: Vocabulary) -> dict[bytes, list[tuple[int
 
 
 def transform_conversations(
-    folder: Path, tokenizer: dict[str, Any], kind: str, conversations: list[tuple[list[bytes], list[bytes]]]
+    folder: Path,
+    tokenizer: dict[str, Any],
+    kind: str,
+    conversations: list[tuple[list[bytes], list[bytes]]],
+    weights: dict[int, list[bytes]] | None = None,
 ) -> dict[bytes, list[tuple[int, int]]]:
     rows = [
         {"prompt": prompts, "completion": completions, "source": [b"conversation %d" % number]}
         for number, (prompts, completions) in enumerate(conversations)
     ]
     spec = {"prompt": SPECS[kind], "completion": SPECS[kind], "source": SPECS["dense"]}
+    if weights is not None:
+        spec["weight"] = SPECS[kind]
+        rows = [{**row, "weight": weights.get(number, [])} for number, row in enumerate(rows)]
     transformed = transform_rows(folder, rows, spec, {"data_kind": "instruction", "tokenizer": tokenizer})
     return {row["source"][0]: list(zip(row["token_ids"], row["loss_mask"], strict=True)) for row in transformed}
 
@@ -162,11 +169,28 @@ def test_an_existing_vocabulary_works_with_conversations(tmp_path: Path, kind: s
     assert len(rows) == len(conversations)
 
 
+def test_a_weight_changes_the_mask_and_no_token(tmp_path: Path) -> None:
+    conversations = [([b"ab", b"c"], [b"is", b"d"]), ([b"ab", b"c"], [b"is", b"d"])]
+    tokenizer = gpt2_files(corpus_vocabulary(), tmp_path)
+    rows = transform_conversations(tmp_path / "graph", tokenizer, "sparse", conversations, {0: [b"0", b"1"]})
+    weighted, whole = rows[b"conversation 0"], rows[b"conversation 1"]
+    assert [token for token, _ in weighted] == [token for token, _ in whole]
+    end = [token for token, _ in whole].index(corpus_vocabulary().end_of_text_id)
+    assert [mask for _, mask in weighted] == [mask if at > end else 0 for at, (_, mask) in enumerate(whole)]
+    assert sum(mask for _, mask in weighted) > 0
+
+
 def test_preferences_train_one_vocabulary_and_get_two_masks(tmp_path: Path) -> None:
     schema = text_format.Parse((ROOT / "schemas" / "preference.pbtxt").read_text(), schema_pb2.Schema())
     contract = schema_utils.schema_as_feature_spec(schema).feature_spec
-    spec = {name: contract[name] for name in ("prompt", "chosen", "rejected", "source")}
-    row = {"prompt": [b"the name"], "chosen": [b"is Bond"], "rejected": [b"is the the"], "source": [b"file"]}
+    spec = {name: contract[name] for name in ("prompt", "chosen", "rejected", "weight", "source")}
+    row = {
+        "weight": [],
+        "prompt": [b"the name"],
+        "chosen": [b"is Bond"],
+        "rejected": [b"is the the"],
+        "source": [b"file"],
+    }
     config = {"data_kind": "preference", "tokenizer": {"vocabulary_size": 261}}
     (transformed,) = transform_rows(tmp_path / "graph", [row], spec, config)
     vocabulary = read_table(find_table(tmp_path / "graph"))
@@ -185,8 +209,9 @@ def test_preferences_train_one_vocabulary_and_get_two_masks(tmp_path: Path) -> N
 def test_the_schema_of_instructions_has_the_tested_kinds_of_columns() -> None:
     schema = text_format.Parse((ROOT / "schemas" / "instruction.pbtxt").read_text(), schema_pb2.Schema())
     spec = schema_utils.schema_as_feature_spec(schema).feature_spec
-    assert {name: spec[name] for name in ("prompt", "completion", "source")} == {
-        "prompt": SPECS["sparse"], "completion": SPECS["sparse"], "source": SPECS["dense"],
+    assert {name: spec[name] for name in ("prompt", "completion", "weight", "source")} == {
+        "prompt": SPECS["sparse"], "completion": SPECS["sparse"], "weight": SPECS["sparse"],
+        "source": SPECS["dense"],
     }  # fmt: skip
 
 
