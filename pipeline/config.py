@@ -91,7 +91,7 @@ class DataConfig(Settings):
     on_bad_row: OnBadRow = Field(
         "stop",
         description="Stop at rows that cannot be used, or drop them: they are counted by reason and written to "
-        "`rejected.jsonl` beside the examples.",
+        "`rejected.jsonl` in the folder of the examples.",
     )
     splits: SplitWeights = Field(SplitWeights.model_validate({}), description="Relative sizes of the splits.")
     cleaning: CleaningSettings = Field(CleaningSettings.model_validate({}), description="Which documents are dropped.")

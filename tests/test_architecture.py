@@ -29,6 +29,7 @@ ENTRANCES = {"pipeline/__init__.py", "tests/__init__.py"}
 # Tests that test more than one file of their room.
 NO_MIRROR = {
     "cleaning/test_quality.py": "recall and precision of all cleaners",
+    "data/test_shapes.py": "the tables of shapes in modules/data/README.md",
     "tokenization/test_bpe_exact.py": "every implementation of BPE",
     "training/test_resuming.py": "checkpoints, rows and the loop together",
 }

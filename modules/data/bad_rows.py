@@ -13,7 +13,7 @@ from modules.common.errors import InputError
 from modules.data.documents import ReadCounts
 
 OnBadRow = Literal["stop", "drop"]
-# The file beside the examples that holds the rows that were left out, one JSON object per line.
+# The file in the folder of the examples that holds the rows that were left out, one JSON object per line.
 REJECTED_FILE = "rejected.jsonl"
 # Rows that one message reports.
 REPORTED_ROWS = 20

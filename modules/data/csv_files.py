@@ -75,16 +75,14 @@ def _check_header(header: Sequence[str], columns: Sequence[str], path: str, deli
         raise InputError(f"{place}: the column {repeated[0]!r} is there twice. Rename one column.")
     missing = [column for column in columns if column not in header]
     if missing and (required or len(missing) == len(columns)):
-        other = _likely_delimiter(header, delimiter)
-        if other is not None:
-            shown = other.replace("\t", "\\t")
+        likely = _likely_delimiter(header, delimiter)
+        if likely is not None:
+            shown = likely.replace("\t", "\\t")
+            looks = "a tab" if likely == "\t" else repr(likely)
             raise InputError(
-                f"{place}: there is no column {missing[0]!r}. Received: the columns {excerpt(delimiter.join(header))}: "
-                f"the delimiter looks like {shown!r}. Set it with `--set data.delimiter='{shown}'`."
-                if shown == other
-                else f"{place}: there is no column {missing[0]!r}. Received: the columns "
-                f"{excerpt(delimiter.join(header))}: the delimiter looks like a tab. Set it with "
-                r"`--set data.delimiter='\t'`."
+                f"{place}: there is no column {missing[0]!r}. Received: the columns "
+                f"{excerpt(delimiter.join(header))}: the delimiter looks like {looks}. "
+                f"Set it with `--set data.delimiter='{shown}'`."
             )
         if required:
             raise missing_column(dict.fromkeys(header), missing[0], place)
@@ -92,9 +90,9 @@ def _check_header(header: Sequence[str], columns: Sequence[str], path: str, deli
 
 def _likely_delimiter(header: Sequence[str], delimiter: str) -> str | None:
     """Returns the character that separates more names than the delimiter does: `;` for the header `["id;text"]`."""
-    counts = {other: sum(name.count(other) for name in header) for other in _DELIMITERS if other != delimiter}
-    other = max(counts, key=lambda character: counts[character])
-    return other if counts[other] >= len(header) else None
+    counts = {mark: sum(name.count(mark) for name in header) for mark in _DELIMITERS if mark != delimiter}
+    likely = max(counts, key=lambda mark: counts[mark])
+    return likely if counts[likely] >= len(header) else None
 
 
 def _name(delimiter: str) -> str:

@@ -129,9 +129,9 @@ def _refuse(turn: Mapping[str, Any], where: str) -> None:
 
 
 def _message(turn: Mapping[str, Any], where: str) -> Message:
-    for one, other in (("role", "from"), ("content", "value")):
-        if one in turn and other in turn:
-            raise RowError("two_spellings", f"{where}: has both `{one}` and `{other}`. Remove one of them.")
+    for key, spelling in (("role", "from"), ("content", "value")):
+        if key in turn and spelling in turn:
+            raise RowError("two_spellings", f"{where}: has both `{key}` and `{spelling}`. Remove one of them.")
     name = text_of(turn, "from" if "from" in turn else "role", where)
     if name not in _ROLES:
         raise RowError(

@@ -115,8 +115,8 @@ def _turns(
 def _common(chosen: Sequence[Message], rejected: Sequence[Message]) -> list[Message]:
     """Returns the messages that both begin with; weights do not matter, because all of them are only context."""
     pairs = list(zip(chosen, rejected, strict=False))
-    equal = [one[:2] == other[:2] for one, other in pairs]
-    return [one for one, _ in pairs[: equal.index(False) if False in equal else len(equal)]]
+    equal = [message[:2] == opposite[:2] for message, opposite in pairs]
+    return list(chosen[: equal.index(False) if False in equal else len(equal)])
 
 
 def _context(before: Sequence[Message], common: Sequence[Message], place: str) -> list[Message]:
@@ -151,7 +151,7 @@ def _whole_texts(row: Mapping[str, Any], template: PromptTemplate, place: str) -
     if labelled[0] and labelled[1]:
         return _turns([], labelled[0], labelled[1], row, template, place)
     pairs = enumerate(zip(chosen, rejected, strict=False))
-    differs = next((at for at, (one, other) in pairs if one != other), min(len(chosen), len(rejected)))
+    differs = next((at for at, (left, right) in pairs if left != right), min(len(chosen), len(rejected)))
     common = chosen[:differs]
     end = common.rfind("\n") + 1 or common.rfind(" ") + 1
     if not common[:end].strip():

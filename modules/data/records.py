@@ -93,8 +93,8 @@ def check_answers(features: Mapping[str, Sequence[str]], place: str) -> None:
     Raises:
         RowError: A completion that counts, `chosen` or `rejected` is empty, or a conversation has no reply.
     """
-    for name in ("completion", "chosen", "rejected"):
-        answers = features.get(name, ["not asked for"])
+    for name in [name for name in ("completion", "chosen", "rejected") if name in features]:
+        answers = features[name]
         weights = features.get(WEIGHT, ["1"] * len(answers))
         turns = enumerate(zip(answers, weights, strict=True), start=1)
         empty = [number for number, (answer, weight) in turns if weight != "0" and not answer.strip()]

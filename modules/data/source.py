@@ -56,6 +56,11 @@ class DataSource(pydantic.BaseModel):
     def _string_is_a_list(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
 
+    @pydantic.field_validator("delimiter", mode="before")
+    @classmethod
+    def _spelling_of_a_tab(cls, value: object) -> object:
+        return "\t" if value == "\\t" else value
+
     @pydantic.field_validator("tfds")
     @classmethod
     def _names_a_dataset_of_tfds(cls, name: str | None) -> str | None:
