@@ -120,5 +120,5 @@ def _is_name(value: object) -> bool:
 def _damaged(folder: str, name: str, rule: str) -> InputError:
     return InputError(
         f"{os.path.join(folder, name)} must have the content that Hugging Face's `save_to_disk` wrote. Received: a "
-        f"file without {rule}. Write the data set again, or name its files: {folder}/*.arrow."
+        f"file without {rule}. Write the data set again, or name its files: {folder}/data-*.arrow."
     )

@@ -37,7 +37,18 @@ def write_all_formats(folder) -> dict[str, object]:
     (folder / "a.jsonl.gz").write_bytes(gzip.compress(json_lines.encode()))
     (folder / "a.json").write_text("\ufeff" + json.dumps(rows, ensure_ascii=False, indent=1), encoding="utf-8")
     pq.write_table(pa.Table.from_pylist(rows), folder / "a.parquet")
-    return {name: folder / name for name in ("a.jsonl", "a.json", "a.csv", "a.csv.gz", "a.jsonl.gz", "a.parquet")}
+    (folder / "a.tsv").write_text(csv.replace("id,", "id\t").replace(',"', '\t"'), encoding="utf-8", newline="")
+    for name, content in (("b.csv.zst", csv), ("b.jsonl.zst", json_lines)):
+        (folder / name).write_bytes(zstandard(content.encode()))
+    names = ("a.jsonl", "a.json", "a.csv", "a.tsv", "a.csv.gz", "a.jsonl.gz", "a.parquet", "b.csv.zst", "b.jsonl.zst")
+    return {name: folder / name for name in names}
+
+
+def zstandard(content: bytes) -> bytes:
+    """Compresses in two frames, as tools that work in parallel do."""
+    middle = len(content) // 2
+    frames = (pa.compress(part, codec="zstd", asbytes=True) for part in (content[:middle], content[middle:]))
+    return b"".join(frames)
 
 
 class TestReading:
@@ -106,6 +117,11 @@ BAD_FILES = {
     "open.csv": (b'text\n"a\n', r"open\.csv, line 2: not valid CSV \(unexpected end of data\)"),
     "short.txt.gz": (gzip.compress(os.urandom(500).hex().encode())[:300], r"short\.txt\.gz is not a whole gzip file"),
     "plain.txt.gz": (b"not compressed", r"plain\.txt\.gz is not a whole gzip file"),
+    "short.jsonl.zst": (
+        zstandard(os.urandom(500).hex().encode())[:300],
+        r"short\.jsonl\.zst cannot be read: (Truncated compressed|ZSTD)",
+    ),
+    "plain.jsonl.zst": (b"not compressed", r"plain\.jsonl\.zst cannot be read: ZSTD decompress failed"),
     "cut.parquet": (b"PAR1" + bytes(64), r"cut\.parquet cannot be read as Parquet after row 0"),
     "broken.json": (b'[{"text": "a"},\n {"text": ]', r"broken\.json: not valid JSON .*line 2"),
     "object.json": (b'{"text": "a"}', r"object\.json: a \.json file must hold a list of objects"),
