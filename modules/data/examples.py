@@ -191,6 +191,18 @@ def read_records(files: Sequence[str]) -> Iterator[bytes]:
         raise _damaged(files, error) from error
 
 
+def has_weights(record: bytes) -> bool:
+    """Returns True if a reply of a serialized tf.Example does not count in the loss."""
+    return WEIGHT in _texts(record)
+
+
+def counted_bytes(record: bytes) -> int:
+    """Returns the bytes of the completions of a serialized tf.Example that count in the loss."""
+    texts = _texts(record)
+    turns = zip(texts["completion"], texts[WEIGHT], strict=True)
+    return sum(len(text.encode("utf-8")) for text, weight in turns if weight != "0")
+
+
 def _damaged(files: Sequence[str], error: Exception) -> InputError:
     """Returns the error about the first file that cannot be read; TensorFlow does not name it."""
     import tensorflow as tf

@@ -12,11 +12,12 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
 from modules.common.errors import InputError
-from modules.data.examples import read_records
+from modules.data.examples import counted_bytes, has_weights, read_records
 from modules.evaluation import language_model_metrics as metrics
 from modules.evaluation.language_model_metrics import BASELINE, CANDIDATE
 from modules.evaluation.results import Change, Figures, Interval, SliceResult
 
+_SEARCHED_FOR_WEIGHTS = 1000
 # The result for an eval split without documents.
 _NOTHING = SliceResult(
     feature="",
@@ -121,7 +122,10 @@ def examples_fingerprint(files: Iterable[str]) -> str:
 
 
 def check_baseline(saved_model_dir: str, files: Iterable[str], *, strided: bool) -> None:
-    """Checks that the baseline can be measured on this eval split, by scoring the first example.
+    """Checks that the baseline can be measured on this eval split, by scoring one example.
+
+    This is one with replies that do not count (`weight` 0), if there is such a one among the first: a model that an
+    earlier version exported would score these replies as well.
 
     Raises:
         InputError: The baseline was trained on another kind of data, or exported by an earlier version.
@@ -134,11 +138,26 @@ def check_baseline(saved_model_dir: str, files: Iterable[str], *, strided: bool)
             "for a comparison, the latest blessed model must return nats, tokens, correct tokens and bytes of a "
             f"document. Received: a model of an earlier version, {saved_model_dir}. {cure}"
         )
-    for record in itertools.islice(read_records(sorted(files)), 1):
+    for record in _example_to_score(itertools.islice(read_records(sorted(files)), _SEARCHED_FOR_WEIGHTS)):
         try:
-            signature(examples=tf.constant([record]))
+            scores = signature(examples=tf.constant([record]))
         except tf.errors.InvalidArgumentError as error:
             raise InputError(
                 "the latest blessed model cannot score the eval data, because it was trained on another `data.kind`. "
                 f"{cure} Received: {error.message.splitlines()[0]}"
             ) from error
+        if has_weights(record) and int(scores[metrics.NUM_BYTES][0]) != counted_bytes(record):
+            raise InputError(
+                "for a comparison, the latest blessed model must leave out replies of `weight` 0. Received: a model of "
+                f"an earlier version, {saved_model_dir}, which scores all replies. {cure}"
+            )
+
+
+def _example_to_score(records: Iterable[bytes]) -> list[bytes]:
+    """Returns the first example with a reply that does not count, or else the first; none if there are none."""
+    first: list[bytes] = []
+    for record in records:
+        if has_weights(record):
+            return [record]
+        first = first or [record]
+    return first

@@ -17,6 +17,7 @@ from modules.tokenization.vocabulary import Vocabulary
 from modules.tokenization.vocabulary_files import write_table
 from pipeline.dag import BEAM_ARGS
 from tests.toys.evaluator import Evaluated, write_examples
+from tests.toys.examples import example, write_records
 from tests.toys.numpy_gpt2 import oracle
 from tests.toys.release import saved_release, tiny_backbone, tiny_vocabulary
 
@@ -162,6 +163,28 @@ def test_a_baseline_of_an_earlier_version_is_refused_with_the_cure(tmp_path: Pat
     tf.saved_model.save(earlier, str(tmp_path / "model"), signatures={"evaluate": earlier.evaluate})
     with pytest.raises(InputError, match=r"a model of an earlier version.*new `name`"):
         model_analysis.check_baseline(str(tmp_path / "model"), [], strided=False)
+
+
+def test_a_baseline_that_scores_replies_of_weight_0_is_refused_with_the_cure(tmp_path: Path) -> None:
+    class Earlier(tf.Module):
+        """A model that counts the bytes of both replies, or only those of the second, whose weight is 1."""
+
+        def __init__(self, num_bytes: int):
+            self.num_bytes = num_bytes
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+        def evaluate(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+            sums = {name: tf.zeros([tf.size(examples)]) for name in ("nll_sum", "num_tokens", "num_correct")}
+            return {**sums, "num_bytes": tf.fill([tf.size(examples)], self.num_bytes)}
+
+    turns = {"prompt": ["Hi", "Bye"], "completion": ["Hello!", "Bye."]}
+    files = [write_records(tmp_path / "a.gz", [example(turns), example({**turns, "weight": ["0", "1"]})])]
+    for num_bytes in (4, 10):
+        model = Earlier(num_bytes)
+        tf.saved_model.save(model, str(tmp_path / str(num_bytes)), signatures={"evaluate": model.evaluate})
+    model_analysis.check_baseline(str(tmp_path / "4"), files, strided=False)
+    with pytest.raises(InputError, match=r"must leave out replies of `weight` 0.*earlier version.*new `name`"):
+        model_analysis.check_baseline(str(tmp_path / "10"), files, strided=False)
 
 
 def test_a_model_of_nan_is_measured_and_recorded_and_not_blessed(tmp_path: Path) -> None:

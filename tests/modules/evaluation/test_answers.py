@@ -43,6 +43,7 @@ def test_without_texts_the_measures_are_nan():
 ROWS = [
     {"prompt": ["Count!", "More!"], "completion": ["one two three four", "five"]},
     {"prompt": ["Sing!"], "completion": ["la la la la"]},
+    {"prompt": ["Whisper!", "Now!"], "completion": ["not learned", "one"], "weight": ["0", "1"]},
 ]
 
 
