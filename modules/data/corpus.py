@@ -155,12 +155,14 @@ def read(piece: WorkPiece, counts: ReadCounts, rejected_path: str | None = None)
     Raises:
         InputError: A file does not hold what its ending promises.
     """
-    if piece.tfds_slice:
-        from modules.data import tfds_documents
-
-        yield from tfds_documents.read_slice(piece.source, piece.data_directory, piece.tfds_slice, counts)
     with BadRows(piece.source.on_bad_row, counts, rejected_path) as bad_rows:
         with contextlib.suppress(BadRowsError):  # so many are enough for one message
+            if piece.tfds_slice:
+                from modules.data import tfds_documents
+
+                yield from tfds_documents.read_slice(
+                    piece.source, piece.data_directory, piece.tfds_slice, counts, bad_rows
+                )
             for path, name in piece.files:
                 yield from read_documents(path, piece.source, name=name, counts=counts, bad_rows=bad_rows)
         counts.bad_rows += bad_rows.messages

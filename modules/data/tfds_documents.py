@@ -6,15 +6,14 @@ import os
 import socket
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
 
 from modules.common.errors import InputError
-from modules.data import records
+from modules.data.bad_rows import BadRows, RowError
 from modules.data.documents import Document, ReadCounts
-from modules.data.file_documents import document_of
-from modules.data.prompt_templates import TEMPLATES
+from modules.data.file_documents import columns_of, document_of, record_of
 from modules.data.python_documentation import BUILDERS, EnvironmentConfig
 from modules.data.source import DataSource, is_python_documentation
 
@@ -65,7 +64,7 @@ def check(source: DataSource, data_directory: str) -> None:
     builder = open_builder(source, data_directory)
     if source.kind != "text":
         # A row of empty texts has the same columns as the dataset's rows.
-        _record(source, dict.fromkeys(builder.info.features, ""), f"tfds:{source.tfds}")
+        record_of(dict.fromkeys(builder.info.features, ""), source, f"tfds:{source.tfds}")
     hosts = _hosts(builder)
     # Behind a proxy only the proxy can resolve names.
     if os.path.isdir(builder.data_path) or not hosts or urllib.request.getproxies():
@@ -125,17 +124,30 @@ def slices(source: DataSource, builder: tfds.core.DatasetBuilder) -> list[tuple[
 
 
 def read_slice(
-    source: DataSource, data_directory: str, piece: str, counts: ReadCounts | None = None
+    source: DataSource,
+    data_directory: str,
+    piece: str,
+    counts: ReadCounts | None = None,
+    bad_rows: BadRows | None = None,
 ) -> Iterator[Document]:
     """Streams the cleaned documents of one piece, e.g. `"train[0:50000]"`, of a prepared dataset.
 
+    Args:
+        source: The source, a TFDS dataset.
+        data_directory: Folder of TFDS's datasets.
+        piece: A slice of a split.
+        counts: Reading adds to these counts.
+        bad_rows: Collects the rows that cannot be used; default: those of this piece, checked at its end.
+
     Raises:
-        InputError: A text is not UTF-8, a row has no answer to learn, or a file of the dataset is damaged.
+        InputError: A text is not UTF-8, or a file of the dataset is damaged.
+        BadRowsError: Rows cannot be used, and the source's settings do not drop them.
     """
     import tensorflow as tf
 
     builder = open_builder(source, data_directory)
-    columns = [name for name in _columns(source) if _is_text(builder, name)]
+    used, refused = columns_of(source)
+    columns = [name for name in (*used, *refused) if _is_text(builder, name)]
     has_source = _is_text(builder, _SOURCE_FEATURE)
     dataset = builder.as_dataset(
         split=piece,
@@ -145,12 +157,20 @@ def read_slice(
     default = f"{builder.name}/{piece.split('[')[0]}"
     place = f"tfds:{source.tfds}, {piece}"
     counts = counts if counts is not None else ReadCounts()
+    collected = bad_rows or BadRows(source.on_bad_row, counts)
+    number = 0
     try:
         for batch in dataset.batch(_BATCH_SIZE).as_numpy_iterator():
             for index in range(len(batch[columns[0]])):
+                number += 1
                 row = {column: _decoded(batch[column][index], place) for column in columns}
                 name = batch[_SOURCE_FEATURE][index].decode() if has_source else default
-                document = document_of(_record(source, row, place), source.kind, name=name, place=name, counts=counts)
+                try:
+                    record = record_of(row, source, f"{place}, row {number}")
+                    document = document_of(record, source.kind, name=name, place=name, counts=counts)
+                except RowError as error:
+                    collected.add(f"{place}, row {number}", error, row)
+                    continue
                 if document is not None:
                     yield document
     except tf.errors.DataLossError as error:
@@ -158,22 +178,8 @@ def read_slice(
             f"tfds:{source.tfds}, {piece}: a file in {builder.data_path} is damaged ({_first_line(error)}) "
             "Remove that folder, so that the dataset is prepared again."
         ) from error
-
-
-def _columns(source: DataSource) -> tuple[str, ...]:
-    """Returns the features that rows of the source's kind may have."""
-    if source.kind == "text":
-        return (source.text_column,)
-    return records.INSTRUCTION_COLUMNS if source.kind == "instruction" else records.PREFERENCE_COLUMNS
-
-
-def _record(source: DataSource, row: Mapping[str, str], place: str) -> records.Record:
-    """Returns the record of a row, as it is read from files."""
-    if source.kind == "text":
-        return records.text_record(row, source.text_column, place)
-    if source.kind == "instruction":
-        return records.instruction_record(row, TEMPLATES[source.template], place)
-    return records.preference_record(row, TEMPLATES[source.template], place)
+    if bad_rows is None:
+        collected.check()
 
 
 def _check_splits_and_features(source: DataSource, builder: tfds.core.DatasetBuilder) -> None:
@@ -184,7 +190,7 @@ def _check_splits_and_features(source: DataSource, builder: tfds.core.DatasetBui
         )
     texts = [name for name in builder.info.features if _is_text(builder, name)]
     if source.kind != "text":
-        _record(source, dict.fromkeys(texts, ""), f"tfds:{source.tfds}")
+        record_of(dict.fromkeys(texts, ""), source, f"tfds:{source.tfds}")
     elif source.text_column not in texts:
         raise InputError(
             f"tfds:{source.tfds}: the feature {source.text_column!r} must exist and hold text. "

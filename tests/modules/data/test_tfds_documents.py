@@ -5,6 +5,7 @@ import tensorflow_datasets as tfds
 
 from modules.common.errors import InputError
 from modules.data import corpus, tfds_documents
+from modules.data.bad_rows import check_bad_rows
 from modules.data.documents import Document, ReadCounts
 from modules.data.python_documentation import EnvironmentConfig, PythonDocumentation
 from modules.data.source import DataSource
@@ -49,7 +50,7 @@ class TinyQuestions(TinyRhymes):
 
     def _generate_examples(self):
         for index, (prompt, right, wrong) in enumerate(self.ROWS):
-            yield index, {"instruction": prompt, "output": right, "chosen": right, "rejected": wrong, "level": index}
+            yield index, {"instruction": prompt, "output": right, "chosen": right, "rejected": wrong, "level": index % 2}
 
 
 class TestByKind:
@@ -69,6 +70,21 @@ class TestByKind:
         (document,) = [found for piece in corpus.plan(source, str(tmp_path)) for found in corpus.read(piece, counts)]
         assert document.features == {"prompt": ("Sum of 1 and 2?\n",), "chosen": ("3",), "rejected": ("4",)}
         assert counts == ReadCounts(dropped={"no_preference": 1}, changed={"control_characters_removed": 1})
+
+    def test_a_row_without_an_answer_stops_or_is_dropped(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(TinyQuestions, "ROWS", (*TinyQuestions.ROWS, ("Sum of 3 and 2?", " ", "5")))
+        counts = ReadCounts()
+        source = DataSource.from_string("tfds:tiny_questions", kind="instruction", on_bad_row="stop")
+        (piece,) = corpus.plan(source, str(tmp_path))
+        assert len(list(corpus.read(piece, counts))) == 2
+        with pytest.raises(InputError, match=r"^tfds:tiny_questions, train.*, row \d: every prompt needs an answer"):
+            check_bad_rows(counts.bad_rows)
+        counts = ReadCounts()
+        source = DataSource.from_string("tfds:tiny_questions", kind="instruction", on_bad_row="drop")
+        (piece,) = corpus.plan(source, str(tmp_path))
+        assert len(list(corpus.read(piece, counts, str(tmp_path / "rejected.jsonl")))) == 2
+        assert counts.dropped == {"bad_row_empty_completion": 1}
+        assert '"reason": "empty_completion"' in (tmp_path / "rejected.jsonl").read_text()
 
     @pytest.mark.parametrize(
         ("kind", "message"),
