@@ -165,11 +165,12 @@ def read_slice(
                 number += 1
                 row = {column: _decoded(batch[column][index], place) for column in columns}
                 name = batch[_SOURCE_FEATURE][index].decode() if has_source else default
+                where = f"{place}, row {number}"
                 try:
-                    record = record_of(row, source, f"{place}, row {number}")
-                    document = document_of(record, source.kind, name=name, place=name, counts=counts)
+                    record = record_of(row, source, where)
+                    document = document_of(record, source.kind, name=name, place=where, counts=counts)
                 except RowError as error:
-                    collected.add(f"{place}, row {number}", error, row)
+                    collected.add(where, error, row)
                     continue
                 if document is not None:
                     yield document

@@ -50,7 +50,8 @@ class TinyQuestions(TinyRhymes):
 
     def _generate_examples(self):
         for index, (prompt, right, wrong) in enumerate(self.ROWS):
-            yield index, {"instruction": prompt, "output": right, "chosen": right, "rejected": wrong, "level": index % 2}
+            row = {"instruction": prompt, "output": right, "chosen": right, "rejected": wrong}
+            yield index, {**row, "level": index % 2}
 
 
 class TestByKind:
