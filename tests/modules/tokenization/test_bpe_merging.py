@@ -18,7 +18,7 @@ from modules.tokenization.bpe_training import train_merges
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer
 from modules.tokenization.vocabulary import Vocabulary
 from modules.tokenization.vocabulary_files import write_table
-from tests.toys.tokenizer_reference import corpus_vocabulary, gpt2_vocabulary, reference_tokenizer
+from tests.toys.tokenizer_reference import gpt2_vocabulary, reference_tokenizer
 
 Encode = Callable[[list[str]], list[list[int]]]
 
@@ -100,7 +100,7 @@ def long_words() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def encode_and_reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Encode, Encode]:
-    vocabulary = gpt2_vocabulary() or corpus_vocabulary()
+    vocabulary = gpt2_vocabulary()
     reference = reference_tokenizer(vocabulary)
     return (
         make_encode(vocabulary, tmp_path_factory.mktemp("long")),

@@ -191,7 +191,7 @@ print(json.dumps([ids.to_list(), [text.hex() for text in model.decode(ids).numpy
 
 
 def test_moved_saved_model_equals_tokenizer_json_and_needs_only_tensorflow(tmp_path: Path) -> None:
-    vocabulary = gpt2_vocabulary() or corpus_vocabulary()
+    vocabulary = gpt2_vocabulary()
     source = tmp_path / "source"
     source.mkdir()
     write_table(vocabulary, source / "vocabulary.tsv")
