@@ -17,6 +17,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from tensorflow_transform.beam.experimental import PTransformAnalyzer
 
 from modules.common import progress
+from modules.tokenization.frequent_words import MAX_WORDS
 from modules.tokenization.vocabulary import Vocabulary, byte_characters
 from modules.tokenization.vocabulary_files import TABLE_NAME, table_text
 
@@ -48,8 +49,28 @@ def train_merges(
         Pairs (left_id, right_id) by rank, for `Vocabulary.from_merges`. Ids below 256 are bytes in GPT-2's order, and
         the merge of rank r makes the id 256 + r. There are fewer than `num_merges` if the words have no more pairs.
     """
-    token_bytes = [bytes([byte]) for byte in byte_characters()]
+    return _train(_Words(word_counts), num_merges, min_frequency, on_merge)
+
+
+def train_and_encode(
+    word_counts: Mapping[bytes, int], num_merges: int, on_merge: Callable[[int], None] | None = None
+) -> tuple[list[Pair], dict[bytes, list[int]]]:
+    """Returns the merges as `train_merges` does, and the token ids of each word, the most frequent words first.
+
+    The training run has already merged all words in the order of the ranks. So the token ids are those of
+    `Vocabulary.encode_word`, and need no more work. Equally frequent words are sorted by their bytes.
+    """
     words = _Words(word_counts)
+    merges = _train(words, num_merges, on_merge=on_merge)
+    # Words that are one token are not in the table, so it takes more than `MAX_WORDS` words to fill it.
+    number = MAX_WORDS + 256 + len(merges)
+    return merges, words.encodings(heapq.nsmallest(number, word_counts, key=lambda word: (-word_counts[word], word)))
+
+
+def _train(
+    words: "_Words", num_merges: int, min_frequency: int = 2, on_merge: Callable[[int], None] | None = None
+) -> list[Pair]:
+    token_bytes = [bytes([byte]) for byte in byte_characters()]
     made = set(token_bytes)
     merges: list[Pair] = []
     queue = [(-count, key) for key, count in words.pair_counts.items()]
@@ -97,6 +118,7 @@ class _Words:
         self._next[ends - 1] = -1
         self._previous = slots - 1
         self._previous[ends - lengths] = -1
+        self._limits = dict(zip(word_counts, ends.tolist(), strict=True))
         self._counts = np.repeat(np.array(list(word_counts.values()), np.int64), lengths)
         self._slots: dict[int, list[np.ndarray]] = {}
         self.pair_counts: dict[int, int] = {}
@@ -120,6 +142,11 @@ class _Words:
         grown = self._add(_distinct(self._previous[left], left[inside]))
         self.pair_counts.pop(key, None)
         return grown
+
+    def encodings(self, words: Iterable[bytes]) -> dict[bytes, list[int]]:
+        """Returns the token ids of each of these words after the merges so far, in the order of `words`."""
+        pieces = ((word, self._tokens[self._limits[word] - len(word) : self._limits[word]]) for word in words)
+        return {word: ids[ids >= 0].tolist() for word, ids in pieces}
 
     def _occurrences(self, key: int) -> np.ndarray:
         """Returns the slots where a pair still occurs: of overlapping pairs ("aaa") the first, third, fifth, …"""
@@ -216,9 +243,9 @@ def _write_vocabulary(counts: Iterable[tuple[bytes, int]], num_merges: int, fold
         if done % 100 == 0 or done == num_merges:
             progress.report("Transform", done=done, total=num_merges, unit="merges")
 
-    merges = train_merges(dict(sorted(counts)), num_merges, on_merge=report_progress)
+    merges, frequent_words = train_and_encode(dict(sorted(counts)), num_merges, on_merge=report_progress)
     path = os.path.join(folder, TABLE_NAME)
     tf.io.gfile.makedirs(folder)
     with tf.io.gfile.GFile(path, "w") as file:
-        file.write(table_text(Vocabulary.from_merges(merges)))
+        file.write(table_text(Vocabulary.from_merges(merges), frequent_words))
     return path

@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from modules.common.files import file_facts
 from modules.tokenization.bpe_merging import LOW_32_BITS, NO_MERGE, encode_words
-from modules.tokenization.vocabulary_files import END_OF_TEXT_KEY
+from modules.tokenization.frequent_words import PACKED_BITS
+from modules.tokenization.vocabulary_files import END_OF_TEXT_KEY, NUM_WORDS_KEY
 
 # Unicode's White_Space. RE2's \s contains only ASCII characters.
 _WHITE_SPACE = r"\t-\r\x{85}\p{Z}"
@@ -41,10 +42,12 @@ _WORD = (
 )
 # GPT-2's \s+(?!\S): the last character of the white space before a word does not belong to that white space.
 _RUN_BEFORE_WORD = rf"([{_WHITE_SPACE}])([{_WHITE_SPACE}][^{_WHITE_SPACE}])"
+# All code points except surrogates, which are not valid in UTF-8.
+_VALID = r"[\x{0}-\x{D7FF}\x{E000}-\x{10FFFF}]*"
 # This byte never occurs in UTF-8, and so in no text.
 _SEPARATOR = b"\xff"
-# The value in the table of whole words for every word that is not a single token.
-_NOT_WHOLE = -1
+# The value in the table of words for every other word. The values of packed words are lower.
+_UNKNOWN = -1
 
 
 def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
@@ -58,12 +61,22 @@ def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
     Returns:
         Ragged string `[batch, words]`. No word is empty. The words of a row, joined, are its text.
     """
-    valid = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
+    valid = _replace_malformed(texts)
     marked = tf.strings.regex_replace(valid, _RUN_BEFORE_WORD, rb"\1" + _SEPARATOR + rb"\2")
     # `\0` is the whole match. A pattern without a group runs in RE2's automaton, which is five times as fast.
     marked = tf.strings.regex_replace(marked, _WORD, rb"\0" + _SEPARATOR)
     places, words, _ = tf.raw_ops.StringSplit(input=marked, delimiter=_SEPARATOR, skip_empty=True)
     return tf.RaggedTensor.from_value_rowids(words, places[:, 0], tf.size(texts, tf.int64), validate=False)
+
+
+def _replace_malformed(texts: tf.Tensor) -> tf.Tensor:
+    """Returns string `[batch]`, UTF-8. Most texts are valid, and to see this takes a sixth of the time to convert."""
+    valid = tf.strings.regex_full_match(texts, _VALID)
+    return tf.cond(
+        tf.reduce_all(valid),
+        lambda: texts,
+        lambda: tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace"),
+    )
 
 
 class NamedByContent(tf.lookup.TextFileInitializer):
@@ -105,9 +118,9 @@ class BytePairTokenizer(tf.Module):
         def column(number: int, dtype: tf.DType, default: int) -> tf.lookup.StaticHashTable:
             return tf.lookup.StaticHashTable(NamedByContent(table_path, dtype, number, tf.int64, 1), default)
 
-        # The same file is read twice: for the tokens of pairs and bytes, and for the words that are one token.
+        # The same file is read twice: for the tokens of pairs and bytes, and for words whose tokens are known.
         self._table = column(0, tf.int64, NO_MERGE)
-        self._whole_words = column(2, tf.string, _NOT_WHOLE)
+        self._words = column(2, tf.string, _UNKNOWN)
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Encodes texts.
@@ -129,18 +142,37 @@ class BytePairTokenizer(tf.Module):
 
     def size(self) -> tf.Tensor:
         """Returns the number of tokens, int64 scalar."""
-        return self._table.size()
+        num_words = self._table.lookup(tf.constant(NUM_WORDS_KEY, tf.int64))
+        return self._table.size() - tf.where(num_words == NO_MERGE, tf.constant(0, tf.int64), num_words + 1)
 
     def _encode_words(self, words: tf.Tensor) -> tf.RaggedTensor:
-        """Encodes string `[words]` as ragged int64 `[words, tokens]`; merges only words that are not a single token."""
-        found = self._whole_words.lookup(words)
-        not_whole = tf.where(found == _NOT_WHOLE)[:, 0]
-        distinct, positions = tf.unique(tf.gather(words, not_whole), tf.int64)
+        """Encodes string `[words]` as ragged int64 `[words, tokens]`; merges only words that the table lacks."""
+        found, size = self._words.lookup(words), self.size()
+        unknown, packed = tf.where(found == _UNKNOWN)[:, 0], tf.where(found < _UNKNOWN)[:, 0]
+        distinct, positions = tf.unique(tf.gather(words, unknown), tf.int64)
         merged = encode_words(distinct, self._table)
-        # The rows of `[*single, *merged]`: first every token, by id, then every distinct word of several tokens.
-        single = tf.RaggedTensor.from_row_splits(tf.range(self.size()), tf.range(self.size() + 1), validate=False)
-        rows = tf.tensor_scatter_nd_update(found & LOW_32_BITS, not_whole[:, None], self.size() + positions)
-        return tf.gather(tf.concat([single, merged], 0), rows)
+        distinct_packed, packed_positions = tf.unique(tf.gather(found, packed), tf.int64)
+        # The rows of `[*single, *merged, *unpacked]`: every token, by id, then every distinct word of several tokens.
+        single = tf.RaggedTensor.from_row_splits(tf.range(size), tf.range(size + 1), validate=False)
+        rows = tf.tensor_scatter_nd_update(found & LOW_32_BITS, unknown[:, None], size + positions)
+        rows = tf.tensor_scatter_nd_update(rows, packed[:, None], size + merged.nrows() + packed_positions)
+        return tf.gather(tf.concat([single, merged, _unpack(-distinct_packed, size)], 0), rows)
+
+
+def _unpack(packed: tf.Tensor, vocabulary_size: tf.Tensor) -> tf.RaggedTensor:
+    """Returns the tokens of words that `frequent_words.pack` packed: int64 `[words]` to ragged int64 `[words, tokens]`.
+
+    Args:
+        packed: int64 `[words]`, above 0.
+        vocabulary_size: int64 scalar.
+    """
+    powers = tf.bitwise.left_shift(tf.constant(1, tf.int64), tf.range(PACKED_BITS, dtype=tf.int64))
+    bits = tf.math.count_nonzero(powers <= vocabulary_size)  # the same as `frequent_words.bits_per_token`
+    shifts = tf.range(PACKED_BITS // bits) * bits
+    mask = tf.bitwise.left_shift(tf.constant(1, tf.int64), bits) - 1
+    tokens = tf.bitwise.right_shift(packed[:, None], shifts[None]) & mask
+    lengths = tf.math.count_nonzero(tokens, axis=1)
+    return tf.RaggedTensor.from_row_lengths(tf.boolean_mask(tokens, tokens > 0) - 1, lengths, validate=False)
 
 
 class Detokenizer(tf.Module):

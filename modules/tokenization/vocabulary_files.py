@@ -24,13 +24,16 @@ from etils import epath
 from modules.common.errors import InputError
 from modules.common.files import is_local
 from modules.common.json_files import parse_file
+from modules.tokenization.frequent_words import pack
 from modules.tokenization.vocabulary import END_OF_TEXT, BrokenMergeError, Merge, Vocabulary, byte_characters
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
 TABLE_NAME = "vocabulary.tsv"
-# Negative keys of the table: -1 to -256 are the single bytes 0 to 255, and -257 is <|endoftext|>.
+# Negative keys of the table: -1 to -256 are the single bytes 0 to 255, and -257 is <|endoftext|>. If there are rows of
+# frequent words, -258 is their number, and the keys below are those rows.
 END_OF_TEXT_KEY = -257
+NUM_WORDS_KEY = -258
 _MERGES_HEADER = "#version: 0.2"
 
 
@@ -212,26 +215,39 @@ def find_table(transform_graph_dir: PathLike) -> str:
     return path
 
 
-def table_text(vocabulary: Vocabulary) -> str:
+def table_text(vocabulary: Vocabulary, frequent_words: Mapping[bytes, Sequence[int]] | None = None) -> str:
     """Returns the text of `vocabulary.tsv`: rows of two int64 and a word with tabs between.
 
     ```
     left_id << 32 | right_id    rank << 32 | merged_id    word    one row per merge, by rank
     -(byte + 1)                 id of the byte            word    256 rows
     -257                        id of <|endoftext|>       word
+    -258                        number of frequent words  word
+    -259, -260, …               -(packed token ids)       word    one row per frequent word of several tokens
     ```
 
     The word is the text of the row's token, if this text is encoded to exactly this token. The tokenizer finds most
     words of a text in the table and need not merge them. All other rows have the word `no word <key>`, which never
     occurs as one word of a text. They are the tokens that end inside a character, that contain a tab or a line end
     (which would break the table), or whose text is encoded to other tokens.
+
+    Args:
+        vocabulary: The vocabulary.
+        frequent_words: The token ids of words, the most frequent words first, as the vocabulary encodes them; see
+            `frequent_words.pack`. They only make the tokenizer faster. By default, the table has no such rows.
     """
     merges = vocabulary.merges
     rows = [(left << 32 | right, rank << 32 | merged) for rank, (left, right, merged) in enumerate(merges)]
     rows += [(-(byte + 1), token_id) for byte, token_id in enumerate(vocabulary.byte_ids)]
     words = _whole_words(vocabulary)
     lines = [f"{key}\t{value}\t{words.get(value & 0xFFFFFFFF, f'no word {key}')}\n" for key, value in rows]
-    return "".join(lines) + f"{END_OF_TEXT_KEY}\t{vocabulary.end_of_text_id}\tno word {END_OF_TEXT_KEY}\n"
+    lines.append(f"{END_OF_TEXT_KEY}\t{vocabulary.end_of_text_id}\tno word {END_OF_TEXT_KEY}\n")
+    packed = pack(frequent_words or {}, vocabulary.size)
+    if packed:
+        lines.append(f"{NUM_WORDS_KEY}\t{len(packed)}\tno word {NUM_WORDS_KEY}\n")
+    first = NUM_WORDS_KEY - 1
+    lines += [f"{first - number}\t{-ids}\t{word}\n" for number, (word, ids) in enumerate(packed.items())]
+    return "".join(lines)
 
 
 def _whole_words(vocabulary: Vocabulary) -> dict[int, str]:
@@ -245,9 +261,11 @@ def _whole_words(vocabulary: Vocabulary) -> dict[int, str]:
     return words
 
 
-def write_table(vocabulary: Vocabulary, path: PathLike) -> None:
+def write_table(
+    vocabulary: Vocabulary, path: PathLike, frequent_words: Mapping[bytes, Sequence[int]] | None = None
+) -> None:
     """Writes `table_text` to a file."""
-    epath.Path(path).write_text(table_text(vocabulary), encoding="utf-8")
+    epath.Path(path).write_text(table_text(vocabulary, frequent_words), encoding="utf-8")
 
 
 def write_token_bytes(vocabulary: Vocabulary, path: PathLike) -> None:

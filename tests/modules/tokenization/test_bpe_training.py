@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
-from modules.tokenization.bpe_training import train_merges
+from modules.tokenization.bpe_training import train_and_encode, train_merges
 from modules.tokenization.vocabulary import END_OF_TEXT, Vocabulary, byte_characters
 from tests.toys.tokenizer_reference import corpus, corpus_vocabulary, corpus_word_counts
 
@@ -72,6 +72,16 @@ def test_order_of_words_does_not_matter() -> None:
     counts = corpus_word_counts()
     backwards = dict(reversed(counts.items()))
     assert train_merges(backwards, 300) == train_merges(counts, 300)
+
+
+def test_the_words_are_encoded_as_the_vocabulary_encodes_them() -> None:
+    counts = dict(corpus_word_counts())
+    merges, words = train_and_encode(counts, 300)
+    assert merges == train_merges(counts, 300)
+    assert list(words)[:3] == [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:3]]
+    assert len(words) == len(counts)
+    vocabulary = Vocabulary.from_merges(merges)
+    assert all(vocabulary.encode_word(word) == ids for word, ids in words.items())
 
 
 def test_corpus_merges_equal_the_reference() -> None:

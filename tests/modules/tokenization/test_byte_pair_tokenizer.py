@@ -1,11 +1,12 @@
 """The graph tokenizer equals the `tokenizers` library on hard texts (with GPT-2's vocabulary: test_bpe_exact.py)."""
 
+import itertools
 import json
 import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modules.tokenization.bpe_training import train_and_encode
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer, Detokenizer, split_words
 from modules.tokenization.vocabulary import Vocabulary
 from modules.tokenization.vocabulary_files import read_table, write_table, write_token_bytes
 from tests.toys.tokenizer_reference import (
     corpus,
     corpus_vocabulary,
+    corpus_word_counts,
     gpt2_vocabulary,
     reference_ids,
     reference_tokenizer,
@@ -52,8 +55,10 @@ MALFORMED = [
 Encode = Callable[[list[bytes]], list[list[int]]]
 
 
-def make_encode(vocabulary: Vocabulary, folder: Path) -> Encode:
-    write_table(vocabulary, folder / "vocabulary.tsv")
+def make_encode(
+    vocabulary: Vocabulary, folder: Path, frequent_words: Mapping[bytes, Sequence[int]] | None = None
+) -> Encode:
+    write_table(vocabulary, folder / "vocabulary.tsv", frequent_words)
     tokenizer = BytePairTokenizer(str(folder / "vocabulary.tsv"))
     graph = tf.function(tokenizer.tokenize, input_signature=[tf.TensorSpec([None], tf.string)])
 
@@ -65,7 +70,10 @@ def make_encode(vocabulary: Vocabulary, folder: Path) -> Encode:
 
 @pytest.fixture(scope="module")
 def encode(tmp_path_factory: pytest.TempPathFactory) -> Encode:
-    return make_encode(corpus_vocabulary(), tmp_path_factory.mktemp("table"))
+    # The table has the tokens of every other word of the corpus; the rest are merged.
+    _, words = train_and_encode(corpus_word_counts(), 2000)
+    every_other = dict(itertools.islice(words.items(), 0, None, 2))
+    return make_encode(corpus_vocabulary(), tmp_path_factory.mktemp("table"), every_other)
 
 
 @pytest.fixture(scope="module")

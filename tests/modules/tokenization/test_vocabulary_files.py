@@ -46,6 +46,17 @@ def test_a_table_has_rows_of_merges_bytes_and_end_of_text() -> None:
     assert len(rows) == 3 + 256 + 1
 
 
+def test_rows_of_frequent_words_follow_end_of_text() -> None:
+    rows = table_text(TOY, {b"cab": [C, 256], b"a": [A], b" aa": [220, 258]}).split("\n")[:-1]
+    assert rows[:260] == table_text(TOY).split("\n")[:-1]
+    # A token of this vocabulary takes nine bits.
+    assert rows[260:] == [
+        "-258\t2\tno word -258",
+        f"-259\t{-(C + 1 | 257 << 9)}\tcab",
+        f"-260\t{-(221 | 259 << 9)}\t aa",
+    ]
+
+
 def test_a_token_whose_text_is_encoded_to_other_tokens_has_no_word() -> None:
     # "bc" is more urgent than "ab", so "abc" never becomes "ab" and "c", and token 258 never occurs.
     torn = Vocabulary.from_merges([(B, C), (A, B), (257, C)])
