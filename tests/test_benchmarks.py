@@ -38,14 +38,18 @@ def test_the_tokenizer_benchmark_finds_no_mismatch(
 ) -> None:
     from tests.benchmarks import tokenizer
 
-    documents, vocabulary = tokenizer.read_documents()
-    monkeypatch.setattr(tokenizer, "read_documents", lambda: (documents[:30], vocabulary))
+    cut_documents = tokenizer.cut_documents
+    monkeypatch.setattr(tokenizer, "cut_documents", lambda texts: cut_documents(texts)[:30])
     monkeypatch.setattr(tokenizer, "TURNS", 1)
     monkeypatch.setattr(tokenizer, "TURN_MB", 0.1)
     tokenizer.main()
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert figures["mismatches"] == 0
-    assert {"tfdata_vs_hf_one_thread", "transform_vs_hf_one_thread"} <= set(figures)
+    assert {
+        "tfdata_vs_hf_one_thread",
+        "transform_vs_hf_one_thread",
+        "own_vocabulary_vs_hf_one_thread",
+    } <= set(figures)
 
 
 def test_the_vocabulary_benchmark_finds_the_same_merges(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Tokens per second of the graph tokenizer and of its peers on the same text in one run: `make bench-tokenizer`.
 
-The text is Python's help texts, or WikiText-2's valid part and tinyshakespeare where the shared data exist, as
-documents of 1 kB, with GPT-2's vocabulary. Every runtime starts with the
+There are two vocabularies: GPT-2's, on Python's help texts (or on WikiText-2's valid part and tinyshakespeare where the
+shared data exist), and a vocabulary of 2,257 tokens that is trained on the help texts, with the table of frequent words
+that Transform writes for it. The texts are documents of 1 kB. Every runtime starts with the
 documents as strings in memory and ends with token ids in its own container. The runtimes take turns, so that a busy
 machine slows all of them, and the best turn counts. The time to load a vocabulary is not counted.
 
@@ -15,7 +16,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from rich.table import Table
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.public import tfxio
 
+from modules.tokenization.bpe_training import train_and_encode
 from modules.tokenization.byte_pair_tokenizer import BytePairTokenizer
 from modules.tokenization.preprocessing import preprocessing_fn
 from modules.tokenization.vocabulary import Vocabulary
@@ -43,6 +45,7 @@ from pipeline.dag import BEAM_ARGS
 from tests.toys.examples import example
 from tests.toys.tokenizer_reference import (
     corpus,
+    corpus_word_counts,
     gpt2_vocabulary,
     reference_tokenizer,
     shared_texts,
@@ -50,6 +53,7 @@ from tests.toys.tokenizer_reference import (
 )
 
 TURNS = 5
+OWN_MERGES = 2000
 DOCUMENT_CHARACTERS = 1000
 BATCH_SIZE = 256
 # keras-hub's tokenizer would take minutes for the whole text, so it gets every 20th document, in one turn.
@@ -102,10 +106,41 @@ def elapsed_seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def read_documents() -> tuple[list[str], Vocabulary]:
-    """Returns the text in documents of about 1 kB, and the vocabulary."""
-    vocabulary = gpt2_vocabulary()
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A text and the vocabulary with which it is tokenized.
+
+    Attributes:
+        documents: The text in documents of about 1 kB.
+        vocabulary: The vocabulary.
+        frequent_words: Words with known tokens in the vocabulary's table.
+    """
+
+    documents: list[str]
+    vocabulary: Vocabulary
+    frequent_words: Mapping[bytes, Sequence[int]]
+
+    @property
+    def size_mb(self) -> float:
+        """Size of the text in megabytes."""
+        return sum(len(document.encode()) for document in self.documents) / 1e6
+
+
+def with_gpt2_vocabulary() -> Subject:
+    """Returns English text with GPT-2's vocabulary."""
     texts = list(shared_texts().values()) or corpus()
+    return Subject(documents=cut_documents(texts), vocabulary=gpt2_vocabulary(), frequent_words={})
+
+
+def with_own_vocabulary() -> Subject:
+    """Returns Python's help texts with a vocabulary that is trained on them."""
+    merges, frequent_words = train_and_encode(corpus_word_counts(), OWN_MERGES)
+    vocabulary = Vocabulary.from_merges(merges)
+    return Subject(documents=cut_documents(corpus()), vocabulary=vocabulary, frequent_words=frequent_words)
+
+
+def cut_documents(texts: Iterable[str]) -> list[str]:
+    """Cuts texts at ends of lines into documents of about 1 kB."""
     documents = []
     for text in texts:
         document = ""
@@ -115,21 +150,20 @@ def read_documents() -> tuple[list[str], Vocabulary]:
                 documents.append(document)
                 document = ""
         documents.append(document)
-    return [document for document in documents if document], vocabulary
+    return [document for document in documents if document]
 
 
-def peers(documents: list[str], vocabulary: Vocabulary, folder: Path) -> list[Runtime]:
-    """Returns HF tokenizers, tiktoken and keras-hub; the first three use HF tokenizers on one thread."""
-    hf = reference_tokenizer(vocabulary)
-    encoding = tiktoken_encoding(vocabulary)
-    keras = keras_hub.tokenizers.GPT2Tokenizer(str(folder / "vocabulary.json"), str(folder / "merges.txt"))
+def peers(subject: Subject) -> list[Runtime]:
+    """Returns HF tokenizers and tiktoken; the first three use HF tokenizers on one thread."""
+    documents = subject.documents
+    hf = reference_tokenizer(subject.vocabulary)
+    encoding = tiktoken_encoding(subject.vocabulary)
 
     def hf_parallel() -> None:
         os.environ["TOKENIZERS_PARALLELISM"] = "true"
         hf.encode_batch_fast(documents)
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-    some = tf.data.Dataset.from_tensor_slices(documents[::SLOW_SHARE]).batch(BATCH_SIZE)
     return [
         Runtime("HF encode", lambda: [hf.encode(document) for document in documents]),
         Runtime("HF encode_batch", lambda: hf.encode_batch(documents)),
@@ -137,13 +171,20 @@ def peers(documents: list[str], vocabulary: Vocabulary, folder: Path) -> list[Ru
         Runtime("HF encode_batch_fast, all cores", hf_parallel),
         Runtime("tiktoken", lambda: [encoding.encode_ordinary(document) for document in documents]),
         Runtime("tiktoken, 2 threads", lambda: encoding.encode_ordinary_batch(documents, num_threads=2)),
-        Runtime(
-            f"keras-hub (1 document in {SLOW_SHARE})",
-            lambda: drain(some.map(keras, num_parallel_calls=tf.data.AUTOTUNE)),
-            share=len(documents[::SLOW_SHARE]) / len(documents),
-            turns=1,
-        ),
     ]
+
+
+def keras_hub_runtime(documents: list[str], folder: Path) -> Runtime:
+    """Returns keras-hub's tokenizer on a part of the documents; `folder` holds GPT-2's two files."""
+    tokenizer = keras_hub.tokenizers.GPT2Tokenizer(str(folder / "vocabulary.json"), str(folder / "merges.txt"))
+    some = documents[::SLOW_SHARE]
+    dataset = tf.data.Dataset.from_tensor_slices(some).batch(BATCH_SIZE)
+    return Runtime(
+        f"keras-hub (1 document in {SLOW_SHARE})",
+        lambda: drain(dataset.map(tokenizer, num_parallel_calls=tf.data.AUTOTUNE)),
+        share=len(some) / len(documents),
+        turns=1,
+    )
 
 
 def drain(dataset: tf.data.Dataset) -> None:
@@ -214,9 +255,10 @@ def count_batch_tokens(batch: tuple[pa.RecordBatch, object]) -> None:
     beam.metrics.Metrics.counter("benchmark", "tokens").inc(len(token_ids.flatten()))
 
 
-def count_mismatches(documents: list[str], vocabulary: Vocabulary, dataset: tf.data.Dataset) -> tuple[int, int]:
+def count_mismatches(subject: Subject, dataset: tf.data.Dataset) -> tuple[int, int]:
     """Returns the number of HF's tokens, and the number of documents with token ids that differ from HF's."""
-    expected = [encoding.ids for encoding in reference_tokenizer(vocabulary).encode_batch(documents)]
+    encodings = reference_tokenizer(subject.vocabulary).encode_batch(subject.documents)
+    expected = [encoding.ids for encoding in encodings]
     found = [row for batch in dataset for row in batch.to_list()]
     return sum(map(len, expected)), sum(a != b for a, b in zip(expected, found, strict=True))
 
@@ -237,56 +279,77 @@ def print_table(runtimes: list[Runtime], one_thread: Runtime, num_tokens: int, s
     rich.print(table)
 
 
-def our_runtimes(
-    dataset: tf.data.Dataset, sequential: tf.data.Dataset, transform: InTransform, epochs: int
-) -> dict[str, Runtime]:
-    """Returns this project's runtimes by their names in the JSON line."""
+def in_transform(transform: InTransform, epochs: int) -> dict[str, Runtime]:
+    """Returns Transform without and with its start-up, by their names in the JSON line."""
 
     def whole() -> int:
         return transform.count_tokens(transform.all)
 
     start_up = Runtime("start-up", lambda: transform.count_tokens(transform.one))
     return {
-        "tfdata": Runtime("ours in tf.data, AUTOTUNE", lambda: drain(dataset.repeat(epochs)), epochs),
-        "tfdata_one_call": Runtime("ours in tf.data, one call", lambda: drain(sequential.repeat(epochs)), epochs),
         "transform": Runtime("ours in Transform", whole, epochs, start_up=start_up),
         "transform_with_start_up": Runtime("ours in Transform, with its start-up", whole, epochs),
     }
 
 
-def main() -> None:
-    """Measures and prints the table and the JSON line."""
-    documents, vocabulary = read_documents()
-    size_mb = sum(len(document.encode()) for document in documents) / 1e6
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        write_tokenizer_folder(vocabulary, folder)
-        write_table(vocabulary, folder / "vocabulary.tsv")
-        dataset = in_tf_data(documents, folder / "vocabulary.tsv", tf.data.AUTOTUNE)
-        sequential = in_tf_data(documents, folder / "vocabulary.tsv", None)
-        num_tokens, mismatches = count_mismatches(documents, vocabulary, dataset)
-        others = peers(documents, vocabulary, folder)
-        epochs = math.ceil(TURN_MB / size_mb)
-        transform = InTransform(documents, folder, epochs)
+def measure(subject: Subject, title: str, folder: Path, *, everywhere: bool) -> dict[str, float]:
+    """Measures all runtimes of one vocabulary in turns and prints their table.
+
+    Args:
+        subject: Text and vocabulary.
+        title: Name of the vocabulary in the output.
+        folder: An empty folder for files.
+        everywhere: If True, Transform and keras-hub are measured too.
+
+    Returns:
+        Figures of the JSON line.
+    """
+    write_tokenizer_folder(subject.vocabulary, folder)
+    table = folder / "vocabulary.tsv"
+    write_table(subject.vocabulary, table, subject.frequent_words)
+    parallel, sequential = (in_tf_data(subject.documents, table, calls) for calls in (tf.data.AUTOTUNE, None))
+    num_tokens, mismatches = count_mismatches(subject, parallel)
+    epochs = math.ceil(TURN_MB / subject.size_mb)
+    others = peers(subject)
+    ours = {
+        "tfdata": Runtime("ours in tf.data, AUTOTUNE", lambda: drain(parallel.repeat(epochs)), epochs),
+        "tfdata_one_call": Runtime("ours in tf.data, one call", lambda: drain(sequential.repeat(epochs)), epochs),
+    }
+    runtimes = [*others, *ours.values()]
+    if everywhere:
+        transform = InTransform(subject.documents, folder, epochs)
         mismatches += transform.count_tokens(transform.all) != num_tokens * epochs
-        ours = our_runtimes(dataset, sequential, transform, epochs)
-        runtimes = [*others, *ours.values()]
-        for _ in range(TURNS):
-            for runtime in runtimes:
-                runtime.take_turn()
+        ours |= in_transform(transform, epochs)
+        runtimes = [*others, keras_hub_runtime(subject.documents, folder), *ours.values()]
+    for _ in range(TURNS):
+        for runtime in runtimes:
+            runtime.take_turn()
     one_thread = max(others[:3], key=Runtime.texts_per_second)
     rich.print(
-        f"{size_mb:.2f} MB in {len(documents):,} documents, {num_tokens:,} tokens of a vocabulary of "
-        f"{vocabulary.size:,}; {os.cpu_count()} cores; best and median of {TURNS} turns. In Transform: reading "
-        "tf.Examples, the transform graph, counting; its start-up is the time for a single document."
+        f"{title}: {subject.size_mb:.2f} MB in {len(subject.documents):,} documents, {num_tokens:,} tokens of a "
+        f"vocabulary of {subject.vocabulary.size:,}; {os.cpu_count()} cores; best and median of {TURNS} turns."
     )
-    print_table(runtimes, one_thread, num_tokens, size_mb)
+    print_table(runtimes, one_thread, num_tokens, subject.size_mb)
     figures: dict[str, float] = {
         f"{name}_vs_hf_one_thread": round(runtime.texts_per_second() / one_thread.texts_per_second(), 3)
         for name, runtime in ours.items()
     }
-    figures["tfdata_tokens_per_second"] = round(ours["tfdata"].texts_per_second() * num_tokens)
-    figures["mismatches"] = mismatches
+    tokens_per_second = round(ours["tfdata"].texts_per_second() * num_tokens)
+    return figures | {"tfdata_tokens_per_second": tokens_per_second, "mismatches": mismatches}
+
+
+def main() -> None:
+    """Measures both vocabularies; prints a table of each and the JSON line."""
+    with tempfile.TemporaryDirectory() as gpt2_folder, tempfile.TemporaryDirectory() as own_folder:
+        figures = measure(with_gpt2_vocabulary(), "GPT-2's vocabulary", Path(gpt2_folder), everywhere=True)
+        own = measure(with_own_vocabulary(), "a trained vocabulary", Path(own_folder), everywhere=False)
+    rich.print(
+        "In Transform: reading tf.Examples, the transform graph, counting; its start-up is the time for a single "
+        "document."
+    )
+    figures["own_vocabulary_vs_hf_one_thread"] = own["tfdata_one_call_vs_hf_one_thread"]
+    figures["own_vocabulary_tfdata_vs_hf_one_thread"] = own["tfdata_vs_hf_one_thread"]
+    figures["mismatches"] += own["mismatches"]
     print(json.dumps(figures))
 
 
