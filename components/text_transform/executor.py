@@ -3,6 +3,7 @@
 import io
 import json
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from tfx.components.transform import executor as transform_executor
@@ -12,6 +13,7 @@ from tfx.utils import json_utils
 
 from components.artifact_types import Artifacts
 from components.integrity import checked
+from components.text_transform.processor import BatchedTransformProcessor
 from modules.tokenization import context_limit, packing_efficiency, token_counts
 
 
@@ -28,7 +30,8 @@ class Executor(transform_executor.Executor):
         answers are counted. The lengths of rows of instructions and preferences go to `row_lengths_<split>.npy`, see
         `context_limit.RowLengths`; they do not depend on the model's context.
         """
-        super().Do(input_dict, output_dict, exec_properties)
+        with mock.patch.object(transform_executor, "TransformProcessor", BatchedTransformProcessor):
+            super().Do(input_dict, output_dict, exec_properties)
         custom_config = json_utils.loads(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
         examples = artifact_utils.get_single_instance(output_dict["transformed_examples"])
         for split in artifact_utils.decode_split_names(examples.split_names):
