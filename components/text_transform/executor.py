@@ -35,9 +35,11 @@ class Executor(transform_executor.Executor):
         custom_config = json_utils.loads(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
         examples = artifact_utils.get_single_instance(output_dict["transformed_examples"])
         for split in artifact_utils.decode_split_names(examples.split_names):
-            counts = token_counts.count_tokens(fileio.glob(f"{artifact_utils.get_split_uri([examples], split)}/*"))
+            files = fileio.glob(f"{artifact_utils.get_split_uri([examples], split)}/*")
+            is_text = custom_config["data_kind"] == "text"
+            counts = token_counts.count_text_tokens(files) if is_text else token_counts.count_tokens(files)
             examples.set_int_custom_property(f"tokens_{split}", counts.tokens)
-            if custom_config["data_kind"] != "text":
+            if not is_text:
                 examples.set_int_custom_property(f"loss_tokens_{split}", counts.loss_tokens)
                 content = io.BytesIO()
                 np.save(content, counts.rows.to_array())

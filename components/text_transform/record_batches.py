@@ -6,6 +6,7 @@ tokenizer. Here Python is called per batch where possible; the records, their or
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent import futures
 
 import apache_beam as beam
 import pyarrow as pa
@@ -120,10 +121,43 @@ def framed(records: Iterable[bytes]) -> bytes:
 
 
 class _EncodedRecordsSink(filebasedsink.FileBasedSink):
-    """Sink of the results of `framed`."""
+    """Sink of the results of `framed`, which are compressed in the background."""
 
     def __init__(self, path_prefix: str):
         super().__init__(path_prefix, coder=BytesCoder(), file_name_suffix=".gz")
 
-    def write_encoded_record(self, file_handle: io.BufferedIOBase, encoded_value: bytes) -> None:
+    def open(self, temp_path: str) -> "_BackgroundFile":
+        """Opens a file; the name ends with .gz, so Beam compresses it."""
+        return _BackgroundFile(super().open(temp_path))
+
+    def write_encoded_record(self, file_handle: "_BackgroundFile", encoded_value: bytes) -> None:
+        """Writes the result of `framed`."""
         file_handle.write(encoded_value)
+
+    def close(self, file_handle: "_BackgroundFile") -> None:
+        """Closes a file."""
+        file_handle.close()
+
+
+class _BackgroundFile:
+    """A file that another thread writes, so that one core compresses while others tokenize the next batch."""
+
+    def __init__(self, file: io.BufferedIOBase):
+        self._file = file
+        self._thread = futures.ThreadPoolExecutor(max_workers=1)
+        self._writing: futures.Future[int] | None = None
+
+    def write(self, content: bytes) -> None:
+        """Starts to write; waits first for what was given before, and raises its errors."""
+        if self._writing:
+            self._writing.result()
+        self._writing = self._thread.submit(self._file.write, content)
+
+    def close(self) -> None:
+        """Waits for what was given, and closes the file."""
+        try:
+            if self._writing:
+                self._writing.result()
+        finally:
+            self._thread.shutdown()
+            self._file.close()

@@ -185,7 +185,8 @@ def read_records(files: Sequence[str]) -> Iterator[bytes]:
     if not files:
         return
     try:
-        for batch in tf.data.TFRecordDataset(list(files), "GZIP").batch(_RECORDS_PER_BATCH).as_numpy_iterator():
+        batches = tf.data.TFRecordDataset(list(files), "GZIP").batch(_RECORDS_PER_BATCH).prefetch(1)
+        for batch in batches.as_numpy_iterator():
             yield from batch.tolist()
     except tf.errors.OpError as error:
         raise _damaged(files, error) from error

@@ -193,9 +193,10 @@ def _distinct(*slots: np.ndarray) -> np.ndarray:
 class BytePairAnalyzer(PTransformAnalyzer):
     """A Beam analyzer that learns a vocabulary from a whole dataset, for `tft.experimental.ptransform_analyzer`.
 
-    Its inputs are a batch's distinct words and their counts: string `[words]` and int64 `[words]`. Its output
-    is the path of the asset `vocabulary.tsv`, string scalar. Memory grows with the number of distinct words in the
-    dataset, and not with its length. The result depends only on the counts, and not on order, bundles or workers.
+    Its inputs are words of a batch and their counts: string `[words]` and int64 `[words]`. The counts of a word that
+    occurs several times are added. Its output is the path of the asset `vocabulary.tsv`, string scalar. Memory grows
+    with the number of distinct words in the dataset, and not with its length. The result depends only on the counts,
+    and not on order, bundles or workers.
     """
 
     def __init__(self, vocabulary_size: int):
@@ -228,7 +229,8 @@ class _CountWords(beam.DoFn):
 
     def process(self, batch: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[bytes, int]]:
         words, counts = batch
-        self._counts.update(dict(zip(words.tolist(), counts.tolist(), strict=True)))
+        for word, count in zip(words.tolist(), counts.tolist(), strict=True):  # a word may occur in both halves
+            self._counts[word] += count
         if len(self._counts) > _MAX_WORDS_HELD:
             yield from self._counts.items()
             self._counts = Counter()

@@ -150,7 +150,25 @@ def _tokenize_with_table(
     else:
         # Created outside of Transform's graph and tracked, so that the file is copied to the assets.
         tokenizer = tft.make_and_track_object(lambda: BytePairTokenizer(path))
-    return encode(tokenizer, texts), tokenizer.size()
+    token_ids = tf.concat(_of_halves(functools.partial(encode, tokenizer), texts), axis=0)
+    return token_ids, tokenizer.size()
+
+
+def _of_halves(function: Callable[[tf.Tensor], Any], texts: tf.Tensor) -> tuple[Any, Any]:
+    """Returns the results of a function for both halves of a batch.
+
+    Within a graph TensorFlow computes them at the same time, on two cores: Beam hands over one batch at a time. The
+    function is traced once.
+    """
+    half = tf.size(texts) // 2
+    traced = tf.function(function, autograph=False)
+    return traced(texts[:half]), traced(texts[half:])
+
+
+def _count_words(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the distinct words, string `[words]`, and their numbers of occurrences, int64 `[words]`."""
+    words, _, counts = tf.unique_with_counts(split_words(texts).values, tf.int64)
+    return words, counts
 
 
 def _train_vocabulary(texts: tf.Tensor, vocabulary_size: int) -> tf.Tensor:
@@ -160,9 +178,9 @@ def _train_vocabulary(texts: tf.Tensor, vocabulary_size: int) -> tf.Tensor:
             "`vocabulary_size` must be 257 (256 bytes and <|endoftext|>) or more. "
             f"Received: {vocabulary_size}. Try 4096."
         )
-    words, _, counts = tf.unique_with_counts(split_words(texts).values, tf.int64)
+    words, counts = zip(*_of_halves(_count_words, texts), strict=True)
     (path,) = tft.experimental.ptransform_analyzer(
-        inputs=[words, counts],
+        inputs=[tf.concat(words, 0), tf.concat(counts, 0)],
         ptransform=BytePairAnalyzer(vocabulary_size),
         output_dtypes=[tf.string],
         output_shapes=[[]],

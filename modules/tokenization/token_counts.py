@@ -1,5 +1,6 @@
 """The number of tokens in a split, and in each of its rows."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,10 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
+from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.public import tfxio
 
 from modules.tokenization import context_limit
 from modules.tokenization.context_limit import Ragged, RowLengths
+
+# The only feature that is decoded of texts.
+_NUM_TOKENS = schema_pb2.Schema(feature=[schema_pb2.Feature(name="num_tokens", type=schema_pb2.INT)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +69,19 @@ def count_tokens(files: Sequence[str]) -> TokenCounts:
     return TokenCounts(loss_tokens=loss_tokens, lengths=dict(lengths), rows=RowLengths.joined(rows))
 
 
+def count_text_tokens(files: Sequence[str]) -> TokenCounts:
+    """Counts the tokens of texts as `count_tokens` does, without decoding token ids: of texts, every token counts.
+
+    Args:
+        files: Paths; the list may be empty.
+    """
+    lengths: Counter[int] = Counter()
+    for batch in _batches(files, _NUM_TOKENS):
+        lengths.update(batch.column("num_tokens").flatten().to_pylist())
+    counts = TokenCounts(loss_tokens=0, lengths=dict(lengths))
+    return dataclasses.replace(counts, loss_tokens=counts.tokens + counts.documents)
+
+
 def _row_lengths(batch: pa.RecordBatch) -> RowLengths:
     rejected = _column(batch, "rejected_token_ids")
     return context_limit.measure(
@@ -80,10 +98,10 @@ def _ragged(column: pa.Array | None, num_rows: int) -> Ragged:
     return Ragged(values, np.concatenate([[0], np.cumsum(lengths)]))
 
 
-def _batches(files: Sequence[str]) -> Iterable[pa.RecordBatch]:
+def _batches(files: Sequence[str], schema: schema_pb2.Schema | None = None) -> Iterable[pa.RecordBatch]:
     if not files:
         return []
-    examples = tfxio.TFExampleRecord(list(files), telemetry_descriptors=["token_counts"])
+    examples = tfxio.TFExampleRecord(list(files), schema=schema, telemetry_descriptors=["token_counts"])
     options = tfxio.RecordBatchesOptions(batch_size=1024, drop_final_batch=False, num_epochs=1, shuffle=False)
     return examples.RecordBatches(options)
 

@@ -18,7 +18,7 @@ from modules.tokenization.bpe_training import train_merges
 from modules.tokenization.vocabulary import Vocabulary, byte_characters
 from modules.tokenization.vocabulary_files import read_gpt2_files, write_tokenizer_folder
 
-# Texts beside the repository, which not every machine has. Tests use them in addition to their own texts.
+# Texts next to the repository, which not every machine has. Tests use them in addition to their own texts.
 SHARED_DATA = Path(__file__).parents[3] / "shared" / "data"
 _BYTES = {character: byte for byte, character in byte_characters().items()}
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from modules.tokenization.token_counts import TokenCounts, count_tokens
+from modules.tokenization.token_counts import TokenCounts, count_text_tokens, count_tokens
 from tests.toys.examples import example, write_records
 
 TOKEN_IDS = [[5, 6, 7], [8, 8, 8, 8], []]
@@ -44,3 +44,10 @@ def test_the_rows_of_instructions_and_preferences_are_measured_in_the_same_pass(
     pairs = count_tokens([write(tmp_path / "pairs.gz", **columns)])
     assert pairs.rows.whole.tolist() == [[3, 2], [4, 3], [0, 1]]
     assert pairs.rows.common.tolist() == [1, 3, 0]
+
+
+def test_texts_are_counted_by_their_numbers_of_tokens(tmp_path: Path) -> None:
+    rows = [example({"num_tokens": [len(ids)], "source": ["file"]}) for ids in TOKEN_IDS]
+    files = [write_records(tmp_path / "a.gz", rows), write(tmp_path / "b.gz", token_ids=TOKEN_IDS)]
+    assert count_text_tokens(files[:1]) == count_tokens(files[1:])
+    assert count_text_tokens([]) == TokenCounts(lengths={}, loss_tokens=0)
