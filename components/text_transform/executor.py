@@ -30,6 +30,7 @@ class Executor(transform_executor.Executor):
         answers are counted. The lengths of rows of instructions and preferences go to `row_lengths_<split>.npy`, see
         `context_limit.RowLengths`; they do not depend on the model's context.
         """
+        # TFX has no setting for this class.
         with mock.patch.object(transform_executor, "TransformProcessor", BatchedTransformProcessor):
             super().Do(input_dict, output_dict, exec_properties)
         custom_config = json_utils.loads(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])

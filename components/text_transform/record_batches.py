@@ -56,7 +56,6 @@ class BatchedExampleRecord(tfxio.TFExampleRecord):
     def BeamSource(self, batch_size: int | None = None) -> beam.PTransform:
         """Returns a transform from a pipeline to Arrow record batches; `batch_size` is a number of records."""
         del batch_size  # TFX passes None for tf.Examples
-        # Not reshuffled: the order of the records is the order of the files in every run.
         return _ReadBatches(self._files, self._schema.SerializeToString())
 
     def _ProjectImpl(self, tensor_names: list[str]) -> tfxio.TFXIO:
@@ -70,19 +69,21 @@ class _ReadBatches(beam.PTransform):
         self._files, self._schema = files, schema
 
     def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
-        files = pipeline | "Files" >> beam.Create([self._files], reshuffle=False)
-        return files | "Read" >> beam.ParDo(_DecodeFiles(self._schema)).with_output_types(pa.RecordBatch)
+        # Not reshuffled: on one machine, the order of the records is the order of the files in every run. A cluster
+        # may give each worker some of the files.
+        files = pipeline | "Files" >> beam.Create(self._files, reshuffle=False)
+        return files | "Read" >> beam.ParDo(_DecodeFile(self._schema)).with_output_types(pa.RecordBatch)
 
 
-class _DecodeFiles(beam.DoFn):
+class _DecodeFile(beam.DoFn):
     def __init__(self, schema: bytes):
         self._schema = schema
 
     def setup(self) -> None:
         self._decoder = example_coder.ExamplesToRecordBatchDecoder(self._schema)
 
-    def process(self, files: list[str]) -> Iterator[pa.RecordBatch]:
-        for batch in batches(read_records(files)):
+    def process(self, file: str) -> Iterator[pa.RecordBatch]:
+        for batch in batches(read_records([file])):
             yield self._decoder.DecodeBatch(batch)
 
 

@@ -17,7 +17,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from tensorflow_transform.beam.experimental import PTransformAnalyzer
 
 from modules.common import progress
-from modules.tokenization.frequent_words import MAX_WORDS
+from modules.tokenization.frequent_words import MAX_WORDS, MIN_COUNT
 from modules.tokenization.vocabulary import Vocabulary, byte_characters
 from modules.tokenization.vocabulary_files import TABLE_NAME, table_text
 
@@ -58,13 +58,15 @@ def train_and_encode(
     """Returns the merges as `train_merges` does, and the token ids of each word, the most frequent words first.
 
     The training run has already merged all words in the order of the ranks. So the token ids are those of
-    `Vocabulary.encode_word`, and need no more work. Equally frequent words are sorted by their bytes.
+    `Vocabulary.encode_word`, and need no more work. Equally frequent words are sorted by their bytes. Words that occur
+    less than `MIN_COUNT` times are left out.
     """
     words = _Words(word_counts)
     merges = _train(words, num_merges, on_merge=on_merge)
     # Words that are one token are not in the table, so it takes more than `MAX_WORDS` words to fill it.
     number = MAX_WORDS + 256 + len(merges)
-    return merges, words.encodings(heapq.nsmallest(number, word_counts, key=lambda word: (-word_counts[word], word)))
+    frequent = [word for word, count in word_counts.items() if count >= MIN_COUNT]
+    return merges, words.encodings(heapq.nsmallest(number, frequent, key=lambda word: (-word_counts[word], word)))
 
 
 def _train(

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 
 # With more words, the table would take more than a megabyte, and a rare word is merged in little time.
 MAX_WORDS = 32_768
+# The table is part of every release, and a rare word may be a name or a password that no release should list. Rare
+# words also do not matter for the speed.
+MIN_COUNT = 16
 # The bits of an int64 that are used; its sign marks a packed word.
 PACKED_BITS = 62
 
