@@ -146,7 +146,7 @@ def validate(config: ConfigOption = DEFAULT_RECIPE, set_: SetOption = None) -> N
     settings = load_config(config, set_)
     check_workspace(settings)
     check_data(settings)
-    console.print(f"[bold]{settings.name}[/]  {escape(str(settings.data.source))}", highlight=False)
+    console.print(f"[bold]{settings.name}[/]  {escape(str(settings.data.described))}", highlight=False)
     # Only tokens show which rows are longer than the context; plain text has no rows.
     until: Stage = "data" if settings.data.kind == "text" else "tokens"
     if until == "tokens":
@@ -181,7 +181,7 @@ def describe_model(settings: PipelineConfig) -> str:
         start = f"GPT-2 with the weights of the preset {model.preset}"
     if model.warm_start:
         start += ", or the latest blessed model if there is one"
-    return f"{start}, context {model.context_length}, data {settings.data.source}"
+    return f"{start}, context {model.context_length}, data {settings.data.described}"
 
 
 @app.command()

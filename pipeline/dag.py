@@ -1,6 +1,7 @@
 """The DAG from text to release, which LocalDagRunner and Vertex Pipelines share."""
 
 import dataclasses
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -83,9 +84,9 @@ class _Data:
 def _data_nodes(config: PipelineConfig, placement: Placement) -> _Data:
     """Returns the nodes from text to examples that meet their contract."""
     example_gen = TextExampleGen(
-        source=config.data.to_source().model_dump_json(),
+        source=config.data.to_corpus().model_dump_json(),
         cleaning=config.data.cleaning.model_dump_json(),
-        splits=config.data.splits.model_dump_json(),
+        splits=json.dumps(config.data.split_weights),
         input_fingerprint=placement.data_fingerprint,
         data_directory=placement.data_directory,
     )
@@ -164,7 +165,7 @@ def _token_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> _
         examples=data.examples,
         schema=data.schema,
         preprocessing_fn="modules.tokenization.preprocessing.preprocessing_fn",
-        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "eval", "test"]),
+        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=list(config.data.split_weights)),
         custom_config={
             "tokenizer": config.tokenizer.settings(),
             "tokenizer_fingerprint": placement.tokenizer_fingerprint,

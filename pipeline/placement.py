@@ -98,7 +98,7 @@ class _Fingerprints(TypedDict):
 def _fingerprints(config: PipelineConfig) -> _Fingerprints:
     """Returns the hashes of all files that a run reads, by the attributes of Placement."""
     return {
-        "data_fingerprint": corpus.fingerprint(config.data.to_source()),
+        "data_fingerprint": corpus.corpus_fingerprint(config.data.to_corpus()),
         "tokenizer_fingerprint": tokenizer_files.fingerprint(config.tokenizer.settings()),
         "preset_fingerprint": config.model.fingerprint(),
         "training_fingerprint": config.training.fingerprint(),

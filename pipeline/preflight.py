@@ -80,7 +80,7 @@ def check_data(settings: PipelineConfig) -> None:
     """
     from modules.data import corpus
 
-    corpus.check_source(settings.data.to_source(), data_directory=str(settings.workspace / "tfds"))
+    corpus.check_corpus(settings.data.to_corpus(), data_directory=str(settings.workspace / "tfds"))
 
 
 def check_model(settings: PipelineConfig) -> None:

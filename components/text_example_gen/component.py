@@ -9,7 +9,7 @@ from tfx.types import channel, component_spec, standard_artifacts
 from components.text_example_gen import executor
 from modules.cleaning.buckets import checked_weights
 from modules.cleaning.filters import CleaningSettings
-from modules.data.source import DataSource
+from modules.data.source import Corpus
 
 
 class TextExampleGenSpec(component_spec.ComponentSpec):
@@ -31,10 +31,11 @@ class TextExampleGen(base_beam_component.BaseBeamComponent):
 
     Example:
         >>> from tfx.components import StatisticsGen
+        >>> from modules.data.source import DataSource
         >>> example_gen = TextExampleGen(
-        ...     source=DataSource.from_string("poems/*.txt", document_separator="blank_line").model_dump_json(),
+        ...     source=Corpus(sources=(DataSource.from_string("poems/*.txt"),)).model_dump_json(),
         ...     splits='{"train": 18, "eval": 1, "test": 1}',
-        ...     input_fingerprint="1f1f",  # corpus.fingerprint(source)
+        ...     input_fingerprint="1f1f",  # corpus.corpus_fingerprint(sources)
         ...     data_directory="workspace/tfds",
         ... )
         >>> statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
@@ -57,17 +58,18 @@ class TextExampleGen(base_beam_component.BaseBeamComponent):
         """Checks the wiring; nothing is read yet.
 
         Args:
-            source: JSON of a `source.DataSource`.
+            source: JSON of a `source.Corpus`.
             cleaning: JSON of a `filters.CleaningSettings`.
-            splits: JSON of each split's weight, `{"train": 18, "eval": 1, "test": 1}`.
-            input_fingerprint: `corpus.fingerprint` of the source; part of TFX's cache key, and a property of the
-                output.
+            splits: JSON of each split's weight, `{"train": 18, "eval": 1, "test": 1}`, for the documents whose split
+                neither their source nor a column gives.
+            input_fingerprint: `corpus.corpus_fingerprint` of the sources; part of TFX's cache key, and a property of
+                the output.
             data_directory: Folder in which TFDS prepares data sets.
 
         Raises:
             ValueError: `source`, `cleaning` or `splits` is not valid.
         """
-        DataSource.model_validate_json(source)
+        Corpus.model_validate_json(source)
         CleaningSettings.model_validate_json(cleaning)
         checked_weights(json.loads(splits))
         super().__init__(

@@ -32,7 +32,7 @@ from modules.data import corpus
 from modules.data.bad_rows import check_bad_rows, join_rejected
 from modules.data.documents import CONTROL_CHARACTERS, ReadCounts
 from modules.data.examples import ExampleCounts
-from modules.data.source import DataSource
+from modules.data.source import Corpus
 
 NODE = "TextExampleGen"
 REASONS = ("empty", *filters.REASONS, "exact_duplicate", "near_duplicate", "leaked")
@@ -57,12 +57,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
-        source = DataSource.model_validate_json(exec_properties["source"])
+        sources = Corpus.model_validate_json(exec_properties["source"])
         settings = CleaningSettings.model_validate_json(exec_properties["cleaning"])
         weights = buckets.checked_weights(json.loads(exec_properties["splits"]))
         directory = os.path.join(self._get_tmp_dir(), "buckets")
         try:
-            pieces = corpus.plan(source, exec_properties["data_directory"])
+            pieces = corpus.plan(sources, exec_properties["data_directory"])
             job = CleaningJob(
                 directory=directory,
                 pieces=tuple(pieces),
@@ -71,7 +71,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 settings=settings,
                 folders={split: os.path.join(examples.uri, f"Split-{split}") for split in weights},
             )
-            reading, kept = self._clean(job, source)
+            reading, kept = self._clean(job, sources)
             join_rejected(directory, examples.uri)
         finally:
             if tf.io.gfile.exists(directory):
@@ -79,12 +79,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         kept.dropped = dict.fromkeys(REASONS, 0) | reading.dropped | kept.dropped
         buckets.check_splits(kept, weights)
         _describe(examples, list(weights), exec_properties["input_fingerprint"])
-        examples.set_string_custom_property("data_kind", source.kind)
-        if source.kind != "text":
-            examples.set_string_custom_property("prompt_template", source.template)
+        examples.set_string_custom_property("data_kind", sources.kind)
+        if sources.kind != "text":
+            examples.set_string_custom_property("prompt_template", sources.template)
         _record_counts(examples, reading, kept)
 
-    def _clean(self, job: CleaningJob, source: DataSource) -> tuple[ReadCounts, BucketCounts]:
+    def _clean(self, job: CleaningJob, sources: Corpus) -> tuple[ReadCounts, BucketCounts]:
         """Runs the job's steps; writes the examples and returns the counts of reading and of cleaning."""
         for folder in (job.directory, *job.folders.values()):
             epath.Path(folder).mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 reading.add(ReadCounts(**row))
             check_bad_rows(reading.bad_rows)
             if reading.documents == 0:
-                raise corpus.empty_corpus(source, reading)
+                raise corpus.empty_corpus(sources.sources, reading)
             if settings.leakage is not None:
                 corpus_cleaning.collect_held_out(job.directory, [piece.name for piece in job.pieces])
             for number, row in enumerate(results("study", job.buckets)):

@@ -1,4 +1,4 @@
-"""Entry to a corpus from any source: checks it, fingerprints it, cuts it into pieces, and reads them.
+"""Entry to a corpus from any sources: checks them, fingerprints them, cuts them into pieces, and reads these.
 
 Workers read the pieces independently. A piece is a group of files or a slice of a TFDS split. This module does not
 import TensorFlow, because the command line checks its input with it before anything heavy is loaded.
@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from modules.common.errors import InputError
 from modules.data import docstrings
@@ -18,11 +18,12 @@ from modules.data.bad_rows import BadRows, BadRowsError
 from modules.data.data_files import COMPRESSED, TEXT_KINDS, file_kind
 from modules.data.documents import Document, ReadCounts
 from modules.data.file_documents import expand_files, read_documents, relative_names
-from modules.data.source import DataSource, is_python_documentation
+from modules.data.source import Corpus, DataSource, is_python_documentation
 
 PIECE_BYTES = 64 * 2**20
 # More pieces would make many small files: each piece writes a file into every bucket.
 MAX_PIECES = 64
+CHECK_SECONDS = 2.0
 # A text is roughly this many times as large as the compressed file that holds it.
 _EXPANSION = 4
 
@@ -46,6 +47,19 @@ class WorkPiece:
     files: tuple[tuple[str, str], ...] = ()
     tfds_slice: str = ""
     size_bytes: int
+
+
+def corpus_fingerprint(corpus: Corpus) -> str:
+    """Returns SHA-256 over the fingerprints of all sources, in their order; of one source, its own fingerprint.
+
+    Raises:
+        InputError: See `fingerprint`.
+    """
+    fingerprints = []
+    for source in corpus.sources:
+        with _named(source):
+            fingerprints.append(fingerprint(source))
+    return fingerprints[0] if len(fingerprints) == 1 else hashlib.sha256("".join(fingerprints).encode()).hexdigest()
 
 
 def fingerprint(source: DataSource) -> str:
@@ -76,7 +90,18 @@ def fingerprint(source: DataSource) -> str:
     return digest.hexdigest()
 
 
-def check_source(source: DataSource, time_limit_s: float = 2.0, *, data_directory: str = "") -> None:
+def check_corpus(corpus: Corpus, *, data_directory: str = "") -> None:
+    """Checks every source; all together take about `CHECK_SECONDS`.
+
+    Raises:
+        InputError: See `check_source`; the message names the source if it has a name.
+    """
+    for source in corpus.sources:
+        with _named(source):
+            check_source(source, CHECK_SECONDS / len(corpus.sources), data_directory=data_directory)
+
+
+def check_source(source: DataSource, time_limit_s: float = CHECK_SECONDS, *, data_directory: str = "") -> None:
     """Reads as much of the files as the time limit allows, so that a bad source fails before a run starts.
 
     The first document of every file is read first, because it shows a missing column or a wrong format. Then every
@@ -100,7 +125,7 @@ def check_source(source: DataSource, time_limit_s: float = 2.0, *, data_director
     paths = expand_files(source)
     empty = sum(os.path.getsize(path) == 0 for path in paths)
     if empty == len(paths):
-        raise empty_corpus(source, ReadCounts(dropped={"empty": empty}))
+        raise empty_corpus((source,), ReadCounts(dropped={"empty": empty}))
     counts = ReadCounts()
     bad_rows = BadRows(source.on_bad_row, counts)
     found = False
@@ -120,27 +145,40 @@ def check_source(source: DataSource, time_limit_s: float = 2.0, *, data_director
                 return
     bad_rows.check()
     if not found:
-        raise empty_corpus(source, counts)
+        raise empty_corpus((source,), counts)
 
 
-def empty_corpus(source: DataSource, counts: ReadCounts) -> InputError:
-    """Returns the error for a source without a usable document, with the numbers of dropped documents by reason."""
-    place = f"tfds:{source.tfds}" if source.tfds else ", ".join(source.files or ())
+def empty_corpus(sources: Sequence[DataSource], counts: ReadCounts) -> InputError:
+    """Returns the error for sources without a usable document, with the numbers of dropped documents by reason."""
+    places = ", ".join(source.described for source in sources)
     dropped = ", ".join(f"{number} {reason}" for reason, number in sorted(counts.dropped.items()))
     return InputError(
-        f"{place} holds no text that can be used: a corpus needs at least a few documents. "
+        f"{places} holds no text that can be used: a corpus needs at least a few documents. "
         f"Received: 0 documents (dropped: {dropped or 'none'}). Name a source with text in it, or relax "
         "`data.cleaning`."
     )
 
 
-def plan(source: DataSource, data_directory: str) -> list[WorkPiece]:
-    """Prepares a TFDS dataset where needed and cuts the corpus into pieces.
+def plan(corpus: Corpus, data_directory: str) -> list[WorkPiece]:
+    """Prepares TFDS datasets where needed and cuts all sources into pieces with names of their own.
 
     Raises:
-        InputError: No file matches, or the dataset is unknown or cannot be prepared.
+        InputError: No file matches, or a dataset is unknown or cannot be prepared.
     """
-    return _plan_tfds(source, data_directory) if source.tfds else _plan_files(source, data_directory)
+    pieces = []
+    for source in corpus.sources:
+        with _named(source):
+            pieces += _plan_tfds(source, data_directory) if source.tfds else _plan_files(source, data_directory)
+    return [dataclasses.replace(piece, name=f"piece-{number:05d}") for number, piece in enumerate(pieces)]
+
+
+@contextlib.contextmanager
+def _named(source: DataSource) -> Iterator[None]:
+    """Puts the name of the source, if it has one, in front of an InputError's message."""
+    try:
+        yield
+    except InputError as error:
+        raise error if source.name is None else InputError(f"{source.described}: {error}") from error
 
 
 def read(piece: WorkPiece, counts: ReadCounts, rejected_path: str | None = None) -> Iterator[Document]:
@@ -155,7 +193,7 @@ def read(piece: WorkPiece, counts: ReadCounts, rejected_path: str | None = None)
     Raises:
         InputError: A file does not hold what its ending promises.
     """
-    with BadRows(piece.source.on_bad_row, counts, rejected_path) as bad_rows:
+    with _named(piece.source), BadRows(piece.source.on_bad_row, counts, rejected_path) as bad_rows:
         with contextlib.suppress(BadRowsError):  # so many are enough for one message
             if piece.tfds_slice:
                 from modules.data import tfds_documents
@@ -165,7 +203,8 @@ def read(piece: WorkPiece, counts: ReadCounts, rejected_path: str | None = None)
                 )
             for path, name in piece.files:
                 yield from read_documents(path, piece.source, name=name, counts=counts, bad_rows=bad_rows)
-        counts.bad_rows += bad_rows.messages
+        named = f"{piece.source.described}: " if piece.source.name is not None else ""
+        counts.bad_rows += [named + message for message in bad_rows.messages]
 
 
 def _plan_tfds(source: DataSource, data_directory: str) -> list[WorkPiece]:
@@ -176,13 +215,13 @@ def _plan_tfds(source: DataSource, data_directory: str) -> list[WorkPiece]:
     examples = max(1, sum(split.num_examples for split in builder.info.splits.values()))
     return [
         WorkPiece(
-            name=f"piece-{number:05d}",
+            name="",
             source=source,
             data_directory=data_directory,
             tfds_slice=name,
             size_bytes=builder.info.dataset_size * count // examples,
         )
-        for number, (name, count) in enumerate(slices)
+        for name, count in slices
     ]
 
 
@@ -200,13 +239,13 @@ def _plan_files(source: DataSource, data_directory: str) -> list[WorkPiece]:
         filled += size
     return [
         WorkPiece(
-            name=f"piece-{number:05d}",
+            name="",
             source=source,
             data_directory=data_directory,
             files=tuple((path, names[path]) for path in group),
             size_bytes=sum(sizes[path] for path in group),
         )
-        for number, group in enumerate(groups)
+        for group in groups
         if group
     ]
 

@@ -123,5 +123,6 @@ def too_long(place: str) -> InputError:
     """Returns the error for a document that is too long to be held in memory."""
     return InputError(
         f"{place}: a document must be at most {MAX_DOCUMENT_BYTES // 2**20} MiB. "
-        f'For .txt and .md files set `document_separator` ("blank_line" or a literal string).'
+        'For .txt and .md files set `document_separator` ("blank_line" or a literal string), or, without a separator, '
+        "`split_long_documents`."
     )

@@ -23,19 +23,24 @@ class Document:
         features: The tf.Example's features by name, e.g. `{"text": ("Once upon a time",)}`.
         content: The part that a person wrote, for filters and statistics: the whole text, or a row's own words.
             The template and the system's messages are left out because many rows share them.
-        source: The name of a file or of a TFDS split.
+        source: The name of the source, or of a file or a TFDS split.
+        split: The split, where files or a column of the rows give it; "": the hash of the text decides.
+        group: SHA-256 of the whole document that this document is a part of; it decides the split. Empty for a
+            whole document.
         place: The exact place, for messages, e.g. `rows.jsonl, line 7`.
     """
 
     features: Mapping[str, tuple[str, ...]]
     content: str
     source: str
+    split: str = ""
+    group: bytes = b""
     place: str = dataclasses.field(default="", compare=False)
 
     @classmethod
-    def of_text(cls, text: str, source: str, place: str = "") -> Self:
+    def of_text(cls, text: str, source: str, place: str = "", *, split: str = "") -> Self:
         """Returns a document of plain text."""
-        return cls(features={"text": (text,)}, content=text, source=source, place=place)
+        return cls(features={"text": (text,)}, content=text, source=source, split=split, place=place)
 
     def payload(self) -> bytes:
         """Returns features and content as JSON. Only exact duplicates have equal payloads."""

@@ -1,14 +1,17 @@
 """Documents from files: expands globs, makes names relative, and reads each file with the reader of its kind."""
 
+import dataclasses
 import glob
 import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from modules.common.errors import InputError
-from modules.data import containers, records
+from modules.common.failures import shortened
+from modules.common.formatting import excerpt
+from modules.data import containers, long_documents, records
 from modules.data.bad_rows import BadRows, RowError
 from modules.data.data_files import ROW_KINDS, TEXT_KINDS, check_size, file_kind
 from modules.data.documents import Document, ReadCounts, add_up, tidy
@@ -53,6 +56,11 @@ def expand_files(source: DataSource) -> list[str]:
             raise InputError(
                 f"`kind: {source.kind}` needs files of rows: {', '.join(ROW_KINDS)}. Received: {path}. "
                 "Convert it, or set `data.kind: text`."
+            )
+        if file_kind(path) in TEXT_KINDS and source.split_column is not None:
+            raise InputError(
+                f"`data.splits.column` needs files of rows: {', '.join(ROW_KINDS)}. Received: {path}. Convert it, or "
+                "name the files of each split in `data.splits`."
             )
     return sorted(paths)
 
@@ -109,18 +117,40 @@ def read_documents(
         BadRowsError: Rows cannot be used, and the source's settings do not drop them.
     """
     counts = counts if counts is not None else ReadCounts()
-    name = name or os.path.basename(path)
+    name = source.name or name or os.path.basename(path)
+    limit = source.split_long_documents
+    if limit is not None and file_kind(path) in TEXT_KINDS and source.document_separator is None:
+        parts = long_documents.read_long_text(path, limit, name, counts)
+        yield from _not_empty((dataclasses.replace(part, split=source.split or "") for part in parts), counts)
+        return
     collected = bad_rows or BadRows(source.on_bad_row, counts)
     for place, row in _read_rows(path, source):
         try:
-            document = document_of(record_of(row, source, place), source.kind, name=name, place=place, counts=counts)
+            record = record_of(row, source, place)
+            split = row_split(row, source, place)
+            document = document_of(record, source.kind, name=name, place=place, counts=counts)
         except RowError as error:
             collected.add(place, error, None if isinstance(row, RowError) else row)
             continue
         if document is not None:
-            yield document
+            yield from split_and_cut(document, split, limit, counts)
     if bad_rows is None:
         collected.check()
+
+
+def split_and_cut(document: Document, split: str, limit: int | None, counts: ReadCounts) -> Iterator[Document]:
+    """Yields the document in its split, or its parts if it has more than `limit` characters."""
+    document = dataclasses.replace(document, split=split) if split else document
+    yield from _not_empty(long_documents.parts_of(document, limit, counts), counts)
+
+
+def _not_empty(documents: Iterable[Document], counts: ReadCounts) -> Iterator[Document]:
+    """Drops documents of white space only, and counts them."""
+    for document in documents:
+        if document.content and not document.content.isspace():
+            yield document
+        else:
+            counts.drop("empty")
 
 
 def document_of(
@@ -177,10 +207,40 @@ def record_of(row: Mapping[str, Any] | RowError, source: DataSource, place: str)
 
 def columns_of(source: DataSource) -> tuple[Sequence[str], Sequence[str]]:
     """Returns the columns that rows of the source's kind may have, and more columns that would be honoured."""
+    column = [source.split_column] if source.split_column else []
     if source.kind == "text":
-        return [source.text_column], ()
+        return [source.text_column, *column], ()
     columns = records.INSTRUCTION_COLUMNS if source.kind == "instruction" else records.PREFERENCE_COLUMNS
-    return columns, records.REFUSED_COLUMNS
+    return [*columns, *column], records.REFUSED_COLUMNS
+
+
+def row_split(row: Mapping[str, Any] | RowError, source: DataSource, place: str) -> str:
+    """Returns the split that the source's settings or the row's own column give to the row; "" if none does.
+
+    Raises:
+        RowError: The column is missing, or its value is not one of `split_values`.
+    """
+    if source.split is not None or source.split_column is None:
+        return source.split or ""
+    if isinstance(row, RowError):
+        raise row
+    if source.split_column not in row:
+        raise RowError(
+            "missing_column",
+            f"{place}: there is no column {source.split_column!r}. It has: {records.column_names(row)}. Set "
+            "`data.splits.column` to one of them.",
+        )
+    value = records.text_of(row, source.split_column, place).strip()
+    if value not in source.split_values:
+        known = ", ".join(f"{name!r} ({split})" for name, split in source.split_values.items())
+        train = [name for name, split in source.split_values.items() if split == "train"]
+        cure = f"data.splits.train=[{', '.join([*train, shortened(value)])}]"
+        raise RowError(
+            "unknown_split",
+            f"{place}: {source.split_column!r} must be one of {known}. Received: {excerpt(value)}. Correct or remove "
+            f"the row, or name the value too, for example `{cure}`.",
+        )
+    return source.split_values[value]
 
 
 def _read_rows(path: str, source: DataSource) -> Iterator[tuple[str, Mapping[str, Any] | RowError]]:

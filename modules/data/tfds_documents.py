@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from modules.common.errors import InputError
 from modules.data.bad_rows import BadRows, RowError
 from modules.data.documents import Document, ReadCounts
-from modules.data.file_documents import columns_of, document_of, record_of
+from modules.data.file_documents import columns_of, document_of, record_of, split_and_cut
 from modules.data.python_documentation import BUILDERS, EnvironmentConfig
 from modules.data.source import DataSource, is_python_documentation
 
@@ -164,7 +164,7 @@ def read_slice(
             for index in range(len(batch[columns[0]])):
                 number += 1
                 row = {column: _decoded(batch[column][index], place) for column in columns}
-                name = batch[_SOURCE_FEATURE][index].decode() if has_source else default
+                name = source.name or (batch[_SOURCE_FEATURE][index].decode() if has_source else default)
                 where = f"{place}, row {number}"
                 try:
                     record = record_of(row, source, where)
@@ -173,7 +173,7 @@ def read_slice(
                     collected.add(where, error, row)
                     continue
                 if document is not None:
-                    yield document
+                    yield from split_and_cut(document, source.split or "", source.split_long_documents, counts)
     except tf.errors.DataLossError as error:
         raise InputError(
             f"tfds:{source.tfds}, {piece}: a file in {builder.data_path} is damaged ({_first_line(error)}) "

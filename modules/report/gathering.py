@@ -11,6 +11,7 @@ from modules.cleaning.secrets import find_secrets
 from modules.common.files import folder_size_bytes, without_folders
 from modules.common.json_files import read_json
 from modules.data.examples import ExampleCounts, read_examples, split_files
+from modules.data.source import SPLITS, described_sources
 from modules.evaluation import gates
 from modules.evaluation.results import Evaluation
 from modules.evaluation.task_figures import read_task_figures
@@ -28,7 +29,6 @@ from modules.report.contents import (
 from modules.report.environment import describe_environment
 from modules.training.record import TrainingRecord
 
-SPLITS = ("train", "eval", "test")
 SAMPLES = 4
 SAMPLE_CHARACTERS = 600
 _SEARCHED_FOR_SAMPLES = 500
@@ -106,9 +106,8 @@ def _data(artifacts: Mapping[str, SourceArtifact], settings: Mapping[str, Any]) 
     examples = artifacts["examples"]
     properties = examples.properties
     tokens = artifacts["transformed_examples"].properties
-    source = settings["source"]
     return Data(
-        source=source if isinstance(source, str) else ", ".join(source),
+        source=described_sources(settings),
         kind=properties["data_kind"],
         prompt_template=properties.get("prompt_template"),
         input_fingerprint=properties["input_fingerprint"],

@@ -21,6 +21,9 @@ _RESOLVER = "tfx.dsl.components.common.resolver.Resolver"
 _TFX_PROPERTIES = {"file_format", "payload_format", "span", "split_names", "stats_dashboard_link", "version"}
 _DATA_NODES = NODES[: NODES.index("WarmStartModel")]
 
+# Settings that name the text; the files of `data.splits` are among the other settings.
+_TEXT = ("data.source", "data.sources")
+
 # With this width a table with the longest setting name and two values fits 80 columns.
 _VALUE_WIDTH = 18
 _ABSENT = "-"
@@ -85,9 +88,9 @@ def _nodes(left: Run, right: Run) -> list[str]:
 
 
 def _source(run: Run) -> dict[str, Any]:
-    """Returns the setting `data.source` under `/data.source`, a name of `_measured` without a node."""
+    """Returns the settings that name the text, e.g. `/data.source`, a name of `_measured` without a node."""
     settings = dotted(run.record.configuration) if run.record else {}
-    return {f"/{name}": value for name, value in settings.items() if name == "data.source"}
+    return {f"/{name}": value for name, value in settings.items() if name in _TEXT}
 
 
 def _measured(run: Run, nodes: Iterable[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from components.mlmd_properties import WARNINGS
 from modules.common.formatting import count, decimals, duration, size
 from modules.common.json_files import reading
 from modules.data.examples import COUNTS_FILE, ExampleCounts
+from modules.data.source import SPLITS
 from modules.evaluation import gates
 from modules.evaluation.results import Evaluation
 from modules.evaluation.task_figures import read_task_figures
@@ -24,7 +25,6 @@ from pipeline.metadata.reader import Artifact, Run
 from pipeline.nodes import RESOLVERS
 
 DROPPED, CHANGED = "dropped_", "changed_"
-SPLITS = ("train", "eval", "test")
 # The nodes whose checks decide, each with its output that holds `checks.json`.
 EVALUATIONS = (
     ("TaskEvaluator", "task_evaluation"),

@@ -17,7 +17,7 @@ from components.text_example_gen.executor import REASONS
 from modules.cleaning.filters import CleaningSettings
 from modules.common.errors import InputError
 from modules.data import corpus
-from modules.data.source import DataSource
+from modules.data.source import Corpus, DataSource
 from pipeline.dag import BEAM_ARGS
 
 SPLITS = '{"train": 2, "eval": 1, "test": 1}'
@@ -32,7 +32,7 @@ class Workspace:
 
     def run(self, source: DataSource, splits: str = SPLITS, *, statistics: bool = False, **cleaning: object) -> None:
         example_gen = TextExampleGen(
-            source=source.model_dump_json(),
+            source=Corpus(sources=(source,)).model_dump_json(),
             cleaning=CleaningSettings.model_validate(cleaning).model_dump_json(),
             splits=splits,
             input_fingerprint=corpus.fingerprint(source),
@@ -287,11 +287,16 @@ def test_a_corpus_without_documents_after_cleaning_is_an_error_with_the_reasons(
 
 
 def test_wrong_wiring_fails_when_the_pipeline_is_built():
-    settings = {"source": '{"files": "a.txt"}', "splits": SPLITS, "input_fingerprint": "", "data_directory": ""}
+    settings = {
+        "source": '{"sources": [{"files": "a.txt"}]}',
+        "splits": SPLITS,
+        "input_fingerprint": "",
+        "data_directory": "",
+    }
     TextExampleGen(**settings)
     with pytest.raises(ValueError, match="Splits must be shares by name"):
         TextExampleGen(**settings | {"splits": '{"train": 1}'})
     with pytest.raises(ValueError, match="Extra inputs are not permitted"):
         TextExampleGen(**settings, cleaning='{"min_letters": 3}')
     with pytest.raises(ValueError, match="exactly one of `tfds` and `files`"):
-        TextExampleGen(**settings | {"source": "{}"})
+        TextExampleGen(**settings | {"source": '{"sources": [{}]}'})

@@ -27,8 +27,8 @@ evaluation: {max_perplexity: 100}
 def test_a_minimal_configuration_gets_the_defaults(tmp_path):
     config = load_config(write(tmp_path, MINIMAL))
     assert config.training.learning_rate == 3e-4
-    assert config.data.splits.model_dump() == {"train": 90, "eval": 5, "test": 5}
-    assert config.data.to_source().files == ("poems/*.txt",)
+    assert config.data.split_weights == {"train": 90, "eval": 5, "test": 5}
+    assert config.data.to_corpus().sources[0].files == ("poems/*.txt",)
     assert config.push_directory == Path("workspace/poems/releases")
 
 

@@ -10,7 +10,7 @@ from modules.common.errors import InputError
 from modules.data import bad_rows, corpus
 from modules.data.bad_rows import BadRowsError, RowError, check_bad_rows, join_rejected, rejected_path
 from modules.data.documents import ReadCounts
-from modules.data.source import DataSource
+from modules.data.source import Corpus, DataSource
 
 LINES = ['{"text": "One."}', '{"text": ', '{"body": "Two."}', "7", '{"text": "\\ud800"}', '{"text": "Three."}']
 REASONS = ("invalid_json", "missing_column", "no_object", "no_unicode")
@@ -23,7 +23,7 @@ def source(folder: Path, lines: list[str], **settings: str) -> DataSource:
 
 def read(data: DataSource, folder: Path) -> tuple[list[str], ReadCounts]:
     counts = ReadCounts()
-    (piece,) = corpus.plan(data, "")
+    (piece,) = corpus.plan(Corpus(sources=(data,)), "")
     documents = corpus.read(piece, counts, rejected_path(str(folder), piece.name))
     return [document.content for document in documents], counts
 

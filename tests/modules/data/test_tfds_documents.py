@@ -8,7 +8,7 @@ from modules.data import corpus, tfds_documents
 from modules.data.bad_rows import check_bad_rows
 from modules.data.documents import Document, ReadCounts
 from modules.data.python_documentation import EnvironmentConfig, PythonDocumentation
-from modules.data.source import DataSource
+from modules.data.source import Corpus, DataSource
 
 
 class TinyRhymes(tfds.core.GeneratorBasedBuilder):
@@ -58,7 +58,9 @@ class TestByKind:
     def test_rows_of_instructions_are_read_as_from_files(self, tmp_path):
         source = DataSource.from_string("tfds:tiny_questions", kind="instruction", template="chat")
         documents = [
-            document for piece in corpus.plan(source, str(tmp_path)) for document in corpus.read(piece, ReadCounts())
+            document
+            for piece in corpus.plan(Corpus(sources=(source,)), str(tmp_path))
+            for document in corpus.read(piece, ReadCounts())
         ]
         assert sorted(document.features["completion"] for document in documents) == [("3",), ("4",)]
         assert "Sum of 1 and 2?\n3" in [document.content for document in documents]
@@ -68,7 +70,11 @@ class TestByKind:
     def test_pairs_without_a_preference_are_dropped_and_counted(self, tmp_path):
         source = DataSource.from_string("tfds:tiny_questions", kind="preference", template="plain")
         counts = ReadCounts()
-        (document,) = [found for piece in corpus.plan(source, str(tmp_path)) for found in corpus.read(piece, counts)]
+        (document,) = [
+            found
+            for piece in corpus.plan(Corpus(sources=(source,)), str(tmp_path))
+            for found in corpus.read(piece, counts)
+        ]
         assert document.features == {"prompt": ("Sum of 1 and 2?\n",), "chosen": ("3",), "rejected": ("4",)}
         assert counts == ReadCounts(dropped={"no_preference": 1}, changed={"control_characters_removed": 1})
 
@@ -76,13 +82,13 @@ class TestByKind:
         monkeypatch.setattr(TinyQuestions, "ROWS", (*TinyQuestions.ROWS, ("Sum of 3 and 2?", " ", "5")))
         counts = ReadCounts()
         source = DataSource.from_string("tfds:tiny_questions", kind="instruction", on_bad_row="stop")
-        (piece,) = corpus.plan(source, str(tmp_path))
+        (piece,) = corpus.plan(Corpus(sources=(source,)), str(tmp_path))
         assert len(list(corpus.read(piece, counts))) == 2
         with pytest.raises(InputError, match=r"^tfds:tiny_questions, train.*, row \d: every prompt needs an answer"):
             check_bad_rows(counts.bad_rows)
         counts = ReadCounts()
         source = DataSource.from_string("tfds:tiny_questions", kind="instruction", on_bad_row="drop")
-        (piece,) = corpus.plan(source, str(tmp_path))
+        (piece,) = corpus.plan(Corpus(sources=(source,)), str(tmp_path))
         assert len(list(corpus.read(piece, counts, str(tmp_path / "rejected.jsonl")))) == 2
         assert counts.dropped == {"bad_row_empty_completion": 1}
         assert '"reason": "empty_completion"' in (tmp_path / "rejected.jsonl").read_text()
@@ -105,7 +111,7 @@ class TestByName:
     def test_all_splits_are_read_in_slices(self, tmp_path, monkeypatch):
         monkeypatch.setattr(tfds_documents, "EXAMPLES_PER_SLICE", 2)
         source = DataSource.from_string("tfds:tiny_rhymes")
-        pieces = corpus.plan(source, str(tmp_path))
+        pieces = corpus.plan(Corpus(sources=(source,)), str(tmp_path))
         assert [piece.tfds_slice for piece in pieces] == ["test[0:1]", "train[0:2]", "train[2:4]", "train[4:5]"]
         counts = ReadCounts()
         documents = [document for piece in pieces for document in corpus.read(piece, counts)]
@@ -163,7 +169,7 @@ class TestPythonDocumentation:
     def documents(self, name, kind, tmp_path, monkeypatch):
         monkeypatch.setattr(PythonDocumentation, "__init__", _with_packages(("json", "unittest")))
         source = DataSource.from_string(f"tfds:{name}", kind=kind, template="plain")
-        pieces = corpus.plan(source, str(tmp_path))
+        pieces = corpus.plan(Corpus(sources=(source,)), str(tmp_path))
         documents = [document for piece in pieces for document in corpus.read(piece, ReadCounts())]
         assert {document.source for document in documents} == {"json", "unittest"}
         assert (tmp_path / name / EnvironmentConfig.of(("json", "unittest")).name / "1.0.0").is_dir()
