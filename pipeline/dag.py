@@ -227,6 +227,7 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, toke
             "data_kind": config.data.kind,
             "truncate": config.data.too_long == "truncate",
             "template": None if config.data.kind == "text" else config.data.template,
+            "token_weights": config.data.token_weights,
             "preset_fingerprint": placement.preset_fingerprint,
             "training_fingerprint": placement.training_fingerprint,
             "checkpoint_directory": placement.checkpoint_directory,

@@ -56,7 +56,7 @@ def fit(
         FloatingPointError: The loss or the gradients become NaN or infinite; the message names the step.
         TrainingInterrupted: On SIGTERM or Ctrl-C, if there is a `checkpoint`.
     """
-    steps = settings.count_steps(data.train.count)
+    steps = settings.count_steps(data.train.epoch_rows)
     model = build_trainer(language_model, objective, settings, steps)
     strategy = model.distribute_strategy
     chief = is_chief(strategy)

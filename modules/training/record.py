@@ -63,6 +63,40 @@ class Sample:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SourceUse:
+    """One of several weighted sources in a training run; rows are windows, or pairs of answers.
+
+    Attributes:
+        name: Name of the source.
+        share: The wanted share of the training tokens, 0 to 1.
+        rows: Number of rows of the source.
+        tokens: Number of tokens in these rows.
+        drawn_rows: Number of rows that the training run read; a row that was read twice counts twice.
+    """
+
+    name: str
+    share: float
+    rows: int
+    tokens: int
+    drawn_rows: int = 0
+
+    @property
+    def times_read(self) -> float:
+        """How often each row was read on average."""
+        return self.drawn_rows / self.rows
+
+    @property
+    def drawn_tokens(self) -> int:
+        """Number of tokens that the training run read."""
+        return round(self.tokens * self.times_read)
+
+    @property
+    def unread_tokens(self) -> int:
+        """Number of tokens that the training run did not read."""
+        return max(0, self.tokens - self.drawn_tokens)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingRecord:
     """The content of `training.json`.
 
@@ -76,6 +110,7 @@ class TrainingRecord:
             None for a random start, and if it is not a finite number.
         samples: Text that the model writes.
         unused_tokens, split_rows: See `stored_rows.TrainingData`.
+        sources: The weighted sources; empty without weights.
     """
 
     parameters: int
@@ -87,6 +122,7 @@ class TrainingRecord:
     samples: list[Sample] = dataclasses.field(default_factory=list)
     unused_tokens: int | None = None
     split_rows: int | None = None
+    sources: list[SourceUse] = dataclasses.field(default_factory=list)
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Writes `training.json` into a folder, which is created if it is missing. NaN and infinity become null."""

@@ -25,7 +25,7 @@ from modules.training.loss_curve import LossCurve
 from modules.training.loss_figure import write_picture
 from modules.training.settings import TrainingSettings
 from modules.training.stored_rows import TrainingData
-from modules.training.transformed_examples import read_rows, read_splits, unused_text
+from modules.training.transformed_examples import read_rows, read_splits, read_weighted_rows, unused_text
 
 # In the Model artifact, next to `preset/`.
 ADAPTERS_FILE = "adapters.safetensors"
@@ -51,7 +51,8 @@ def run_fn(fn_args: FnArgs) -> None:
 
     Args:
         fn_args: `custom_config` contains `model` (ModelSettings), `training` (TrainingSettings),
-            `training_fingerprint` (`TrainingSettings.fingerprint`), `data_kind`, one of `example_tokens.DATA_KINDS`,
+            `training_fingerprint` (`TrainingSettings.fingerprint`), `token_weights`, the share of the training tokens
+            of each source by name (empty: the mix stays as it is), `data_kind`, one of `example_tokens.DATA_KINDS`,
             `truncate`, True if rows that are longer than the context are cut instead of left out, and `template`, the
             name of the prompts' template, None for plain text. It may contain `checkpoint_directory`, a folder that
             outlives the run's artifacts, so that an interrupted run can resume. The caller that records the model
@@ -83,16 +84,13 @@ def run_fn(fn_args: FnArgs) -> None:
         )
     train_documents, eval_documents = read_splits(fn_args)
     end_of_text_id = vocabulary.end_of_text_id
-    data = read_rows(
-        train_documents,
-        eval_documents,
-        settings,
-        context_length=context_length,
-        end_of_text_id=end_of_text_id,
-        truncate=config["truncate"],
-    )
-    if config["data_kind"] == "text":
-        data = dataclasses.replace(data, unused_tokens=unused_text(fn_args, context_length=context_length))
+    options = {"context_length": context_length, "end_of_text_id": end_of_text_id, "truncate": config["truncate"]}
+    if config["token_weights"]:
+        data = read_weighted_rows(train_documents, eval_documents, settings, weights=config["token_weights"], **options)
+    else:
+        data = read_rows(train_documents, eval_documents, settings, **options)
+        if config["data_kind"] == "text":
+            data = dataclasses.replace(data, unused_tokens=unused_text(fn_args, context_length=context_length))
     warm_start = fn_args.base_model is not None
     serving_settings = {"data_kind": config["data_kind"], "context_length": context_length}
     start = starting_point.measure_start(
@@ -107,6 +105,8 @@ def run_fn(fn_args: FnArgs) -> None:
     if devices.is_chief(strategy):
         backbone = write_weights(backbone, settings, os.path.dirname(fn_args.serving_model_dir))
         saved_model.export_saved_model(backbone, table_path, fn_args.serving_model_dir, **serving_settings)
+        rows_read = curve.points[-1].step * settings.batch_size
+        data = dataclasses.replace(data, sources=data.drawn(rows_read, seed=settings.seed))
         write_run(fn_args, start, curve, data, parameters=backbone.count_params(), warm_start=warm_start)
     devices.wait_for_workers(strategy)  # TFX looks for the model when this returns
 
@@ -238,7 +238,9 @@ def write_run(
         warm_start=warm_start,
         saved_model_dir=fn_args.serving_model_dir,
     )
-    record = dataclasses.replace(record, unused_tokens=data.unused_tokens, split_rows=data.split_rows)
+    record = dataclasses.replace(
+        record, sources=list(data.sources), unused_tokens=data.unused_tokens, split_rows=data.split_rows
+    )
     record.write(fn_args.model_run_dir)
     with written_locally(fn_args.model_run_dir) as folder:
         write_picture(record, os.path.join(folder, PICTURE_FILE))

@@ -4,11 +4,14 @@ import dataclasses
 import functools
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+
+from modules.training.record import SourceUse
+from modules.training.source_mixture import Mixture, epoch_order
 
 # Rows that `store_rows` reads at once.
 READ_BATCH_SIZE = 1024
@@ -22,6 +25,7 @@ class StoredRows:
         columns: Arrays `[rows, …]` by name.
         count: Number of rows.
         digest: SHA-256 of all values that were read, hexadecimal. Columns that were added later are not part of it.
+        mixture: The shares of several sources; None: an epoch has every row once.
 
     Example:
 
@@ -35,6 +39,12 @@ class StoredRows:
     columns: Mapping[str, np.ndarray]
     count: int
     digest: str
+    mixture: Mixture | None = None
+
+    @property
+    def epoch_rows(self) -> int:
+        """Number of rows in an epoch."""
+        return self.count if self.mixture is None else self.mixture.epoch_rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +59,7 @@ class TrainingData:
             not known, or if rows are not packed.
         split_rows: Number of rows of the train split that begin in one window and go on in the next, without their
             beginning as context; None for plain text, and if rows are not packed.
+        sources: The weighted sources; empty without weights.
     """
 
     train: StoredRows
@@ -57,6 +68,16 @@ class TrainingData:
     tokens_per_row: int
     unused_tokens: int | None = None
     split_rows: int | None = None
+    sources: tuple[SourceUse, ...] = ()
+
+    def drawn(self, rows: int, *, seed: int) -> tuple[SourceUse, ...]:
+        """Returns the weighted sources with their shares of the first rows of a training run with this seed."""
+        if self.train.mixture is None:
+            return self.sources
+        drawn = self.train.mixture.drawn_by(rows, seed=seed)
+        return tuple(
+            dataclasses.replace(source, drawn_rows=number) for source, number in zip(self.sources, drawn, strict=True)
+        )
 
 
 class Share(NamedTuple):
@@ -97,6 +118,36 @@ def store_rows(rows: tf.data.Dataset) -> StoredRows:
     )
 
 
+def joined_rows(parts: Sequence[StoredRows], mixture: Mixture, padding: Mapping[str, int]) -> StoredRows:
+    """Joins the rows of several sources, source after source.
+
+    Args:
+        parts: The rows of each source; their columns may differ in the length of their last axis.
+        mixture: The shares of the sources.
+        padding: The value that fills shorter rows, by column; 0 for the other columns.
+    """
+    columns = {}
+    for name in parts[0].columns:
+        arrays = [part.columns[name] for part in parts]
+        longest = max(array.shape[-1] for array in arrays)
+        file = tempfile.TemporaryFile()  # noqa: SIM115  (stays open as long as the array exists)
+        for array in arrays:
+            widths = [(0, 0)] * (array.ndim - 1) + [(0, longest - array.shape[-1])]
+            for start in range(0, len(array), READ_BATCH_SIZE):
+                rows = np.pad(array[start : start + READ_BATCH_SIZE], widths, constant_values=padding.get(name, 0))
+                file.write(rows.tobytes())
+        file.flush()
+        shape = (sum(len(array) for array in arrays), *arrays[0].shape[1:-1], longest)
+        columns[name] = np.memmap(file, arrays[0].dtype, mode="r", shape=shape)
+    digests = "".join(part.digest for part in parts)
+    return StoredRows(
+        columns=columns,
+        count=sum(part.count for part in parts),
+        digest=hashlib.sha256(f"{digests} {mixture}".encode()).hexdigest(),
+        mixture=mixture,
+    )
+
+
 def shuffled_batches(
     rows: StoredRows,
     *,
@@ -130,7 +181,7 @@ def shuffled_batches(
     """
 
     def choose(number: int) -> np.ndarray:
-        return batch_rows(number, rows=rows.count, batch_size=batch_size, seed=seed)
+        return batch_rows(number, rows=rows.mixture or rows.count, batch_size=batch_size, seed=seed)
 
     return _read(rows, range(first, end), choose, batch_size // share.parts, to_batch, share)
 
@@ -150,10 +201,21 @@ def batches_in_order(
     return _read(rows, range(-(-rows.count // batch_size)), choose, None, to_batch, share)
 
 
-def batch_rows(number: int, *, rows: int, batch_size: int, seed: int) -> np.ndarray:
-    """Returns the numbers of the rows in a batch of `shuffled_batches`, int64 `[batch_size]`."""
-    epochs, places = np.divmod(np.arange(number * batch_size, (number + 1) * batch_size), rows)
-    orders = {epoch: _order(seed, epoch, rows) for epoch in np.unique(epochs).tolist()}
+def batch_rows(number: int, *, rows: int | Mixture, batch_size: int, seed: int) -> np.ndarray:
+    """Returns the numbers of the rows in a batch of `shuffled_batches`, int64 `[batch_size]`.
+
+    Args:
+        number: Number of the batch, from 0.
+        rows: Number of rows, of which an epoch has every row once, or the shares of several sources.
+        batch_size: Rows per batch.
+        seed: Seed of the order.
+    """
+    epoch_rows = rows if isinstance(rows, int) else rows.epoch_rows
+    epochs, places = np.divmod(np.arange(number * batch_size, (number + 1) * batch_size), epoch_rows)
+    orders = {
+        epoch: _order(seed, epoch, rows) if isinstance(rows, int) else epoch_order(rows, seed, epoch)
+        for epoch in np.unique(epochs).tolist()
+    }
     return np.array([orders[epoch][place] for epoch, place in zip(epochs.tolist(), places.tolist(), strict=True)])
 
 

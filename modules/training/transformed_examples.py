@@ -4,7 +4,10 @@ import collections
 import dataclasses
 import functools
 import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
@@ -15,25 +18,118 @@ from modules.common.json_files import read_json
 from modules.tokenization import context_limit, packing_efficiency
 from modules.tokenization.example_tokens import TOKEN_COLUMNS
 from modules.training import fitted_rows, packing, preference_pairs
+from modules.training.record import SourceUse
 from modules.training.settings import TrainingSettings
-from modules.training.stored_rows import StoredRows, TrainingData, store_rows
+from modules.training.source_mixture import Mixture
+from modules.training.stored_rows import StoredRows, TrainingData, joined_rows, store_rows
 
 READ_BATCH_SIZE = 64
 
 
 def read_splits(fn_args: FnArgs) -> tuple[tf.data.Dataset, tf.data.Dataset]:
-    """Returns the transformed documents of train and eval, in the form that `packed_windows` or `store_pairs` needs."""
+    """Returns the transformed documents of train and eval, in the form that `packed_windows` or `store_pairs` needs.
+
+    If `custom_config` has `token_weights`, the documents of train have their `source`, too, for `read_weighted_rows`.
+    """
     schema = tft.TFTransformOutput(fn_args.transform_graph_path).transformed_metadata.schema
     options = tfxio.TensorFlowDatasetOptions(
         batch_size=READ_BATCH_SIZE, drop_final_batch=False, num_epochs=1, shuffle=False
     )
     names = TOKEN_COLUMNS[fn_args.custom_config["data_kind"]]
 
-    def read(files: list[str]) -> tf.data.Dataset:
+    def read(files: list[str], *more: str) -> tf.data.Dataset:
         examples = fn_args.data_accessor.tf_dataset_factory(files, options, schema)
-        return examples.map(lambda features: {name: features[name] for name in names})
+        return examples.map(lambda features: {name: features[name] for name in (*names, *more)})
 
-    return read(fn_args.train_files), read(fn_args.eval_files)
+    source = ("source",) if fn_args.custom_config["token_weights"] else ()
+    return read(fn_args.train_files, *source), read(fn_args.eval_files)
+
+
+def read_weighted_rows(
+    train: tf.data.Dataset,
+    validation: tf.data.Dataset,
+    settings: TrainingSettings,
+    *,
+    weights: Mapping[str, float],
+    end_of_text_id: int,
+    **options: Any,
+) -> TrainingData:
+    """Reads the rows of each source, see `read_rows`, and mixes them by their shares of the training tokens.
+
+    The rows of train have tokens of one source each. The rows of validation keep the mix of the documents.
+
+    Args:
+        train: The documents with their `source`, see `read_splits`.
+        validation: The documents.
+        settings: Settings of the training run.
+        weights: The share of the training tokens of each source, by name.
+        end_of_text_id: Id of `<|endoftext|>` in the vocabulary.
+        options: Further arguments of `read_rows`.
+
+    Raises:
+        InputError: If a source has no row, an epoch does not fill one batch, or the eval split has no row.
+    """
+    one_row = settings.model_copy(update={"batch_size": 1})
+    parts = []
+    for name in weights:
+        try:
+            part = read_rows(_of(train, name), validation, one_row, end_of_text_id=end_of_text_id, **options)
+            if "loss_mask" not in train.element_spec:
+                lengths = collections.Counter(_lengths(_of(train, name)))
+                part = dataclasses.replace(
+                    part, unused_tokens=packing_efficiency.unused_tokens(lengths, window=options["context_length"] + 1)
+                )
+        except InputError as error:
+            raise InputError(f"of the source {name!r}, {error}") from error
+        parts.append(part)
+    rows = [part.train.count for part in parts]
+    tokens = [part.tokens_per_row for part in parts]
+    mixture = Mixture.of(rows, tokens, list(weights.values()))
+    joined = joined_rows([part.train for part in parts], mixture, {"token_ids": end_of_text_id})
+    uses = [
+        SourceUse(name=name, share=weight / sum(weights.values()), rows=count, tokens=count * tokens_per_row)
+        for (name, weight), count, tokens_per_row in zip(weights.items(), rows, tokens, strict=True)
+    ]
+    data = dataclasses.replace(
+        parts[0],
+        train=joined,
+        tokens_per_row=round(np.average(tokens, weights=mixture.drawn)),
+        sources=tuple(uses),
+        unused_tokens=_sum(part.unused_tokens for part in parts),
+        split_rows=_sum(part.split_rows for part in parts),
+    )
+    _check_filled(
+        joined,
+        data.validation,
+        settings,
+        has="has {} rows of all sources",
+        cure="add text, or lower `model.context_length` or `training.batch_size`",
+    )
+    return data
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known else None
+
+
+def _lengths(documents: tf.data.Dataset) -> Iterator[int]:
+    for batch in documents:
+        yield from batch["token_ids"].row_lengths().numpy().tolist()
+
+
+def _of(documents: tf.data.Dataset, name: str) -> tf.data.Dataset:
+    """Returns the documents of one source, without their `source`."""
+
+    def select(columns: dict[str, Any]) -> dict[str, tf.RaggedTensor]:
+        is_chosen = tf.reshape(columns["source"], [-1]) == name
+        return {
+            column: tf.ragged.boolean_mask(values, is_chosen)
+            for column, values in columns.items()
+            if column != "source"
+        }
+
+    return documents.map(select)
 
 
 def read_rows(

@@ -23,7 +23,8 @@ from modules.tokenization.vocabulary import Vocabulary
 from modules.tokenization.vocabulary_files import write_table
 from modules.training.run_fn import check_same_vocabulary, run_fn, starting_model, write_weights
 from modules.training.settings import TrainingSettings
-from modules.training.transformed_examples import read_rows, store_windows
+from modules.training.source_mixture import Mixture
+from modules.training.transformed_examples import read_rows, read_weighted_rows, store_windows
 from tests.toys import cloud_storage
 from tests.toys.examples import example, write_records
 from tests.toys.preferences import documents
@@ -76,7 +77,7 @@ def _transformed_examples(rows_in_hex: str, data_kind: str) -> Path:
     rows = [{name: [bytes.fromhex(text) for text in column] for name, column in row.items()} for row in texts]
     spec = {name: tf.io.VarLenFeature(tf.string) for name in FEATURES[data_kind]}
     spec["source"] = tf.io.FixedLenFeature([1], tf.string)
-    rows = [{**row, "source": [b"file"]} for row in rows]
+    rows = [{"source": [b"file"], **row} for row in rows]
     custom_config = {"data_kind": data_kind, "tokenizer": {"vocabulary_size": 257}}
     transformed = transform_rows(folder / "graph", rows, spec, custom_config)
     schema = tft.TFTransformOutput(str(folder / "graph")).transformed_metadata.schema
@@ -95,6 +96,7 @@ def run_trainer(
     model: gpt2.ModelSettings,
     settings: TrainingSettings,
     base_model: str | None = None,
+    token_weights: dict[str, float] | None = None,
 ) -> FnArgs:
     """Runs `run_fn` like the Trainer; the rows are both train and eval split."""
     file = transformed_examples(folder / "graph", rows, data_kind)
@@ -110,6 +112,7 @@ def run_trainer(
             "data_kind": data_kind, "model": model.model_dump(), "training": settings.model_dump(),
             "training_fingerprint": settings.fingerprint(), "checkpoint_directory": str(folder / "checkpoints"),
             "truncate": False, "template": None,
+            "token_weights": token_weights or {},
         },
     )  # fmt: skip
     run_fn(fn_args)
@@ -124,10 +127,11 @@ def saved_preset(folder: Path, backbone: keras_hub.models.GPT2Backbone) -> gpt2.
 
 def test_run_fn_learns_the_answers_and_not_the_questions(tmp_path: Path) -> None:
     letters = np.random.default_rng(0).integers(ord("a"), ord("z"), (200, 6)).astype(np.uint8)
-    rows = [{"prompt": [row.tobytes()], "completion": [b"yes!"]} for row in letters]
+    rows = [{"prompt": [row.tobytes()], "completion": [b"yes!"], "source": [b"many"]} for row in letters]
+    rows[:50] = [{**row, "source": [b"few"]} for row in rows[:50]]
     settings = changed(SETTINGS, steps=100, isolate_documents=True)
     model = MODEL.model_copy(update={"context_length": 16})
-    fn_args = run_trainer(tmp_path, rows, "instruction", model, settings)
+    fn_args = run_trainer(tmp_path, rows, "instruction", model, settings, token_weights={"few": 3, "many": 1})
     evaluate = tf.saved_model.load(fn_args.serving_model_dir).signatures["evaluate"]
 
     def score(prompt: bytes, completion: bytes) -> tuple[float, int]:
@@ -143,6 +147,11 @@ def test_run_fn_learns_the_answers_and_not_the_questions(tmp_path: Path) -> None
 
     record = json.loads((tmp_path / "run" / "training.json").read_text())
     assert record["perplexity_before"] is None  # not measured for a random start
+    # 50 and 150 rows of 10 tokens and <|endoftext|> fill 32 and 97 windows of 17; 400 windows are drawn, 3 : 1.
+    assert record["sources"] == [
+        {"name": "few", "share": 0.75, "rows": 32, "tokens": 32 * 16, "drawn_rows": 301},
+        {"name": "many", "share": 0.25, "rows": 97, "tokens": 97 * 16, "drawn_rows": 99},
+    ]
     assert [point["step"] for point in record["loss"]] == list(range(1, 101))
     assert record["loss"][-1]["loss"] < 1 < record["loss"][0]["loss"]
     assert [point["step"] for point in record["validation"]] == [25, 50, 75, 100]
@@ -190,6 +199,25 @@ def test_too_few_pairs_that_fit_are_refused_with_a_cure() -> None:
     pairs = documents(*[([1, 2], [3], [4])] * 3, ([1] * 9, [2], [3]))
     with pytest.raises(InputError, match="the train split has 3 pairs that fit into 9 tokens, fewer than 4; add rows"):
         read_rows(pairs, pairs, changed(SETTINGS, dpo={}), context_length=8, end_of_text_id=0)
+
+
+def test_weighted_sources_are_mixed_and_a_source_without_a_row_is_refused() -> None:
+    rows = [([1, 2], [3], [4, 5])] * 4 + [([1, 2, 3], [4], [5])] * 8
+    pairs = documents(*rows)
+    sources = tf.data.Dataset.from_tensor_slices([b"a"] * 4 + [b"b"] * 8).batch(2)
+    named = tf.data.Dataset.zip((pairs, sources)).map(lambda columns, source: {**columns, "source": source})
+    options = {"context_length": 8, "end_of_text_id": 0}
+    settings = changed(SETTINGS, dpo={})
+    data = read_weighted_rows(named, pairs, settings, weights={"a": 1, "b": 1}, **options)
+    # A pair of `a` has 4 + 5 targets, a pair of `b` has 5 + 5: the same share of the tokens takes more pairs of `a`.
+    assert data.train.mixture == Mixture(rows=(4, 8), drawn=(6, 6))
+    assert [(use.rows, use.tokens) for use in data.sources] == [(4, 36), (8, 80)]
+    assert data.train.columns["token_ids"][[0, 4]].tolist() == [
+        [[0, 1, 2, 3, 0, 0], [0, 1, 2, 4, 5, 0]], [[0, 1, 2, 3, 4, 0], [0, 1, 2, 3, 5, 0]],
+    ]  # fmt: skip
+    assert [use.drawn_rows for use in data.drawn(24, seed=0)] == [12, 12]
+    with pytest.raises(InputError, match="of the source 'c', the train split has 0 pairs that fit into 9 tokens"):
+        read_weighted_rows(named, pairs, settings, weights={"c": 1, "a": 1}, **options)
 
 
 def test_the_perplexity_before_equals_that_of_the_saved_model(tmp_path: Path) -> None:
