@@ -170,6 +170,7 @@ def _token_nodes(config: PipelineConfig, placement: Placement, data: _Data) -> _
             "tokenizer": config.tokenizer.settings(),
             "tokenizer_fingerprint": placement.tokenizer_fingerprint,
             "data_kind": config.data.kind,
+            "sources": [source.name for source in config.data.sources or ()],
         },
         disable_statistics=True,  # TokenStatistics computes the useful statistics
         disable_analyzer_cache=True,  # the vocabulary's analyzer has no cache

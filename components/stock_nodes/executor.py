@@ -6,10 +6,11 @@ from tfx.components.schema_gen import executor as schema_gen
 from tfx.components.schema_gen.import_schema_gen import executor as import_schema_gen
 from tfx.components.statistics_gen import executor as statistics_gen
 from tfx.components.trainer import executor as trainer
-from tfx.types import artifact_utils
+from tfx.types import artifact, artifact_utils
 
 from components.artifact_types import Artifacts
 from components.integrity import checked
+from modules.data.source_counts import TIMES_READ, TOKENS_READ, UNREAD, count_of
 from modules.training.record import TrainingRecord
 
 
@@ -32,14 +33,15 @@ class ImportSchemaGenExecutor(import_schema_gen.Executor):
 
 
 class TrainerExecutor(trainer.GenericExecutor):
-    """Executor of Trainer, which also records what the training run left out or split."""
+    """Executor of Trainer, which also records what the training run left out or split, and its use of each source."""
 
     @checked
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
         """Trains, and sets properties of the ModelRun.
 
-        They are `unused_tokens` and `changed_rows_split_over_windows`, see `stored_rows.TrainingData`, and
-        `changed_prompts_of_samples_cut`. A number that is not known is left out.
+        They are `unused_tokens` and `changed_rows_split_over_windows`, see `stored_rows.TrainingData`,
+        `changed_prompts_of_samples_cut`, and for each weighted source those of `_record_sources`. A number that is not
+        known is left out.
         """
         super().Do(input_dict, output_dict, exec_properties)
         model_run = artifact_utils.get_single_instance(output_dict["model_run"])
@@ -51,3 +53,12 @@ class TrainerExecutor(trainer.GenericExecutor):
         ):
             if number is not None:
                 model_run.set_int_custom_property(name, number)
+        _record_sources(model_run, record)
+
+
+def _record_sources(model_run: artifact.Artifact, record: TrainingRecord) -> None:
+    """Sets `tokens_read_of_<source>`, `times_read_of_<source>` and `unread_tokens_of_<source>` of a ModelRun."""
+    for source in record.sources:
+        model_run.set_int_custom_property(count_of(TOKENS_READ, source.name), source.drawn_tokens)
+        model_run.set_float_custom_property(count_of(TIMES_READ, source.name), source.times_read)
+        model_run.set_int_custom_property(count_of(UNREAD, source.name), source.unread_tokens)

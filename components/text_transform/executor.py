@@ -2,18 +2,20 @@
 
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
 import numpy as np
 from tfx.components.transform import executor as transform_executor
 from tfx.dsl.io import fileio
-from tfx.types import artifact_utils, standard_component_specs
+from tfx.types import artifact, artifact_utils, standard_component_specs
 from tfx.utils import json_utils
 
 from components.artifact_types import Artifacts
 from components.integrity import checked
 from components.text_transform.processor import BatchedTransformProcessor
+from modules.data.source_counts import TOKENS, count_of
 from modules.tokenization import context_limit, packing_efficiency, token_counts
 
 
@@ -27,8 +29,9 @@ class Executor(transform_executor.Executor):
         The properties are `tokens_<split>`, `loss_tokens_<split>` (not for plain text), and `packed_useful_share` of
         the train split, whose document lengths go to `token_lengths.json`; see `token_counts` and `packing_efficiency`.
         Preferences are not packed: they have no `packed_useful_share`, and only the tokens of prompts with their chosen
-        answers are counted. The lengths of rows of instructions and preferences go to `row_lengths_<split>.npy`, see
-        `context_limit.RowLengths`; they do not depend on the model's context.
+        answers are counted. `tokens_train_of_<source>` counts the tokens of each of several named sources. The lengths
+        of rows of instructions and preferences go to `row_lengths_<split>.npy`, see `context_limit.RowLengths`; they do
+        not depend on the model's context.
         """
         # TFX has no setting for this class.
         with mock.patch.object(transform_executor, "TransformProcessor", BatchedTransformProcessor):
@@ -46,9 +49,19 @@ class Executor(transform_executor.Executor):
                 np.save(content, counts.rows.to_array())
                 with fileio.open(f"{examples.uri}/{context_limit.lengths_file(split)}", "wb") as file:
                     file.write(content.getvalue())
+            if split == "train":
+                self._count_sources(examples, custom_config["sources"])
             if split == "train" and custom_config["data_kind"] != "preference":
                 examples.set_float_custom_property(
                     "packed_useful_share", packing_efficiency.packed_useful_share(counts.lengths)
                 )
                 with fileio.open(f"{examples.uri}/{packing_efficiency.LENGTHS_FILE}", "w") as file:
                     file.write(json.dumps(counts.lengths))
+
+    def _count_sources(self, examples: artifact.Artifact, sources: Sequence[str]) -> None:
+        """Sets the number of train tokens of each named source."""
+        if not sources:
+            return
+        files = fileio.glob(f"{artifact_utils.get_split_uri([examples], 'train')}/*")
+        for source, tokens in token_counts.count_tokens_by_source(files, sources).items():
+            examples.set_int_custom_property(count_of(TOKENS, source), tokens)

@@ -8,6 +8,7 @@ from modules.evaluation.gates import Check, Verdict
 from modules.evaluation.results import Evaluation
 from modules.evaluation.task_figures import TaskFigure
 from modules.evaluation.tflite_results import FileResult
+from modules.report.sources import SourceFigures
 from modules.training.record import TrainingRecord
 
 
@@ -43,6 +44,7 @@ class Data:
         changed: Number of changes to kept documents, by what was done; zeros are left out.
         secrets: Number of passages that look like secrets or addresses, by kind.
         samples: A few documents of the train split.
+        sources: Several named sources; empty if the run has one without a name.
     """
 
     source: str
@@ -54,6 +56,7 @@ class Data:
     changed: Mapping[str, int]
     secrets: Mapping[str, int]
     samples: tuple[DocumentSample, ...]
+    sources: tuple[SourceFigures, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

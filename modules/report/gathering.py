@@ -27,6 +27,7 @@ from modules.report.contents import (
     Split,
 )
 from modules.report.environment import describe_environment
+from modules.report.sources import source_figures
 from modules.training.record import TrainingRecord
 
 SAMPLES = 4
@@ -125,6 +126,7 @@ def _data(artifacts: Mapping[str, SourceArtifact], settings: Mapping[str, Any]) 
         changed=_counted(artifacts, _CHANGED),
         secrets=ExampleCounts.read(examples.folder).secrets,
         samples=tuple(_samples(examples.folder)),
+        sources=source_figures(properties, tokens, artifacts["model_run"].properties),
     )
 
 

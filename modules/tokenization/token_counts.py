@@ -120,3 +120,20 @@ def _values_per_row(column: pa.Array | None, num_rows: int) -> np.ndarray:
 
 def _sum(column: pa.Array) -> int:
     return pyarrow.compute.sum(column.flatten()).as_py() or 0
+
+
+def count_tokens_by_source(files: Sequence[str], sources: Sequence[str]) -> dict[str, int]:
+    """Counts the tokens of the documents of each source, without the <|endoftext|> that ends each document.
+
+    Args:
+        files: Paths of gzip TFRecord files of transformed tf.Examples.
+        sources: Values of their feature `source`; documents of other sources are not counted.
+    """
+    counts = dict.fromkeys(sources, 0)
+    for batch in _batches(files):
+        lengths = _values_per_row(_column(batch, "token_ids"), batch.num_rows)
+        column = _column(batch, "source")
+        names = np.array([] if column is None else column.flatten().to_pylist())
+        for source in sources:
+            counts[source] += int(lengths[names == source.encode()].sum())
+    return counts

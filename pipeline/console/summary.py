@@ -18,6 +18,7 @@ from modules.evaluation.results import Evaluation
 from modules.evaluation.task_figures import read_task_figures
 from modules.export.tflite_files import TFLITE_FILES
 from modules.release.manifest import MANIFEST, Manifest
+from modules.report.sources import source_figures
 from modules.tokenization.packing_efficiency import LENGTHS_FILE, unpacked_useful_share
 from pipeline.config import PipelineConfig
 from pipeline.console.terminal import Console, Text
@@ -44,7 +45,9 @@ def print_summary(run: Run, config: PipelineConfig, console: Console) -> None:
 
 def print_data(run: Run, console: Console) -> None:
     """Prints the sizes of the splits, the dropped documents by reason, and the warnings about the data."""
-    console.print(Group(_splits(run), *_counted(run, DROPPED, "documents"), *_counted(run, CHANGED, "times")))
+    console.print(
+        Group(_splits(run), *_sources(run), *_counted(run, DROPPED, "documents"), *_counted(run, CHANGED, "times"))
+    )
     for warning in _warnings(run):
         console.print(warning, soft_wrap=True)
 
@@ -64,6 +67,27 @@ def _splits(run: Run) -> RenderableType:
         tokens = run.measured("Transform", "transformed_examples", f"tokens_{split}")
         table.add_row(split, count(documents, "-"), count(size_bytes, "-"), count(tokens, "-"))
     return table
+
+
+def _sources(run: Run) -> list[RenderableType]:
+    """Returns a table of the named sources; nothing if the run has one source without a name."""
+    outputs = (
+        run.output("TextExampleGen", "examples"),
+        run.output("Transform", "transformed_examples"),
+        run.output("Trainer", "model_run"),
+    )
+    figures = source_figures(*(output.properties if output else {} for output in outputs))
+    table = _table("Sources", "source", "train documents", "train tokens", "share", "times read", "tokens not read")
+    for source in figures:
+        table.add_row(
+            source.name,
+            count(source.documents),
+            count(source.tokens, "-"),
+            "-" if source.share is None else f"{source.share:.1%}",
+            decimals(source.times_read),
+            count(source.unread_tokens, "-"),
+        )
+    return [table] if figures else []
 
 
 def _packing(run: Run, config: PipelineConfig) -> list[RenderableType]:

@@ -140,9 +140,17 @@ PROPERTIES: dict[str, dict[str, Any]] = {
         "input_fingerprint": "1f1f", "data_kind": "text",
         "documents_train": 180, "documents_eval": 20, "bytes_train": 70000, "bytes_eval": 4000,
         "dropped_exact_duplicate": 7, "dropped_too_short": 0,
+        "documents_train_of_odes": 150, "documents_train_of_limericks": 30,
         "changed_control_characters_removed": 3, "changed_turns_without_a_reply": 0,
     },
-    "transformed_examples": {"tokens_train": 17500, "tokens_eval": 1000, "warnings": "few <tokens>\nfew words"},
+    "transformed_examples": {
+        "tokens_train": 17500, "tokens_train_of_odes": 16000, "tokens_train_of_limericks": 1500, "tokens_eval": 1000,
+        "warnings": "few <tokens>\nfew words",
+    },
+    "model_run": {
+        "tokens_read_of_odes": 12000, "tokens_read_of_limericks": 6000, "times_read_of_odes": 0.75,
+        "times_read_of_limericks": 4.0, "unread_tokens_of_odes": 4000, "unread_tokens_of_limericks": 0,
+    },
     "model_fp16": {"precision": "float16", "size_bytes": 2_900_000, "sha256": "16" * 32},
     "model_int8": {"precision": "int8", "size_bytes": 1_800_000, "sha256": "08" * 32},
     "tflite_evaluation": {"blessed": 1},

@@ -8,6 +8,7 @@ import tensorflow as tf
 from modules.data.examples import serialized_example
 from modules.report import gathering
 from modules.report.contents import Report, Split
+from modules.report.sources import SourceFigures
 from tests.toys.report import CONFIGURATION, REFUSED, loss_point, write_artifacts
 
 
@@ -24,6 +25,10 @@ def test_a_report_contains_the_results_of_all_nodes(tmp_path: Path) -> None:
         Split(name="eval", documents=20, size_bytes=4000, tokens=1000),
     )
     assert report.data.dropped == {"exact duplicate": 7}  # no document was too short
+    assert report.data.sources == (
+        SourceFigures(name="odes", documents=150, tokens=16000, share=2 / 3, times_read=0.75, unread_tokens=4000),
+        SourceFigures(name="limericks", documents=30, tokens=1500, share=1 / 3, times_read=4.0, unread_tokens=0),
+    )
     assert report.data.changed == {"control characters removed": 3}
     assert report.warnings == ("few <tokens>", "few words")
     assert (report.data.input_fingerprint, report.data.secrets) == ("1f1f", {"email_address": 2})

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +11,7 @@ from markdown_it import MarkdownIt
 from modules.evaluation.gates import Check
 from modules.report import gathering, rendering
 from modules.report.contents import Report
+from modules.report.sources import source_figures
 from tests.toys.report import CONFIGURATION, HOSTILE, PASSED, REFUSED, evaluation_slice, quality, write_artifacts
 
 VOID = {"meta", "br", "wbr", "link", "img", "input", "hr"}
@@ -119,6 +121,17 @@ def test_page_and_card_contain_the_same_facts(tmp_path: Path) -> None:
     ):  # fmt: skip
         assert fact in page, fact
         assert fact in card_text, fact
+
+
+def test_page_and_card_show_the_sources_and_the_use_of_each(tmp_path: Path) -> None:
+    report = gathered(tmp_path)
+    assert "| odes | 150 | 16,000 | 66.7% | 0.75 | 4,000 |" in rendering.render_markdown(report)
+    page = rendering.render_html(report)
+    assert '<th scope="row">limericks</th><td class="value">30</td><td class="value">1,500</td>' in page
+    sources = source_figures({"documents_train_of_odes": 5}, {"tokens_train_of_odes": 9}, {})
+    unweighted = dataclasses.replace(report, data=dataclasses.replace(report.data, sources=sources))
+    assert "| odes | 5 | 9 | 100.0% |\n" in rendering.render_markdown(unweighted)
+    assert "Times read" not in rendering.render_html(unweighted)
 
 
 def test_the_verdict_comes_first(tmp_path: Path) -> None:

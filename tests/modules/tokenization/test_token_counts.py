@@ -1,6 +1,11 @@
 from pathlib import Path
 
-from modules.tokenization.token_counts import TokenCounts, count_text_tokens, count_tokens
+from modules.tokenization.token_counts import (
+    TokenCounts,
+    count_text_tokens,
+    count_tokens,
+    count_tokens_by_source,
+)
 from tests.toys.examples import example, write_records
 
 TOKEN_IDS = [[5, 6, 7], [8, 8, 8, 8], []]
@@ -51,3 +56,10 @@ def test_texts_are_counted_by_their_numbers_of_tokens(tmp_path: Path) -> None:
     files = [write_records(tmp_path / "a.gz", rows), write(tmp_path / "b.gz", token_ids=TOKEN_IDS)]
     assert count_text_tokens(files[:1]) == count_tokens(files[1:])
     assert count_text_tokens([]) == TokenCounts(lengths={}, loss_tokens=0)
+
+
+def test_the_tokens_of_each_source_are_counted(tmp_path: Path) -> None:
+    rows = [("odes", [5, 6]), ("faq", [7]), ("odes", [8, 8, 8]), ("other", [9])]
+    records = [example({"source": [name], "token_ids$ragged_values": tokens}) for name, tokens in rows]
+    path = write_records(tmp_path / "a.gz", records)
+    assert count_tokens_by_source([path], ["odes", "faq", "none"]) == {"odes": 5, "faq": 1, "none": 0}
