@@ -78,7 +78,7 @@ class SplitSettings(Settings):
 
     @property
     def way(self) -> Literal["shares", "files", "column"]:
-        """What decides the split of a document."""
+        """The kind of setting that decides the split of a document."""
         if self.column is not None:
             return "column"
         return "shares" if not any(isinstance(getattr(self, split), (str, list)) for split in SPLITS) else "files"

@@ -79,6 +79,11 @@ class CleaningSettings(Settings):
         le=1,
         description="An eval or test document is dropped if at least this share of its word 13-grams is in train.",
     )
+    drop_leaked_from: Literal["held_out", "train"] = Field(
+        "held_out",
+        description="What is both in train and in eval or test is dropped from eval and test (`held_out`) or from "
+        "`train`.",
+    )
     secrets: Literal["warn", "drop", "off"] = Field(
         "warn",
         description="`warn` keeps documents with e-mail addresses, keys or passwords and reports them, `drop` drops "

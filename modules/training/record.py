@@ -82,7 +82,7 @@ class SourceUse:
 
     @property
     def times_read(self) -> float:
-        """How often each row was read on average."""
+        """The number of times that each row was read, on average."""
         return self.drawn_rows / self.rows
 
     @property

@@ -61,5 +61,5 @@ def test_rows_of_several_sources_are_joined_and_padded():
     rows = joined_rows(parts, mixture, {"token_ids": 1})
     assert rows.columns["token_ids"].tolist() == [[5, 6, 1], [7, 1, 1], [8, 1, 1]]
     assert (rows.count, rows.epoch_rows) == (3, 3)
-    other = joined_rows(parts, Mixture(rows=(1, 2), drawn=(1, 2)), {"token_ids": 1})
-    assert other.digest != rows.digest  # a checkpoint of other shares does not fit
+    reweighted = joined_rows(parts, Mixture(rows=(1, 2), drawn=(1, 2)), {"token_ids": 1})
+    assert reweighted.digest != rows.digest  # a checkpoint of other shares does not fit
