@@ -21,9 +21,11 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifact_types import Artifacts
 from components.integrity import checked
-from modules.cleaning import buckets, cleaning_job, corpus_cleaning, filters
-from modules.cleaning.buckets import BucketCounts
+from components.mlmd_properties import set_warnings
+from modules.cleaning import buckets, cleaning_job, corpus_cleaning, filters, small_corpora
+from modules.cleaning.buckets import IN_TWO_SPLITS, TRAIN, BucketCounts
 from modules.cleaning.cleaning_job import CleaningJob, Step
+from modules.cleaning.corpus_cleaning import CONTAINS_HELD_OUT, NEAR_IN_TWO_SPLITS
 from modules.cleaning.filters import CleaningSettings
 from modules.common import progress
 from modules.common.errors import InputError
@@ -33,6 +35,7 @@ from modules.data.bad_rows import check_bad_rows, join_rejected
 from modules.data.documents import CONTROL_CHARACTERS, ReadCounts
 from modules.data.examples import ExampleCounts
 from modules.data.source import Corpus
+from modules.data.source_counts import DOCUMENTS, count_of
 
 NODE = "TextExampleGen"
 REASONS = ("empty", *filters.REASONS, "exact_duplicate", "near_duplicate", "leaked")
@@ -72,17 +75,23 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 folders={split: os.path.join(examples.uri, f"Split-{split}") for split in weights},
             )
             reading, kept = self._clean(job, sources)
+            kept.dropped = dict.fromkeys(REASONS, 0) | reading.dropped | kept.dropped
+            small_corpora.check_splits(
+                kept,
+                weights,
+                splits_are_given=job.splits_are_given,
+                keys=lambda: corpus_cleaning.kept_split_keys(directory, job.buckets),
+            )
             join_rejected(directory, examples.uri)
         finally:
             if tf.io.gfile.exists(directory):
                 tf.io.gfile.rmtree(directory)
-        kept.dropped = dict.fromkeys(REASONS, 0) | reading.dropped | kept.dropped
-        buckets.check_splits(kept, weights)
         _describe(examples, list(weights), exec_properties["input_fingerprint"])
         examples.set_string_custom_property("data_kind", sources.kind)
         if sources.kind != "text":
             examples.set_string_custom_property("prompt_template", sources.template)
         _record_counts(examples, reading, kept)
+        set_warnings(examples, _source_warnings(kept, sources, settings))
 
     def _clean(self, job: CleaningJob, sources: Corpus) -> tuple[ReadCounts, BucketCounts]:
         """Runs the job's steps; writes the examples and returns the counts of reading and of cleaning."""
@@ -100,7 +109,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             for number, row in enumerate(results("study", job.buckets)):
                 kept.add(BucketCounts(**row))
                 buckets.remove_bucket(job.directory, number)  # its records take as much of the disk
-            corpus_cleaning.decide(job.directory, job.buckets, settings, job.weights)
+            corpus_cleaning.decide(
+                job.directory, job.buckets, settings, job.weights, splits_are_given=job.splits_are_given
+            )
             for row in results("write", job.buckets):
                 kept.add(BucketCounts(**row))
         return reading, kept
@@ -189,6 +200,25 @@ class _Meter:
             progress.report(NODE, done=self._documents, total=None, unit="documents", phase=self._phase)
 
 
+def _source_warnings(kept: BucketCounts, sources: Corpus, settings: CleaningSettings) -> list[str]:
+    """Returns the warnings about documents in two splits, and about sources without documents in train."""
+    found = {name: kept.dropped.get(name, 0) for name in (IN_TWO_SPLITS, NEAR_IN_TWO_SPLITS, CONTAINS_HELD_OUT)}
+    warnings = []
+    if sum(found.values()):
+        numbers = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in found.items() if number)
+        left_out = "train" if settings.drop_leaked_from == TRAIN else "eval and test"
+        warnings.append(
+            f"{sum(found.values()):,} documents are in two splits and were left out of {left_out}, see "
+            f"`data.cleaning.drop_leaked_from` ({numbers})."
+        )
+    held_out = {source.name for source in sources.sources if source.split not in (None, TRAIN)}
+    return warnings + [
+        f"The source {name!r} has no document in the train split."
+        for name, documents in kept.train_by_source.items()
+        if not documents and name not in held_out
+    ]
+
+
 def _describe(examples: standard_artifacts.Examples, splits: list[str], input_fingerprint: str) -> None:
     """Sets the same properties as TFX's own ExampleGens, so that stock components can read the artifact."""
     examples.split_names = artifact_utils.encode_split_names(splits)
@@ -212,6 +242,8 @@ def _record_counts(examples: standard_artifacts.Examples, reading: ReadCounts, k
     for kind in ("documents", "bytes", "dropped", "changed"):
         for name, value in getattr(counts, kind).items():
             examples.set_int_custom_property(f"{kind}_{name}", value)
+    for source, documents in kept.train_by_source.items():
+        examples.set_int_custom_property(count_of(DOCUMENTS, source), documents)
     examples.set_int_custom_property("secrets_found", sum(reading.secrets.values()))
     logging.info("Examples written: %s", counts)
     total = sum(kept.documents.values())

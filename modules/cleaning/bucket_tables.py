@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from etils import epath
 
-from modules.cleaning.buckets import BucketCounts
+from modules.cleaning.buckets import TRAIN, BucketCounts
 from modules.data.documents import add_up
 from modules.data.example_encoding import write_frames
 
@@ -19,6 +19,8 @@ class BucketTable:
 
     Attributes:
         splits: uint8 `[documents]`, the number of each document's split among the weights.
+        keys: uint64 `[documents]`, the number that decides each document's split by hash, see `buckets.split_of`.
+        sources: uint16 `[documents]`, the number of each document's source among the counted sources, from 1; or 0.
         frame_bytes: int64 `[documents]`, the size of each document's record in the file of the bucket's records.
         text_bytes: int64 `[documents]`, the size of its texts in UTF-8.
         has_signature: bool `[documents]`, True if it has a signature for the search for near duplicates.
@@ -28,6 +30,8 @@ class BucketTable:
     """
 
     splits: np.ndarray
+    keys: np.ndarray
+    sources: np.ndarray
     frame_bytes: np.ndarray
     text_bytes: np.ndarray
     has_signature: np.ndarray
@@ -80,6 +84,7 @@ def write_shards(
     bucket: int,
     *,
     splits: Sequence[str],
+    sources: Sequence[str] = (),
     drop_codes: np.ndarray,
     drop_reasons: Mapping[int, str],
     shard_path: Callable[[str], str],
@@ -91,6 +96,7 @@ def write_shards(
         directory: Folder of the buckets.
         bucket: Number of the bucket, whose table and records were written.
         splits: Names of the splits in the order of their numbers in the table.
+        sources: Names of the counted sources in the order of their numbers in the table.
         drop_codes: uint8 `[documents]`, 0 to write the document or else a key of `drop_reasons`.
         drop_reasons: Reason to count for each code.
         shard_path: Returns the path of a split's file for this bucket, a gzip TFRecord file of tf.Examples. The file
@@ -120,6 +126,9 @@ def write_shards(
             write_frames(shard_path(split), frames(kept))
             counts.documents[split] = int(kept.sum())
             counts.bytes[split] = int(table.text_bytes[kept].sum())
+            if split == TRAIN:
+                by_source = np.bincount(table.sources[kept], minlength=len(sources) + 1)[1:]
+                counts.train_by_source = dict(zip(sources, by_source.tolist(), strict=True))
     return counts
 
 

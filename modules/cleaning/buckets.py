@@ -14,6 +14,7 @@ import itertools
 import json
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 import pydantic
 from etils import epath
@@ -21,24 +22,36 @@ from etils import epath
 from modules.common.errors import InputError
 from modules.data.documents import Document, add_up
 from modules.data.examples import WEIGHT
+from modules.data.source import SPLITS
 
 TRAIN = "train"
+# Reasons for which copies are dropped.
+EXACT, IN_TWO_SPLITS = "exact_duplicate", "in_two_splits"
+DropFrom = Literal["held_out", "train"]
 BUCKET_BYTES = 16 * 2**20
 MAX_BUCKETS = 4096
 FLUSH_BYTES = 16 * 2**20
 
 _DIGEST_BYTES = 32
-_HEADER = struct.Struct(f">{_DIGEST_BYTES}sHI")  # digest, bytes of the source, bytes of the payload
+# Digest, number of the given split, key of the hash's split, bytes of the source, bytes of the payload.
+_HEADER = struct.Struct(f">{_DIGEST_BYTES}sB8sHI")
+_GIVEN_SPLITS = ("", *SPLITS)
 _MAX_SOURCE_BYTES = 2**16 - 1
 _JSON = json.JSONDecoder()
+# Rank of the split if there are copies, else -1; number of the given split, key, source, payload.
+_Copy: TypeAlias = tuple[int, int, bytes, bytes, bytes]
 
 
 class BucketCounts(pydantic.BaseModel):
-    """Numbers of kept documents and of their texts' bytes by split, and of dropped documents by reason."""
+    """Numbers of kept documents and of their texts' bytes by split, and of dropped documents by reason.
+
+    `train_by_source` counts the kept documents of the train split by the name of their source.
+    """
 
     documents: dict[str, int]
     bytes: dict[str, int]
     dropped: dict[str, int]
+    train_by_source: dict[str, int] = {}
 
     @classmethod
     def zero(cls, splits: Iterable[str] = ()) -> "BucketCounts":
@@ -51,17 +64,34 @@ class BucketCounts(pydantic.BaseModel):
         add_up(self.documents, counts.documents)
         add_up(self.bytes, counts.bytes)
         add_up(self.dropped, counts.dropped)
+        add_up(self.train_by_source, counts.train_by_source)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """A document in a bucket; `position` is its number among the bucket's different documents, from 0."""
+    """A document in a bucket.
+
+    Attributes:
+        position: Its number among the bucket's different documents, from 0.
+        digest: SHA-256 of its features and content.
+        given_split: The split that files or a column give it; "": the key decides.
+        split_key: The end of the hash that decides the split: its own, or that of the document that it is a part of.
+        source: Name of its source.
+        features: The tf.Example's features by name.
+        content: The part that a person wrote.
+    """
 
     position: int
     digest: bytes
+    given_split: str
+    split_key: bytes
     source: str
     features: Mapping[str, list[str]]
     content: str
+
+    def split(self, weights: Mapping[str, int]) -> str:
+        """Returns the document's split."""
+        return self.given_split or split_of(self.split_key, weights)
 
     @property
     def answer(self) -> str:
@@ -92,7 +122,7 @@ def split_of(digest: bytes, weights: Mapping[str, int]) -> str:
     """Returns the split of a document, which depends only on its content: new documents never move old ones.
 
     `weights={"train": 18, "eval": 1, "test": 1}` gives train 90% of the documents. The digest's last bits decide. They
-    are independent of the first bits, which select the bucket.
+    are independent of the first bits, which select the bucket. The last 8 bytes are enough.
     """
     bounds = list(itertools.accumulate(weights.values()))
     return list(weights)[bisect.bisect(bounds, int.from_bytes(digest[-8:], "big") % bounds[-1])]
@@ -113,26 +143,6 @@ def checked_weights(weights: object) -> dict[str, int]:
         if not isinstance(weight, int) or isinstance(weight, bool) or weight < 1:
             raise InputError(f"The share of split {split!r} must be a whole number above 0. Received: {weight!r}.")
     return weights
-
-
-def check_splits(counts: BucketCounts, weights: Mapping[str, int]) -> None:
-    """Makes sure that every split holds a document.
-
-    Raises:
-        InputError: A split is empty.
-    """
-    empty = [split for split in weights if not counts.documents.get(split)]
-    if not empty:
-        return
-    total = sum(counts.documents.values())
-    shares = ", ".join(f"{split} {weight}" for split, weight in weights.items())
-    dropped = ", ".join(f"{number} {reason}" for reason, number in counts.dropped.items() if number)
-    raise InputError(
-        f"Every split needs at least one document, but {' and '.join(empty)} got none of the "
-        f"{total} different documents (shares: {shares}). Received: {total} documents (dropped: {dropped or 'none'}). "
-        f"Add text, split .txt files into more documents with `document_separator` (for example blank_line), or give "
-        f"the split a larger share."
-    )
 
 
 def scatter(
@@ -189,46 +199,84 @@ def remove_bucket(directory: str, bucket: int) -> None:
         folder.rmtree()
 
 
-def unique_documents(directory: str, bucket: int, counts: BucketCounts | None = None) -> Iterator[StoredDocument]:
+def split_order(weights: Mapping[str, int], drop_from: DropFrom) -> list[str]:
+    """Returns the splits; of two copies, that in the earlier split is kept."""
+    return sorted(weights, key=lambda split: (split == TRAIN) == (drop_from == TRAIN))
+
+
+def unique_documents(
+    directory: str,
+    bucket: int,
+    counts: BucketCounts | None = None,
+    *,
+    weights: Mapping[str, int] | None = None,
+    drop_from: DropFrom = "held_out",
+) -> Iterator[StoredDocument]:
     """Yields one bucket's different documents, sorted by hash, and counts the dropped copies.
 
     Sorting by hash makes the result independent of the documents' original order, and it works like shuffling. Among
-    equal documents, the document with the alphabetically first source is kept.
+    equal documents in one split, the document with the alphabetically first source is kept.
+
+    Args:
+        directory: Folder of the buckets.
+        bucket: Number of the bucket.
+        counts: Gets the numbers of the dropped copies: `exact_duplicate`, and `in_two_splits` if a copy in another
+            split is kept.
+        weights: Each split's share, see `split_of`; None if no document's split is given.
+        drop_from: The splits from which copies are dropped, see `split_order`.
     """
-    kept: dict[bytes, tuple[bytes, bytes]] = {}
-    copies = 0
+    kept: dict[bytes, _Copy] = {}
+    order = split_order(weights, drop_from) if weights else []
+    copies: dict[bytes, list[int]] = {}  # the splits of the dropped copies, as numbers in `order`
     for path in sorted(bucket_directory(directory, bucket).glob("*")):
-        for digest, source, payload in _unpacked(path.read_bytes()):
+        for digest, given, key, source, payload in _unpacked(path.read_bytes()):
             first = kept.get(digest)
             if first is None:
-                kept[digest] = (source, payload)
+                kept[digest] = (-1, given, key, source, payload)
                 continue
-            kept[digest] = min(first, (source, payload))
-            copies += 1
+            ranks = [
+                order.index(_GIVEN_SPLITS[copy[0]] or split_of(copy[1], weights)) if weights else 0
+                for copy in (first[1:], (given, key))
+            ]
+            ranked = [(ranks[0], *first[1:]), (ranks[1], given, key, source, payload)]
+            kept[digest] = min(ranked, key=lambda copy: (copy[0], copy[3], copy[4], copy[2]))
+            copies.setdefault(digest, []).append(max(ranks))
     if counts and copies:
-        add_up(counts.dropped, {"exact_duplicate": copies})
-    for position, (digest, (source, payload)) in enumerate(sorted(kept.items())):
-        yield _stored_document(position, digest, source, payload)
+        _count_copies(counts, kept, copies)
+    for position, (digest, (_, given, key, source, payload)) in enumerate(sorted(kept.items())):
+        yield _stored_document(position, digest, given, key, source, payload)
+
+
+def _count_copies(counts: BucketCounts, kept: Mapping[bytes, "_Copy"], copies: Mapping[bytes, Sequence[int]]) -> None:
+    other = sum(rank != kept[digest][0] for digest, ranks in copies.items() for rank in ranks)
+    same = sum(map(len, copies.values())) - other
+    add_up(counts.dropped, {name: number for name, number in ((EXACT, same), (IN_TWO_SPLITS, other)) if number})
 
 
 def _packed(digest: bytes, document: Document, payload: bytes) -> bytes:
     """Returns a document as bytes for the file of a bucket; `_unpacked` and `_stored_document` read them."""
     source = document.source.encode("utf-8", "replace")[:_MAX_SOURCE_BYTES]
-    return b"".join((_HEADER.pack(digest, len(source), len(payload)), source, payload))
+    given = _GIVEN_SPLITS.index(document.split)
+    key = (document.group or digest)[-8:]
+    return b"".join((_HEADER.pack(digest, given, key, len(source), len(payload)), source, payload))
 
 
-def _unpacked(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Yields (digest, source, payload) of each document in the file of a bucket."""
+def _unpacked(content: bytes) -> Iterator[tuple[bytes, int, bytes, bytes, bytes]]:
+    """Yields (digest, number of the given split, key, source, payload) of each document in the file of a bucket."""
     position = 0
     while position < len(content):
-        digest, source_bytes, payload_bytes = _HEADER.unpack_from(content, position)
+        digest, given, key, source_bytes, payload_bytes = _HEADER.unpack_from(content, position)
         payload_start = position + _HEADER.size + source_bytes
         position = payload_start + payload_bytes
-        yield digest, content[payload_start - source_bytes : payload_start], content[payload_start:position]
+        yield digest, given, key, content[payload_start - source_bytes : payload_start], content[payload_start:position]
 
 
-def _stored_document(position: int, digest: bytes, source: bytes, payload: bytes) -> StoredDocument:
+def _stored_document(
+    position: int, digest: bytes, given: int, key: bytes, source: bytes, payload: bytes
+) -> StoredDocument:
     features, content = _JSON.raw_decode(payload.decode("utf-8"))[0]
     if content is None:
         content = features["text"][0]
-    return StoredDocument(position, digest, source.decode("utf-8", "replace"), features, content)
+    return StoredDocument(
+        position, digest, _GIVEN_SPLITS[given], key, source.decode("utf-8", "replace"), features, content
+    )

@@ -45,6 +45,16 @@ class CleaningJob:
     settings: CleaningSettings
     folders: dict[str, str]
 
+    @property
+    def sources(self) -> list[str]:
+        """Names of the named sources."""
+        return list(dict.fromkeys(piece.source.name for piece in self.pieces if piece.source.name is not None))
+
+    @property
+    def splits_are_given(self) -> bool:
+        """Whether files or a column give splits of documents."""
+        return any(piece.source.split or piece.source.split_column for piece in self.pieces)
+
     def request(self) -> str:
         """Returns the job as one line of text, from which `main` starts a worker."""
         return base64.b64encode(pickle.dumps(self)).decode("ascii")
@@ -88,6 +98,7 @@ class Steps:
             weights=job.weights,
             settings=job.settings,
             held_out=self._held_out if job.settings.leakage is not None else None,
+            sources=job.sources,
             on_document=on_document,
         )
         return counts.model_dump()
@@ -99,6 +110,7 @@ class Steps:
             job.directory,
             number,
             splits=list(job.weights),
+            sources=job.sources,
             shard_path=lambda split: os.path.join(job.folders[split], name),
             on_document=on_document,
         )

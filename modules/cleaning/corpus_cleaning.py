@@ -16,7 +16,16 @@ import numpy as np
 
 from modules.cleaning import near_duplicates
 from modules.cleaning.bucket_tables import BucketTable, load_array, save_array, write_records, write_shards
-from modules.cleaning.buckets import TRAIN, BucketCounts, StoredDocument, answer, split_of, unique_documents
+from modules.cleaning.buckets import (
+    TRAIN,
+    BucketCounts,
+    StoredDocument,
+    answer,
+    split_of,
+    split_order,
+    unique_documents,
+)
+from modules.cleaning.decontamination import HeldOutDocuments
 from modules.cleaning.filters import CleaningSettings
 from modules.cleaning.leakage import NGRAM, HeldOutNgrams, without_repetitions
 from modules.cleaning.word_ngrams import batches, ngram_hashes_of, word_hashes_of
@@ -24,9 +33,17 @@ from modules.data.documents import Document
 from modules.data.example_encoding import record_frame
 from modules.data.examples import serialized_example
 
-_NEAR_DUPLICATE, _LEAKED = 1, 2
-_DROP_REASONS = {_NEAR_DUPLICATE: "near_duplicate", _LEAKED: "leaked"}
+# Reasons that count documents in two splits, like `buckets.IN_TWO_SPLITS` and "leaked".
+NEAR_IN_TWO_SPLITS, CONTAINS_HELD_OUT = "near_duplicate_in_two_splits", "contains_held_out"
+_NEAR_DUPLICATE, _LEAKED, _NEAR_IN_TWO_SPLITS, _CONTAINS_HELD_OUT = 1, 2, 3, 4
+_DROP_REASONS = {
+    _NEAR_DUPLICATE: "near_duplicate",
+    _LEAKED: "leaked",
+    _NEAR_IN_TWO_SPLITS: NEAR_IN_TWO_SPLITS,
+    _CONTAINS_HELD_OUT: CONTAINS_HELD_OUT,
+}
 _HELD_OUT = "held-out"
+_ALL_SPLITS = -1
 
 
 class HeldOutCollector:
@@ -41,7 +58,7 @@ class HeldOutCollector:
 
     def add(self, digest: bytes, document: Document) -> None:
         """Adds a document if it is held out."""
-        if split_of(digest, self._weights) == TRAIN:
+        if (document.split or split_of(document.group or digest, self._weights)) == TRAIN:
             return
         self._answers.append(answer(document.features, document.content))
         self._characters += len(self._answers[-1])
@@ -76,6 +93,7 @@ def study_bucket(
     weights: Mapping[str, int],
     settings: CleaningSettings,
     held_out: HeldOutNgrams | None,
+    sources: Sequence[str] = (),
     on_document: Callable[[], None] = lambda: None,
 ) -> BucketCounts:
     """Writes the records, the table and the signatures of one bucket.
@@ -86,16 +104,18 @@ def study_bucket(
         weights: Each split's share, see `split_of`.
         settings: Settings of the cleaning.
         held_out: The runs of all held-out documents, from `read_held_out`; None if leakage is not measured.
+        sources: Names of the sources whose documents are counted.
         on_document: Called for each of the bucket's documents.
 
     Returns:
         The number of exact duplicates.
     """
     counts = BucketCounts.zero()
-    study = _Study(directory, weights, settings, held_out)
+    study = _Study(directory, weights, settings, held_out, sources)
+    documents = unique_documents(directory, bucket, counts, weights=weights, drop_from=settings.drop_leaked_from)
 
     def frames() -> Iterator[list[bytes]]:
-        for batch in batches(unique_documents(directory, bucket, counts), lambda document: len(document.content)):
+        for batch in batches(documents, lambda document: len(document.content)):
             frames = [record_frame(serialized_example(item.features, item.content, item.source)) for item in batch]
             study.add(batch, frames)
             yield frames
@@ -111,11 +131,17 @@ class _Study:
     """Table and signatures of one bucket's documents, batch by batch."""
 
     def __init__(
-        self, directory: str, weights: Mapping[str, int], settings: CleaningSettings, held_out: HeldOutNgrams | None
+        self,
+        directory: str,
+        weights: Mapping[str, int],
+        settings: CleaningSettings,
+        held_out: HeldOutNgrams | None,
+        sources: Sequence[str],
     ):
         self._directory = directory
         self._weights = weights
         self._numbers = {split: number for number, split in enumerate(weights)}
+        self._sources = {name: number for number, name in enumerate(sources, start=1)}
         self._signs = settings.near_duplicates is not None
         self._held_out = held_out
         self._tables: list[BucketTable] = []
@@ -132,9 +158,9 @@ class _Study:
         self._signatures.append(signatures)
         self._tables.append(
             BucketTable(
-                splits=np.array(
-                    [self._numbers[split_of(document.digest, self._weights)] for document in documents], np.uint8
-                ),
+                splits=np.array([self._numbers[document.split(self._weights)] for document in documents], np.uint8),
+                keys=np.array([int.from_bytes(document.split_key, "big") for document in documents], np.uint64),
+                sources=np.array([self._sources.get(document.source, 0) for document in documents], np.uint16),
                 frame_bytes=np.array([len(frame) for frame in frames], np.int64),
                 text_bytes=np.array([_text_bytes(document.features) for document in documents], np.int64),
                 has_signature=has_signature,
@@ -164,40 +190,98 @@ class _Study:
         return ngrams, found, places
 
 
-def decide(directory: str, buckets: int, settings: CleaningSettings, weights: Mapping[str, int]) -> None:
+def decide(
+    directory: str,
+    buckets: int,
+    settings: CleaningSettings,
+    weights: Mapping[str, int],
+    *,
+    splits_are_given: bool = False,
+) -> None:
     """Decides for the whole corpus which documents are dropped, and writes it for `write_bucket`.
 
     The signatures are read from a file, so that memory grows by only tens of bytes per document.
+
+    Args:
+        directory: Folder of the buckets.
+        buckets: Number of buckets.
+        settings: Settings of the cleaning.
+        weights: Each split's share.
+        splits_are_given: Whether files or a column give splits. Then near duplicates are dropped from the split that
+            `drop_leaked_from` names; otherwise the first document by hash is kept, so that splits do not matter.
     """
     drops = [np.zeros(len(BucketTable.read(directory, bucket).splits), np.uint8) for bucket in range(buckets)]
+    names = list(weights)
     if settings.near_duplicates is not None:
-        _find_near_duplicates(directory, drops, settings.near_duplicates)
+        in_order = splits_are_given or settings.drop_leaked_from == TRAIN
+        order = [names.index(split) for split in split_order(weights, settings.drop_leaked_from)] if in_order else []
+        _find_near_duplicates(directory, drops, settings.near_duplicates, order)
     if settings.leakage is not None:
-        _find_leaks(directory, drops, settings.leakage, list(weights).index(TRAIN))
+        train = names.index(TRAIN)
+        if settings.drop_leaked_from == TRAIN:
+            _find_containing(directory, drops, settings.leakage, train)
+        _find_leaks(directory, drops, settings.leakage, train)
     for bucket, codes in enumerate(drops):
         save_array(directory, f"drops-{bucket:05d}", codes)
 
 
-def _find_near_duplicates(directory: str, drops: Sequence[np.ndarray], threshold: float) -> None:
-    """Sets the code of each document that is a near duplicate of an earlier document."""
+def _find_near_duplicates(directory: str, drops: Sequence[np.ndarray], threshold: float, order: Sequence[int]) -> None:
+    """Sets the code of each document that is a near duplicate of an earlier document.
+
+    Args:
+        directory: Folder of the buckets.
+        drops: The codes of each bucket's documents.
+        threshold: See `find_near_duplicates`.
+        order: Numbers of the splits; documents of an earlier split come first. Empty: splits do not matter.
+    """
+    rows: list[tuple[int, np.ndarray]] = []  # bucket, and the places of its documents
+    splits = [np.empty(0, np.uint8)]
     with tempfile.NamedTemporaryFile() as file:
-        counts = []
-        for bucket in range(len(drops)):
-            signatures = load_array(directory, f"signatures-{bucket:05d}")
-            counts.append(len(signatures))
-            signatures.tofile(file)
+        for split in order or [_ALL_SPLITS]:
+            for bucket in range(len(drops)):
+                table = BucketTable.read(directory, bucket)
+                signed = np.flatnonzero(table.has_signature)
+                chosen = np.ones(len(signed), bool) if split == _ALL_SPLITS else table.splits[signed] == split
+                load_array(directory, f"signatures-{bucket:05d}")[chosen].tofile(file)
+                rows.append((bucket, signed[chosen]))
+                splits.append(table.splits[signed[chosen]])
         file.flush()
-        if not sum(counts):
+        of_rows = np.concatenate(splits)
+        if not len(of_rows):
             return
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         signatures = np.frombuffer(mapped, np.uint32).reshape(-1, near_duplicates.NUM_PERM)
         # The pages of a mapped file count as this process's memory until they are given back.
-        dropped = near_duplicates.find_near_duplicates(
+        firsts = near_duplicates.first_of_each(
             signatures, threshold, release=lambda: mapped.madvise(mmap.MADV_DONTNEED)
         )
-    for bucket, part in enumerate(np.split(dropped, np.cumsum(counts)[:-1])):
-        has_signature = BucketTable.read(directory, bucket).has_signature
-        drops[bucket][np.flatnonzero(has_signature)[part]] = _NEAR_DUPLICATE
+    codes = np.where(firsts == np.arange(len(firsts)), 0, _NEAR_DUPLICATE).astype(np.uint8)
+    if order:
+        codes[of_rows[firsts] != of_rows] = _NEAR_IN_TWO_SPLITS
+    parts = np.split(codes, np.cumsum([len(places) for _, places in rows])[:-1])
+    for (bucket, places), part in zip(rows, parts, strict=True):
+        drops[bucket][places] = part
+
+
+def _find_containing(directory: str, drops: Sequence[np.ndarray], limit: float, train: int) -> None:
+    """Sets the code of each other train document that contains too large a part of a held-out document."""
+    ngrams, documents, places = [], [], []
+    for bucket, codes in enumerate(drops):
+        table = BucketTable.read(directory, bucket)
+        held_out = (table.splits != train) & (codes == 0) & (table.ngrams > 0)
+        ngrams.append(table.ngrams[held_out])
+        documents.append(np.repeat(np.cumsum(held_out) - 1, table.found * held_out) + sum(map(len, ngrams[:-1])))
+        places.append(table.places_of(held_out))
+    held_out_documents = HeldOutDocuments(
+        ngrams=np.concatenate(ngrams), documents=np.concatenate(documents), places=np.concatenate(places)
+    )
+    for bucket, codes in enumerate(drops):
+        table = BucketTable.read(directory, bucket)
+        ends = np.cumsum(table.found)
+        for number in np.flatnonzero((table.splits == train) & (codes == 0) & (table.found > 0)).tolist():
+            found = table.places[ends[number] - table.found[number] : ends[number]]
+            if held_out_documents.largest_share(found) >= limit:
+                codes[number] = _CONTAINS_HELD_OUT
 
 
 def _find_leaks(directory: str, drops: Sequence[np.ndarray], limit: float, train: int) -> None:
@@ -217,6 +301,7 @@ def write_bucket(
     bucket: int,
     *,
     splits: Sequence[str],
+    sources: Sequence[str] = (),
     shard_path: Callable[[str], str],
     on_document: Callable[[], None] = lambda: None,
 ) -> BucketCounts:
@@ -225,11 +310,21 @@ def write_bucket(
         directory,
         bucket,
         splits=splits,
+        sources=sources,
         drop_codes=load_array(directory, f"drops-{bucket:05d}"),
         drop_reasons=_DROP_REASONS,
         shard_path=shard_path,
         on_document=on_document,
     )
+
+
+def kept_split_keys(directory: str, buckets: int) -> set[int]:
+    """Returns the keys that decide the splits of the documents that `decide` keeps, see `split_of`."""
+    keys: set[int] = set()
+    for bucket in range(buckets):
+        kept = load_array(directory, f"drops-{bucket:05d}") == 0
+        keys.update(BucketTable.read(directory, bucket).keys[kept].tolist())
+    return keys
 
 
 def _text_bytes(features: Mapping[str, list[str]]) -> int:

@@ -83,10 +83,15 @@ def _update_minima(smallest: np.ndarray, hashes: np.ndarray, starts: np.ndarray)
         np.minimum(row, np.minimum.reduceat(permuted, starts), out=row)
 
 
-def find_near_duplicates(
+def find_near_duplicates(signatures: np.ndarray, threshold: float) -> np.ndarray:
+    """Returns bool `[documents]`, True for each near duplicate of an earlier document, see `first_of_each`."""
+    return first_of_each(signatures, threshold) != np.arange(len(signatures))
+
+
+def first_of_each(
     signatures: np.ndarray, threshold: float, *, release: Callable[[], None] = lambda: None
 ) -> np.ndarray:
-    """Returns bool `[documents]`, True for each document that is a near duplicate of an earlier document.
+    """Returns int64 `[documents]`, the first document of each document's cluster of near duplicates.
 
     Verified pairs are joined to clusters, and only the first document of each cluster is kept. So in a chain of
     versions, each similar to the next, the last version is dropped even if it is not similar to the first. Equal
@@ -118,7 +123,7 @@ def find_near_duplicates(
         first, second = _similar_pairs(signatures, keys, clusters, threshold)
         if len(first):
             clusters = _joined(clusters, first, second)
-    return clusters != documents
+    return clusters
 
 
 @functools.cache

@@ -1,35 +1,58 @@
 """The error for a corpus that is too small for its splits, with shares that give every split a document."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from modules.cleaning.buckets import BucketCounts
 from modules.common.errors import InputError
 
 # So sure should a person be that no split is empty.
 _SURE = 0.99
 _TOTALS = range(10, 201)
+# Only the keys of so few documents are looked at: of more, hardly a split is empty by chance.
+_SMALL_CORPUS = 10_000
 
 
-def empty_split(
-    empty: Sequence[str], weights: Mapping[str, int], keys: Collection[int], *, documents: int, dropped: str
-) -> InputError:
-    """Returns the error for splits that the hash left empty.
+def check_splits(
+    counts: BucketCounts,
+    weights: Mapping[str, int],
+    *,
+    splits_are_given: bool,
+    keys: Callable[[], Collection[int]],
+) -> None:
+    """Makes sure that every split holds a document.
 
     Args:
-        empty: The empty splits.
+        counts: Counts of the kept and of the dropped documents.
         weights: The share of each split.
-        keys: The number that decides the split of each whole document, see `buckets.split_of`.
-        documents: Number of kept documents.
-        dropped: The dropped documents in words.
+        splits_are_given: Whether files or a column give the splits.
+        keys: Returns the number that decides the split of each whole document, see `buckets.split_of`.
+
+    Raises:
+        InputError: A split is empty; the message has shares with which none would be.
     """
+    empty = [split for split in weights if not counts.documents.get(split)]
+    if not empty:
+        return
+    documents = sum(counts.documents.values())
+    dropped = ", ".join(f"{number} {reason}" for reason, number in counts.dropped.items() if number)
+    received = f"Received: {documents} documents (dropped: {dropped or 'none'}). "
+    problem = (
+        f"Every split needs at least one document, but {' and '.join(empty)} got none of the {documents} different "
+    )
+    if splits_are_given:
+        cure = "Set `data.splits.test` to null, which leaves the test split out, or n" if empty == ["test"] else "N"
+        raise InputError(
+            f"{problem}documents, whose splits `data` gives. {received}{cure}ame files, or values of the column, with "
+            f"documents for {' and '.join(empty)}."
+        )
     shares = ", ".join(f"{split} {weight}" for split, weight in weights.items())
-    shares_cure = _shares_cure(keys, list(weights))
-    return InputError(
-        f"Every split needs at least one document, but {' and '.join(empty)} got none of the "
-        f"{documents} different documents (shares: {shares}). Received: {documents} documents (dropped: {dropped}). "
+    small = documents <= _SMALL_CORPUS
+    raise InputError(
+        f"{problem}documents (shares: {shares}). {received}"
         f"The hash of a text decides its split, and these shares need about {needed_documents(weights)} documents. "
-        f"{shares_cure}Or add text, or split .txt files into more documents with `document_separator` (for example "
-        "blank_line), or name the files of each split in `data.splits`."
+        f"{_shares_cure(keys(), list(weights)) if small else ''}Or add text, or split .txt files into more documents "
+        "with `document_separator` (for example blank_line), or name the files of each split in `data.splits`."
     )
 
 

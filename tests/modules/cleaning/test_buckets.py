@@ -122,15 +122,6 @@ def test_a_full_buffer_is_written_without_losing_documents(tmp_path, monkeypatch
     assert sorted(stored_texts(tmp_path, 0) + stored_texts(tmp_path, 1)) == sorted(TEXTS)
 
 
-def test_an_empty_split_is_an_error():
-    counts = BucketCounts(documents={"train": 3, "eval": 0, "test": 0}, bytes={}, dropped={"leaked": 2, "empty": 0})
-    message = (
-        r"but eval and test got none of the 3 different documents .*\(dropped: 2 leaked\)\. .*`document_separator`"
-    )
-    with pytest.raises(InputError, match=message):
-        buckets.check_splits(counts, WEIGHTS)
-
-
 @pytest.mark.parametrize("weights", [[], {"train": 1}, {"train": 1, "eval": 0}, {"train": 1.5, "eval": 1}])
 def test_wrong_weights_are_refused(weights):
     with pytest.raises(InputError, match=r"Received: "):

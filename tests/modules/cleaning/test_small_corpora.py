@@ -7,8 +7,9 @@ import re
 
 import pytest
 
-from modules.cleaning.buckets import split_of
-from modules.cleaning.small_corpora import empty_split, needed_documents, sufficient_shares
+from modules.cleaning.buckets import BucketCounts, split_of
+from modules.cleaning.small_corpora import check_splits, needed_documents, sufficient_shares
+from modules.common.errors import InputError
 
 SPLITS = ("train", "eval", "test")
 WEIGHTS = {"train": 90, "eval": 5, "test": 5}
@@ -33,11 +34,37 @@ def test_the_shares_give_every_split_a_document(splits, count):
     assert shares["train"] / sum(shares.values()) > 0.5 or count < 10
 
 
+def test_an_empty_split_is_an_error():
+    message = (
+        r"but eval and test got none of the 3 different documents .*\(dropped: 2 leaked\)\. .*`document_separator`"
+    )
+    with pytest.raises(InputError, match=message):
+        check({"train": 3, "eval": 0, "test": 0}, digests(3), dropped={"leaked": 2, "empty": 0})
+    check({"train": 3, "eval": 1, "test": 1}, [])
+
+
+def check(documents: dict[str, int], found: list[bytes], *, given: bool = False, dropped: dict[str, int] | None = None):
+    counts = BucketCounts(documents=documents, bytes={}, dropped=dropped or {})
+    check_splits(counts, WEIGHTS, splits_are_given=given, keys=lambda: set(keys(found)))
+
+
 def test_fewer_documents_than_splits_have_no_shares():
     assert sufficient_shares(keys(digests(2)), SPLITS) is None
-    error = str(empty_split(["eval"], WEIGHTS, keys(digests(2)), documents=2, dropped="none"))
-    assert "data.splits={" not in error
-    assert "Or add text, or split .txt files into more documents with `document_separator`" in error
+    with pytest.raises(InputError, match=r"104 documents\. Or add text") as caught:
+        check({"train": 2}, digests(2))
+    assert "data.splits={" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        ({"train": 2, "eval": 1}, r"test got none of the 3 .* Set `data\.splits\.test` to null, which leaves"),
+        ({"train": 2, "test": 1}, r"eval got none .* Name files, or values of the column, with documents for eval\."),
+    ],
+)
+def test_a_given_split_without_documents_is_an_error(documents, message):
+    with pytest.raises(InputError, match=message):
+        check(documents, [], given=True)
 
 
 def test_the_number_of_documents_makes_empty_splits_unlikely():
@@ -51,9 +78,8 @@ def test_the_number_of_documents_makes_empty_splits_unlikely():
 
 def test_the_message_names_the_number_and_shares_that_work():
     found = digests(12)
-    error = str(empty_split(["eval"], WEIGHTS, keys(found), documents=12, dropped="2 leaked"))
-    assert "eval got none of the 12 different documents (shares: train 90, eval 5, test 5)" in error
-    assert "(dropped: 2 leaked)" in error
-    assert "these shares need about 104 documents" in error
-    shares = dict(re.findall(r"(\w+): (\d+)", re.search(r"data\.splits=\{(.*?)\}", error)[1]))
+    with pytest.raises(InputError, match=r"eval got none of the 12 .* \(shares: train 90, eval 5, test 5\)") as caught:
+        check({"train": 11, "test": 1}, found)
+    assert "these shares need about 104 documents" in str(caught.value)
+    shares = dict(re.findall(r"(\w+): (\d+)", re.search(r"data\.splits=\{(.*?)\}", str(caught.value))[1]))
     assert {split_of(digest, {split: int(share) for split, share in shares.items()}) for digest in found} == set(SPLITS)
