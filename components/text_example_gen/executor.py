@@ -208,8 +208,8 @@ def _source_warnings(kept: BucketCounts, sources: Corpus, settings: CleaningSett
         numbers = ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in found.items() if number)
         left_out = "train" if settings.drop_leaked_from == TRAIN else "eval and test"
         warnings.append(
-            f"{sum(found.values()):,} documents are in two splits and were left out of {left_out}, see "
-            f"`data.cleaning.drop_leaked_from` ({numbers})."
+            f"Documents that are in two splits were left out of {left_out}: {numbers}. See "
+            "`data.cleaning.drop_leaked_from`."
         )
     held_out = {source.name for source in sources.sources if source.split not in (None, TRAIN)}
     return warnings + [

@@ -30,12 +30,13 @@ class Workspace:
         self.folder = folder
         self.connection = metadata.sqlite_metadata_connection_config(str(folder / "metadata.sqlite"))
 
-    def run(self, source: DataSource, splits: str = SPLITS, *, statistics: bool = False, **cleaning: object) -> None:
+    def run(self, *sources: DataSource, splits: str = SPLITS, statistics: bool = False, **cleaning: object) -> None:
+        corpus_of_all = Corpus(sources=sources)
         example_gen = TextExampleGen(
-            source=Corpus(sources=(source,)).model_dump_json(),
+            source=corpus_of_all.model_dump_json(),
             cleaning=CleaningSettings.model_validate(cleaning).model_dump_json(),
             splits=splits,
-            input_fingerprint=corpus.fingerprint(source),
+            input_fingerprint=corpus.corpus_fingerprint(corpus_of_all),
             data_directory=str(self.folder / "tfds"),
         )
         components = [example_gen]
@@ -278,6 +279,30 @@ def test_rows_with_the_same_system_message_are_no_duplicates(workspace, tmp_path
     workspace.run(DataSource(files=str(tmp_path / "a.jsonl"), kind="instruction"))
     properties = plain_values(workspace.artifact().custom_properties)
     assert {name: n for name, n in properties.items() if name.startswith("dropped_") and n} == {}
+
+
+def test_named_sources_and_documents_in_two_splits_are_recorded(workspace, tmp_path):
+    write_lines(tmp_path / "a.jsonl", ["one", "two", "both"])
+    write_lines(tmp_path / "b.jsonl", ["both"])
+    write_lines(tmp_path / "c.jsonl", ["three", "both"])
+    workspace.run(
+        DataSource(files=str(tmp_path / "a.jsonl"), name="odes", split="train"),
+        DataSource(files=str(tmp_path / "b.jsonl"), name="faq", split="train"),
+        DataSource(files=str(tmp_path / "c.jsonl"), name="exam", split="eval"),
+        splits='{"train": 1, "eval": 1}',
+    )
+    assert {split: sorted(pairs) for split, pairs in workspace.examples().items()} == {
+        "train": [("both", "faq"), ("one", "odes"), ("two", "odes")], "eval": [("three", "exam")],
+    }  # fmt: skip
+    properties = plain_values(workspace.artifact().custom_properties)
+    assert {name: properties[f"documents_train_of_{name}"] for name in ("odes", "faq", "exam")} == {
+        "odes": 2, "faq": 1, "exam": 0,
+    }  # fmt: skip
+    assert (properties["dropped_in_two_splits"], properties["dropped_exact_duplicate"]) == (1, 1)
+    assert properties["warnings"] == (
+        "Documents that are in two splits were left out of eval and test: 1 in two splits. See "
+        "`data.cleaning.drop_leaked_from`."
+    )
 
 
 def test_a_corpus_without_documents_after_cleaning_is_an_error_with_the_reasons(workspace, tmp_path):
