@@ -13,7 +13,7 @@ class Mixture:
 
     Each source is an endless stream: all its rows in a shuffled order, then all in another order, and so on. An epoch
     draws the next rows of each stream. So every row of a source is drawn before any is drawn again, and rows that an
-    epoch leaves out come in the next.
+    epoch leaves out come in the next. The shares hold in every part of an epoch.
 
     Attributes:
         rows: Number of stored rows of each source, all above 0.
@@ -76,6 +76,12 @@ def epoch_order(mixture: Mixture, seed: int, epoch: int) -> np.ndarray:
 
 
 def _slots(mixture: Mixture, seed: int, epoch: int) -> np.ndarray:
-    """Returns the source of each row of an epoch, int64 `[epoch_rows]`."""
+    """Returns the source of each row of an epoch, int64 `[epoch_rows]`.
+
+    The epoch is cut into as many equal parts as a source has rows, and each part gets one of them at a random place. So
+    the beginning of an epoch has the right shares, too, to within two rows.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    places = [(np.arange(drawn) + generator.random(drawn)) / drawn for drawn in mixture.drawn]
     sources = np.repeat(np.arange(len(mixture.rows)), mixture.drawn)
-    return np.random.default_rng([seed, epoch]).permutation(sources)
+    return sources[np.argsort(np.concatenate(places), kind="stable")]

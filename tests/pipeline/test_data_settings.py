@@ -1,10 +1,12 @@
 """The text is named once: by one source, by several, or by the files of each split."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from modules.common.errors import InputError
+from modules.data import corpus
 from pipeline.config import PipelineConfig, load_config
 
 MINIMAL = """
@@ -74,6 +76,17 @@ def test_a_source_may_belong_to_one_split(tmp_path):
     )  # fmt: skip
     assert config.data.split_weights == {"train": 1, "eval": 1}
     assert [source["split"] for source in sources(config)] == ["train", "eval"]
+
+
+def test_the_cure_for_an_unknown_value_of_the_column_works(tmp_path):
+    (tmp_path / "a.jsonl").write_text(
+        "".join(f'{{"text": "{split}", "split": "{split}"}}\n' for split in ("train", "tune", "dev"))
+    )
+    settings = [f"data.source={tmp_path}/a.jsonl", "data.splits.column=split", "data.splits.test=null"]
+    with pytest.raises(InputError, match=r"line 2: 'split' must be one of .* Received: 'tune'") as caught:
+        corpus.check_corpus(load(tmp_path, *settings).data.to_corpus())
+    (cure,) = re.findall(r"for example `(.*?)`", str(caught.value))
+    corpus.check_corpus(load(tmp_path, *settings, cure).data.to_corpus())
 
 
 @pytest.mark.parametrize(

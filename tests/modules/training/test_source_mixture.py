@@ -39,6 +39,13 @@ def test_every_row_of_a_source_is_drawn_before_one_is_repeated():
         assert sorted(second[start : start + 4]) == list(range(10, 14))
 
 
+def test_the_shares_hold_from_the_first_batches_on():
+    mixture = Mixture(rows=(1000, 10, 90), drawn=(550, 330, 220))
+    for total in range(0, 1100, 50):
+        drawn = np.array(mixture.drawn_by(total, seed=3))
+        assert np.abs(drawn - total * np.array([0.5, 0.3, 0.2])).max() <= 2
+
+
 def test_a_batch_depends_only_on_its_number_and_the_seed():
     epochs = np.concatenate([epoch_order(MIXTURE, seed=1, epoch=epoch) for epoch in range(3)])
     batches = [batch_rows(number, rows=MIXTURE, batch_size=6, seed=1) for number in reversed(range(7))]
