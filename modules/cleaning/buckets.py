@@ -248,9 +248,9 @@ def unique_documents(
 
 
 def _count_copies(counts: BucketCounts, kept: Mapping[bytes, "_Copy"], copies: Mapping[bytes, Sequence[int]]) -> None:
-    other = sum(rank != kept[digest][0] for digest, ranks in copies.items() for rank in ranks)
-    same = sum(map(len, copies.values())) - other
-    add_up(counts.dropped, {name: number for name, number in ((EXACT, same), (IN_TWO_SPLITS, other)) if number})
+    in_two = sum(rank != kept[digest][0] for digest, ranks in copies.items() for rank in ranks)
+    same = sum(map(len, copies.values())) - in_two
+    add_up(counts.dropped, {name: number for name, number in ((EXACT, same), (IN_TWO_SPLITS, in_two)) if number})
 
 
 def _packed(digest: bytes, document: Document, payload: bytes) -> bytes:

@@ -52,7 +52,7 @@ class CleaningJob:
 
     @property
     def splits_are_given(self) -> bool:
-        """Whether files or a column give splits of documents."""
+        """True if files or a column give splits of documents."""
         return any(piece.source.split or piece.source.split_column for piece in self.pieces)
 
     def request(self) -> str:

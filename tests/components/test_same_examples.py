@@ -13,7 +13,7 @@ from tfx.types import standard_artifacts
 from components.text_example_gen import executor
 from modules.cleaning import buckets
 from modules.data import corpus
-from modules.data.source import DataSource
+from modules.data.source import Corpus, DataSource
 from pipeline.dag import BEAM_ARGS
 from tests.toys import cloud_storage, corpora
 
@@ -78,7 +78,7 @@ def generate(
         beam_pipeline_args=list(beam_args), tmp_dir=f"{written or folder}/tmp", unique_id="1"
     )
     properties = {
-        "source": source.model_dump_json(),
+        "source": Corpus(sources=(source,)).model_dump_json(),
         "cleaning": "{}",
         "splits": json.dumps(SPLITS),
         "input_fingerprint": "",
