@@ -123,6 +123,10 @@ def check_source(source: DataSource, time_limit_s: float = CHECK_SECONDS, *, dat
         return
     deadline = time.monotonic() + time_limit_s
     paths = expand_files(source)
+    if source.split_long_documents is not None:
+        # A long file gives no part before its end is read; its lines are checked as soon as they are read.
+        separator = source.document_separator or "\n"
+        source = source.model_copy(update={"split_long_documents": None, "document_separator": separator})
     empty = sum(os.path.getsize(path) == 0 for path in paths)
     if empty == len(paths):
         raise empty_corpus((source,), ReadCounts(dropped={"empty": empty}))

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 
 import pytest
 
@@ -30,6 +31,16 @@ class TestCheckSource:
         (tmp_path / "a.txt").write_text("a\n\n" * 100_000 + "\x00")
         source = DataSource(files=str(tmp_path / "a.txt"), document_separator="blank_line")
         corpus.check_source(source, time_limit_s=0.0)
+
+    def test_the_check_of_a_book_that_is_cut_ends_at_its_time_limit_and_sees_its_first_lines(self, tmp_path):
+        (tmp_path / "a.txt").write_text("a\n" * 3_000_000)
+        source = DataSource(files=str(tmp_path / "a.txt"), split_long_documents=1000)
+        before = time.process_time()
+        corpus.check_source(source, time_limit_s=0.0)
+        assert time.process_time() - before < 0.5  # reading all of it takes seconds
+        (tmp_path / "a.txt").write_bytes(b"a\n\xff\n")
+        with pytest.raises(InputError, match=r"a\.txt is not UTF-8: line 2"):
+            corpus.check_source(source)
 
 
 class TestFingerprint:
