@@ -75,6 +75,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 folders={split: os.path.join(examples.uri, f"Split-{split}") for split in weights},
             )
             reading, kept = self._clean(job, sources)
+            join_rejected(directory, examples.uri)
             kept.dropped = dict.fromkeys(REASONS, 0) | reading.dropped | kept.dropped
             small_corpora.check_splits(
                 kept,
@@ -82,7 +83,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 splits_are_given=job.splits_are_given,
                 keys=lambda: corpus_cleaning.kept_split_keys(directory, job.buckets),
             )
-            join_rejected(directory, examples.uri)
         finally:
             if tf.io.gfile.exists(directory):
                 tf.io.gfile.rmtree(directory)

@@ -54,7 +54,7 @@ def test_recipes_load_and_open_with_the_command_that_runs_them(recipe):
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_recipes_name_no_file_that_a_clone_lacks(recipe):
-    source = load_config(recipe).data.to_source()
+    (source,) = load_config(recipe).data.to_corpus().sources
     if source.files is not None:
         assert source.files == ("workspace/example_files/help_topics/*.txt",)
         command = "python -m modules.data.example_files workspace/example_files"  # writes these files
