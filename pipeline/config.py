@@ -1,8 +1,5 @@
 """Typed configuration of a run; recipes, the command line and the DAG share this definition."""
 
-import difflib
-import types
-import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -11,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from modules.cleaning.filters import CleaningSettings
 from modules.common.errors import InputError
-from modules.common.failures import check_path, shortened
+from modules.common.failures import check_path
 from modules.common.settings import Settings
 from modules.data.bad_rows import OnBadRow
 from modules.data.messages import LossOn
@@ -35,7 +32,9 @@ from modules.model.settings import ModelSettings
 from modules.tokenization.context_limit import TooLong
 from modules.training.settings import TrainingSettings
 from pipeline.data_settings import SourceSettings, SplitSettings, read_source
+from pipeline.overrides import apply_override
 from pipeline.plain_yaml import MAX_CHARACTERS, parse_yaml
+from pipeline.setting_problems import describe_problem
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = RECIPES / "documentation.yaml"
@@ -396,7 +395,8 @@ def load_config(path: Path | None = None, overrides: list[str] | None = None) ->
 
     Args:
         path: YAML file. Default: the recipe of `make run`.
-        overrides: Dotted keys with YAML values, e.g. `["training.steps=10", "data.source=data/*.txt"]`.
+        overrides: Dotted keys with values, e.g. `["training.steps=10", "data.source=data/*.txt"]`; see
+            `pipeline.overrides`.
 
     Raises:
         InputError: The recipe is not valid; the message lists every problem with its key and cure.
@@ -408,77 +408,19 @@ def load_config(path: Path | None = None, overrides: list[str] | None = None) ->
     except OSError as error:
         raise InputError(f"cannot read the configuration {path}: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(f"{path} is not valid YAML: {error}") from error
+        raise InputError(
+            f"{path} is not valid YAML: {error}. Write text with signs of YAML's own in quotes, e.g. '*.txt' or '%'."
+        ) from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold settings as `key: value`. Received: {type(values).__name__}.")
     for override in overrides or []:
-        _apply_override(values, override)
+        apply_override(values, override, PipelineConfig)
     try:
         config = PipelineConfig.model_validate(values)
         config.data.to_corpus()
     except pydantic.ValidationError as error:
-        problems = [f"  {_describe(problem)}" for problem in error.errors()[:_SHOWN_PROBLEMS]]
+        problems = [f"  {describe_problem(problem, PipelineConfig)}" for problem in error.errors()[:_SHOWN_PROBLEMS]]
         if error.error_count() > _SHOWN_PROBLEMS:
             problems.append(f"  … and {error.error_count() - _SHOWN_PROBLEMS} more")
         raise InputError(f"{path} is not a valid configuration:\n" + "\n".join(problems)) from error
     return config
-
-
-def _apply_override(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise InputError(f"--set takes key=value, e.g. --set training.steps=10. Received: {shortened(override)!r}.")
-    try:
-        value = parse_yaml(text)
-    except ValueError as error:
-        raise InputError(f"--set {shortened(key)}: {shortened(text)!r} is not a YAML value: {error}") from error
-    *parents, last = key.split(".")
-    target = values
-    for parent in parents:
-        child = target.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise InputError(
-                f"--set {key}: `{parent}` is a value and holds no settings. Received: {shortened(repr(child))}."
-            )
-        target = child
-    target[last] = value
-
-
-def _describe(problem: Any) -> str:
-    place = shortened(".".join(str(part) for part in problem["loc"])) or "configuration"
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(problem["loc"][:-1])
-        nearest = difflib.get_close_matches(shortened(str(problem["loc"][-1])), known, n=1, cutoff=0)
-        return f"{place}: unknown key; did you mean `{nearest[0]}`? Known: {', '.join(known)}."
-    if problem["type"] == "missing":
-        return f"{place}: missing; add this key."
-    message = problem["msg"].removeprefix("Value error, ")
-    if isinstance(problem["input"], dict):
-        return f"{place}: {message}."
-    return f"{place}: {message}. Received: {shortened(repr(problem['input']))}."
-
-
-def _known_keys(place: tuple[str | int, ...]) -> list[str]:
-    settings: Any = PipelineConfig
-    for part in place:
-        settings = _settings_type(settings, part)
-    return list(settings.model_fields)
-
-
-def _settings_type(settings: Any, part: str | int) -> Any:
-    """Returns the type of a field, of an item of a list, or of the alternative of a union that a tag names."""
-    if isinstance(part, int):
-        return _bare(typing.get_args(settings)[0])
-    alternatives = typing.get_args(settings)
-    if alternatives:
-        return next(kind for kind in alternatives if part in typing.get_args(kind.model_fields["kind"].annotation))
-    return _bare(settings.model_fields[part].annotation)
-
-
-def _bare(annotation: Any) -> Any:
-    """Returns the annotation without `Annotated` and `| None`."""
-    if typing.get_origin(annotation) is Annotated:
-        annotation = typing.get_args(annotation)[0]
-    kinds = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
-    is_optional = typing.get_origin(annotation) in (typing.Union, types.UnionType) and len(kinds) == 1
-    return kinds[0] if is_optional else annotation

@@ -32,7 +32,7 @@ def test_a_minimal_configuration_gets_the_defaults(tmp_path):
     assert config.push_directory == Path("workspace/poems/releases")
 
 
-def test_set_overrides_nested_keys_with_yaml_values(tmp_path):
+def test_set_overrides_nested_keys(tmp_path):
     overrides = ["training.steps=3", "data.source=[a.txt, b.md]", "training.jit_compile=true"]
     config = load_config(write(tmp_path, MINIMAL), overrides)
     assert (config.training.steps, config.training.jit_compile) == (3, True)
@@ -138,6 +138,28 @@ def test_all_problems_are_reported_at_once(tmp_path):
     with pytest.raises(InputError) as caught:
         load_config(write(tmp_path, MINIMAL), ["training.stepz=1", "model.num_heads=3", "evaluation={}"])
     assert len(str(caught.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("document_separator: ###", "`document_separator` has no value, .* e.g. document_separator: '###'"),
+        ("document_separator:", "`document_separator` has no value, .* write null for none"),
+        ("document_separator: ***", r"signs of YAML's own in quotes, e.g. '\*.txt'"),
+        ("document_separator: 12", "Received: 12. In a recipe or a list, quote it: '12'"),
+        ("text_column: a\n  text_column: b", "`text_column` is there twice, .*: remove one"),
+    ],
+)
+def test_a_recipe_loses_no_value_in_silence(tmp_path, line, message):
+    recipe = MINIMAL.replace('data: {source: "poems/*.txt"}', f"data:\n  source: a.txt\n  {line}")
+    with pytest.raises(InputError, match=re.compile(message, re.DOTALL)):
+        load_config(write(tmp_path, recipe))
+
+
+@pytest.mark.parametrize("separator", ["---", "no", "=", "1:30", "2026-01-31", "'###'", "'***'", "'12'", '"%"'])
+def test_a_separator_in_a_recipe_is_text(tmp_path, separator):
+    recipe = MINIMAL.replace("{source:", f"{{document_separator: {separator}, source:")
+    assert load_config(write(tmp_path, recipe)).data.document_separator == separator.strip("'\"")
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def test_refused_settings_are_shown_with_visible_characters(tmp_path: Path) -> N
     for arguments in (
         ["--set", f"{HOSTILE}=1"],
         ["--set", f"model.{HOSTILE}=1"],
-        ["--set", f"data.source={json.dumps(HOSTILE)}"],
+        ["--set", f"data.source={HOSTILE}"],
+        ["--set", f"data.source=[{json.dumps(HOSTILE)}]"],
     ):
         status, printed = output(tmp_path, "run", "--config", str(recipe), *arguments)
         assert status == 2
@@ -76,7 +77,7 @@ def test_a_failed_run_shows_hostile_names_with_visible_characters(tmp_path: Path
     recipe = write_recipe(tmp_path, "A text.")
     status, printed = output(
         tmp_path, "run", "--config", str(recipe),
-        "--set", f"data.source={json.dumps(f'texts/{HOSTILE}.txt')}", "--set", f"workspace={json.dumps(HOSTILE)}",
+        "--set", f"data.source=texts/{HOSTILE}.txt", "--set", f"workspace={HOSTILE}",
         "--set", "training.devices=multi_worker",
     )  # fmt: skip
     assert status == 2
