@@ -11,6 +11,7 @@ from modules.common.errors import InputError
 from modules.common.failures import check_path
 from modules.common.settings import Settings
 from modules.data.bad_rows import OnBadRow
+from modules.data.encodings import Encoding
 from modules.data.messages import LossOn
 from modules.data.prompt_templates import TemplateName
 from modules.data.records import Kind
@@ -94,6 +95,11 @@ class DataConfig(Settings):
         "stop",
         description="Stop at rows that cannot be used, or drop them: they are counted by reason and written to "
         "`rejected.jsonl` in the folder of the examples.",
+    )
+    encoding: Encoding | None = Field(
+        None,
+        description="Encoding of text files without a byte order mark, any that Python knows, e.g. cp1252 or "
+        "shift_jis; default: UTF-8. A mark of UTF-8, UTF-16 or UTF-32 always decides.",
     )
     split_long_documents: Annotated[int, Field(ge=MIN_PART_CHARACTERS, le=MAX_PART_CHARACTERS)] | None = Field(
         None,

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
 
 from modules.common.errors import InputError
 from modules.common.settings import Settings
+from modules.data.encodings import Encoding
 from modules.data.source import SPLITS, TFDS_PREFIX, DataSource, SplitName
 
 # Values of a column that name a split, as the data sets of most publishers have them.
@@ -127,6 +128,7 @@ class SourceSettings(Settings):
     text_column: str | None = Field(None, description="As `data.text_column`.")
     document_separator: str | None = Field(None, description="As `data.document_separator`.")
     delimiter: str | None = Field(None, description="As `data.delimiter`.")
+    encoding: Encoding | None = Field(None, description="As `data.encoding`.")
 
 
 def read_source(source: str | list[str], setting: str = "data.source", **settings: Any) -> DataSource:

@@ -3,7 +3,7 @@ r"""Overrides of settings, `key=value`: a value is read by the type of the setti
 | type of the setting | value |
 |---|---|
 | text, path, one of several words | taken literally; in texts `\n` is a line feed, `\t` a tab, `\\` a backslash |
-| number, true or false | read as such |
+| number, true or false | read as such, also where text is possible |
 | list, settings with keys | YAML or JSON in brackets: `[a, b]`, `{key: value}` |
 | text or a list of texts | literally, unless brackets enclose it |
 | anything that may be none | `null` is none |
@@ -78,9 +78,12 @@ def _value(text: str, annotation: Any, key: str) -> Any:
         return _list(text, key)
     if any(map(_has_keys, kinds)) and text.startswith("{"):
         return _keys(text, key)
+    number = parse_scalar(text)
+    if isinstance(number, int | float) and type(number) in kinds:
+        return number
     if str in kinds:
         return _ESCAPE.sub(lambda match: _ESCAPED[match[1]], text)
-    return text if Path in kinds else parse_scalar(text)
+    return text if Path in kinds else number
 
 
 def _has_keys(kind: Any) -> bool:

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 # In the order of the checks; cheap checks come first.
 REASONS = ("too_short", "too_long", "charset", "secret", "language")
 
-_REPLACEMENT_CHARACTER = "\ufffd"
 # UTF-8 that was read as Windows-1252 or Latin-1 shows two or three characters for one: `Ã¼` for ü, `â€™` for ’. The
 # second is a byte from 0x80 to 0xBF: a C1 control or one of these signs, which do not follow such letters in any text.
 _SIGNS = "\x80-\xbf" + bytes(range(0x80, 0xA0)).decode("cp1252", "ignore")
-_WRONGLY_DECODED = re.compile(f"[\xc2-\xc5\xce-\xd1][{_SIGNS}]|[\xe2-\xe9][{_SIGNS}]{{2}}")
+# Windows-1252 that was read as Latin-1 has C1 controls in place of curly quotes, dashes and euro signs. NEL (U+0085), a
+# line break on mainframes, counts with them: in nearly all texts it was an ellipsis of Windows.
+_TRACES = re.compile(f"[\xc2-\xc5\xce-\xd1][{_SIGNS}]|[\xe2-\xe9][{_SIGNS}]{{2}}|[\x80-\x9f\ufffd]")
 _LETTER = re.compile(r"[^\W\d_]")
 # The language is recognised from the beginning of a document, which takes half a millisecond. More text would only
 # cost time.
@@ -56,8 +57,8 @@ class CleaningSettings(Settings):
         0.01,
         ge=0,
         le=1,
-        description="Largest share of characters in a document that wrong decoding left: U+FFFD, and sequences such as "
-        "`Ã¼` for ü.",
+        description="Largest share of characters in a document that a wrong decoding left: U+FFFD, C1 controls "
+        "(U+0080 to U+009F), and sequences such as `Ã¼` for ü.",
     )
     min_alphabetic_words: float | None = Field(
         None,
@@ -131,6 +132,7 @@ def keep_documents(documents: Iterable[Document], settings: CleaningSettings, co
         if settings.secrets == "warn":
             for secret in secrets.find_secrets(content):
                 counts.found_secret(secret.kind, f"{document.place}, line {secret.line} of the document")
+        counts.found_traces(count_traces(content), document.place)
         counts.documents += 1
         yield document
 
@@ -158,7 +160,7 @@ def reject_reason(text: str, settings: CleaningSettings) -> str | None:
 
 def _is_garbled(text: str, settings: CleaningSettings) -> bool:
     limit = settings.max_replacement_share
-    if limit is not None and _undecoded(text) > limit * len(text):
+    if limit is not None and count_traces(text) > limit * len(text):
         return True
     if settings.min_alphabetic_words is None:
         return False
@@ -167,12 +169,9 @@ def _is_garbled(text: str, settings: CleaningSettings) -> bool:
     return alphabetic < settings.min_alphabetic_words * len(words)
 
 
-def _undecoded(text: str) -> int:
+def count_traces(text: str) -> int:
     """Returns the number of characters that a wrong decoding left."""
-    count = text.count(_REPLACEMENT_CHARACTER)
-    if text.isascii():
-        return count
-    return count + sum(len(match) for match in _WRONGLY_DECODED.findall(text))
+    return 0 if text.isascii() else sum(map(len, _TRACES.findall(text)))
 
 
 def _is_foreign(text: str, settings: CleaningSettings) -> bool:

@@ -2,8 +2,8 @@
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import IO, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from modules.common.errors import InputError
 from modules.common.formatting import excerpt
@@ -22,7 +22,12 @@ Row = dict[str, Any]
 
 
 def read_csv(
-    path: str, columns: Sequence[str], *, required: bool, delimiter: str | None = None
+    path: str,
+    columns: Sequence[str],
+    *,
+    required: bool,
+    delimiter: str | None = None,
+    encoding: str | None = None,
 ) -> Iterator[tuple[str, Row | RowError]]:
     """Yields pairs (place, row); the arguments are those of `row_files.read_rows`.
 
@@ -33,7 +38,7 @@ def read_csv(
     # A document may be longer than the csv module's limit of 131,072 characters per field, which is global.
     csv.field_size_limit(max(csv.field_size_limit(), data_files.MAX_DOCUMENT_BYTES))
     with opened(path) as handle:
-        lines = _bounded_lines(handle, path, delimiter, lambda: start)
+        lines = _bounded_lines(decoded_lines(handle, path, encoding), path, delimiter, lambda: start)
         rows = csv.reader(lines, strict=True, delimiter=delimiter)
         start = 1
         try:
@@ -99,11 +104,13 @@ def _name(delimiter: str) -> str:
     return {",": "commas", ";": "semicolons", "\t": "tabs"}.get(delimiter, f"{delimiter!r}")
 
 
-def _bounded_lines(handle: IO[bytes], path: str, delimiter: str, first_line: Callable[[], int]) -> Iterator[str]:
+def _bounded_lines(
+    lines: Iterable[tuple[int, str]], path: str, delimiter: str, first_line: Callable[[], int]
+) -> Iterator[str]:
     """Yields lines for the csv module, which holds all lines of a row and all its fields in memory.
 
     Args:
-        handle: The file.
+        lines: Pairs (line number, line).
         path: For messages.
         delimiter: The character between two fields.
         first_line: Returns the number of the first line of the row that is being read.
@@ -112,7 +119,7 @@ def _bounded_lines(handle: IO[bytes], path: str, delimiter: str, first_line: Cal
         InputError: A row is longer than a document may be, or has more than `MAX_FIELDS` fields.
     """
     row, characters = 0, 0
-    for number, line in decoded_lines(handle, path):
+    for number, line in lines:
         if row != (current := first_line()):
             row, characters = current, 0
         characters += len(line)

@@ -1,4 +1,4 @@
-"""The kinds of data files, and their lines as text: strict UTF-8, plain or compressed, in bounded memory.
+"""The kinds of data files, and their lines as text: plain or compressed, in bounded memory.
 
 An error names the file, the line and the byte that cannot be read.
 """
@@ -13,6 +13,7 @@ from typing import IO, cast
 
 from modules.common.errors import InputError
 from modules.common.failures import check_path, shortened
+from modules.data.encodings import DecodedFile
 
 TEXT_KINDS = (".txt", ".md")
 ROW_KINDS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow")
@@ -25,7 +26,7 @@ FILE_KINDS = (*TEXT_KINDS, *ROW_KINDS)
 # A whole document is held in memory, and tokenizing it takes about 30 times its size. A corpus is never held whole.
 MAX_DOCUMENT_BYTES = 16 * 2**20
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_READ_BYTES = 2**20
 
 
 def file_kind(path: str) -> str:
@@ -80,32 +81,33 @@ def _decompressed(path: str) -> Iterator[IO[bytes]]:
         yield cast(IO[bytes], handle)  # a GzipFile reads like one
 
 
-def decoded_lines(handle: IO[bytes], path: str) -> Iterator[tuple[int, str]]:
+def decoded_lines(handle: IO[bytes], path: str, encoding: str | None = None) -> Iterator[tuple[int, str]]:
     """Yields pairs (line number from 1, line with its `\\n`).
 
     The byte order mark is removed, and so is a `\\r` before `\\n`.
 
+    Args:
+        handle: The file, at its beginning.
+        path: For messages.
+        encoding: The encoding of a file without a byte order mark; None: UTF-8.
+
     Raises:
-        InputError: A line is not UTF-8, or is longer than a document may be.
+        InputError: The file is in another encoding, or a line is longer than a document may be.
     """
-    offset = 0
-    number = 0
-    while raw := handle.readline(MAX_DOCUMENT_BYTES + 1):
-        number += 1
-        if len(raw) > MAX_DOCUMENT_BYTES:
+    file = DecodedFile(handle, path, encoding)
+    number, begun = 1, ""
+    while text := file.read(_READ_BYTES):
+        first, *others = text.split("\n")
+        begun += first
+        for following in others:
+            if len(begun) > MAX_DOCUMENT_BYTES:
+                break
+            yield number, begun.removesuffix("\r") + "\n"
+            number, begun = number + 1, following
+        if len(begun) > MAX_DOCUMENT_BYTES:
             raise too_long(f"{path}, line {number}")
-        body = raw.removeprefix(_BYTE_ORDER_MARK) if number == 1 else raw
-        try:
-            text = body.decode("utf-8")
-        except UnicodeDecodeError as error:
-            position = offset + len(raw) - len(body) + error.start
-            raise InputError(
-                f"{path} is not UTF-8: line {number}, byte {position}. "
-                f"Received: 0x{body[error.start]:02x} ({error.reason}). "
-                f"Convert it, for example `iconv -f ISO-8859-1 -t UTF-8`."
-            ) from error
-        offset += len(raw)
-        yield number, text[:-2] + "\n" if text.endswith("\r\n") else text
+    if begun:
+        yield number, begun
 
 
 def check_size(text: str, place: str) -> None:

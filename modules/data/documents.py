@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Self
 
-# Unicode's category Cc without tab, line feed and carriage return.
-_CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+# ASCII's control characters without tab, line feed and carriage return. The C1 controls beyond them stay in the text as
+# traces of a wrong decoding, see `modules.cleaning.filters`.
+_CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _PLACES_KEPT = 10
 _JSON = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
 
@@ -58,6 +59,8 @@ class ReadCounts:
         documents: The number of documents that were kept.
         dropped: The number of documents that were dropped, by reason.
         changed: The number of changes to kept documents, by what was done, e.g. `{CONTROL_CHARACTERS: 5}`.
+        garbled: The number of characters in kept documents that a wrong decoding left.
+        garbled_place: The place of the first of these documents.
         secrets: The number of findings that look like a secret, by kind.
         secret_places: The places of the first few findings, e.g. `notes.txt: e-mail address`.
         bad_rows: The messages about the first rows that cannot be used, at which the run stops.
@@ -66,6 +69,8 @@ class ReadCounts:
     documents: int = 0
     dropped: dict[str, int] = dataclasses.field(default_factory=dict)
     changed: dict[str, int] = dataclasses.field(default_factory=dict)
+    garbled: int = 0
+    garbled_place: str = ""
     secrets: dict[str, int] = dataclasses.field(default_factory=dict)
     secret_places: list[str] = dataclasses.field(default_factory=list)
     bad_rows: list[str] = dataclasses.field(default_factory=list)
@@ -79,6 +84,12 @@ class ReadCounts:
         if number:
             add_up(self.changed, {what: number})
 
+    def found_traces(self, number: int, place: str) -> None:
+        """Counts characters that a wrong decoding left in a kept document."""
+        if number:
+            self.garbled += number
+            self.garbled_place = self.garbled_place or place
+
     def found_secret(self, kind: str, place: str) -> None:
         """Counts one finding, and keeps its place if it is one of the first few."""
         add_up(self.secrets, {kind: 1})
@@ -90,6 +101,7 @@ class ReadCounts:
         self.documents += counts.documents
         add_up(self.dropped, counts.dropped)
         add_up(self.changed, counts.changed)
+        self.found_traces(counts.garbled, counts.garbled_place)
         add_up(self.secrets, counts.secrets)
         self.secret_places = [*self.secret_places, *counts.secret_places][:_PLACES_KEPT]
         self.bad_rows += counts.bad_rows
@@ -106,7 +118,7 @@ def add_up(total: dict[str, int], more: Mapping[str, int]) -> None:
 
 
 def tidy(features: Mapping[str, Iterable[str]], counts: ReadCounts) -> dict[str, tuple[str, ...]]:
-    r"""Removes control characters and turns `\r\n` into `\n`. No other code changes a text.
+    r"""Removes ASCII's control characters and turns `\r\n` into `\n`. No other code changes a text.
 
     `{"text": ["a\r\nb\x00"]}  ->  {"text": ("a\nb",)}`, one control character removed.
     """

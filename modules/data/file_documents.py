@@ -246,10 +246,15 @@ def row_split(row: Mapping[str, Any] | RowError, source: DataSource, place: str)
 def _read_rows(path: str, source: DataSource) -> Iterator[tuple[str, Mapping[str, Any] | RowError]]:
     """Streams pairs (place, row) of one file; a text is a row with the text column."""
     if file_kind(path) in TEXT_KINDS:
-        for place, text in read_texts(path, source.document_separator):
+        for place, text in read_texts(path, source.document_separator, source.encoding):
             yield place, {source.text_column: text}
         return
     columns, also = columns_of(source)
     yield from read_rows_and_errors(
-        path, columns, required=source.kind == "text", also=also, delimiter=source.delimiter
+        path,
+        columns,
+        required=source.kind == "text",
+        also=also,
+        delimiter=source.delimiter,
+        encoding=source.encoding,
     )

@@ -1,6 +1,5 @@
 """Items of a JSON array, one after another, so that a file of any size takes the memory of one item."""
 
-import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from modules.common.errors import InputError
 from modules.common.json_files import MAX_JSON_DEPTH, check_depth, check_items
 from modules.data import data_files
 from modules.data.bad_rows import RowError
+from modules.data.encodings import DecodedFile
 
 _READ_BYTES = 2**20
 # An item that is not complete is parsed again after each reading, so readings grow with it. What was read last has not
@@ -21,13 +21,17 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _RULE = 'each item of a .json file must be an object such as {"text": "…"}'
 
 
-def read_items(handle: IO[bytes], path: str) -> Iterator[tuple[str, dict[str, Any] | RowError]]:
-    """Yields pairs (place, item) of a UTF-8 file that holds a list of objects; for a text or number, the error.
+def read_items(
+    handle: IO[bytes], path: str, encoding: str | None = None
+) -> Iterator[tuple[str, dict[str, Any] | RowError]]:
+    """Yields pairs (place, item) of a file that holds a list of objects; for a text or number, the error.
+
+    The encoding of the file is found as for lines, see `data_files.decoded_lines`.
 
     Raises:
         InputError: The file is not such a list, or an item has more bytes, values or levels than one may have.
     """
-    text = _Text(handle, path)
+    text = _Text(handle, path, encoding)
     if text.next_character() != "[":
         raise InputError(
             f"{path}: a .json file must hold a list of objects. Received: {text.rest[:80]}. Put the objects into one "
@@ -100,12 +104,11 @@ class _Text:
         rest: The text that was read and not skipped.
     """
 
-    def __init__(self, handle: IO[bytes], path: str):
+    def __init__(self, handle: IO[bytes], path: str, encoding: str | None):
         self.rest = ""
-        self._handle, self._path = handle, path
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._bytes, self._line = 0, 1
-        self._is_start = True
+        self._path = path
+        self._file = DecodedFile(handle, path, encoding)
+        self._line = 1
 
     def next_character(self) -> str:
         """Skips white space, and returns the next character; "" at the end of the file."""
@@ -122,20 +125,9 @@ class _Text:
 
     def read_more(self) -> bool:
         """Reads about as much again as is in memory; returns False at the end of the file."""
-        raw = self._handle.read(min(max(len(self.rest), _READ_BYTES), _MAX_READ_BYTES))
-        pending = len(self._decoder.getstate()[0])
-        try:
-            text = self._decoder.decode(raw, final=not raw)
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{self._path} is not UTF-8: byte {self._bytes - pending + error.start}. "
-                f"Received: 0x{error.object[error.start]:02x} ({error.reason}). "
-                f"Convert it, for example `iconv -f ISO-8859-1 -t UTF-8`."
-            ) from error
-        self.rest += text.removeprefix("\ufeff") if self._is_start else text
-        self._is_start = self._is_start and not text
-        self._bytes += len(raw)
-        return bool(raw)
+        text = self._file.read(min(max(len(self.rest), _READ_BYTES), _MAX_READ_BYTES))
+        self.rest += text
+        return bool(text)
 
     def fail(self, reason: str, position: int = 0) -> NoReturn:
         """Raises the error for text that is not JSON, with the line of a position in `rest`."""

@@ -35,7 +35,13 @@ def read_rows(
 
 
 def read_rows_and_errors(
-    path: str, columns: Sequence[str], *, required: bool, also: Sequence[str] = (), delimiter: str | None = None
+    path: str,
+    columns: Sequence[str],
+    *,
+    required: bool,
+    also: Sequence[str] = (),
+    delimiter: str | None = None,
+    encoding: str | None = None,
 ) -> Iterator[tuple[str, Row | RowError]]:
     """Yields pairs (place, row) of one file; in place of a row that cannot be read, the error about it.
 
@@ -45,9 +51,10 @@ def read_rows_and_errors(
         also: More columns that are read where one of `columns` is there.
         required: True if every row must have each of `columns`. A header that lacks one is an error.
         delimiter: The character between two fields of a .csv or .tsv file; None: a comma or a tab.
+        encoding: The encoding of a text file without a byte order mark; None: UTF-8.
 
     Raises:
-        InputError: The file is missing, damaged, not UTF-8, of another format than its name, or lacks a column.
+        InputError: The file is missing, damaged, in another encoding or format, or lacks a column.
     """
     kind = file_kind(path)
     if kind == ".parquet":
@@ -55,19 +62,19 @@ def read_rows_and_errors(
     elif kind == ".arrow":
         yield from read_arrow(path, columns, also, required=required)
     elif kind in (".csv", ".tsv"):
-        yield from read_csv(path, columns, required=required, delimiter=delimiter)
+        yield from read_csv(path, columns, required=required, delimiter=delimiter, encoding=encoding)
     elif kind == ".json":
         with opened(path) as handle:
-            yield from read_items(handle, path)
+            yield from read_items(handle, path, encoding)
     elif kind == ".jsonl":
-        yield from _read_json_lines(path)
+        yield from _read_json_lines(path, encoding)
     else:
         raise NotImplementedError(f"`read_rows` needs a reader for {kind} files.")
 
 
-def _read_json_lines(path: str) -> Iterator[tuple[str, Row | RowError]]:
+def _read_json_lines(path: str, encoding: str | None) -> Iterator[tuple[str, Row | RowError]]:
     with opened(path) as handle:
-        for number, line in decoded_lines(handle, path):
+        for number, line in decoded_lines(handle, path, encoding):
             if not line.isspace():
                 place = f"{path}, line {number}"
                 yield place, _parsed(line, place)

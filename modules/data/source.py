@@ -12,6 +12,7 @@ import pydantic
 from modules.data import docstrings, records
 from modules.data.bad_rows import OnBadRow
 from modules.data.data_files import MAX_DOCUMENT_BYTES
+from modules.data.encodings import Encoding
 from modules.data.messages import LossOn
 from modules.data.prompt_templates import TemplateName
 
@@ -49,6 +50,7 @@ class DataSource(pydantic.BaseModel):
         split_column: Column of files of rows that names the split of each document.
         split_values: The split of each value of `split_column`.
         split_long_documents: Longer texts are cut into parts of at most this many characters.
+        encoding: Encoding of text files without a byte order mark; None: UTF-8.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -68,6 +70,7 @@ class DataSource(pydantic.BaseModel):
     split_column: str | None = pydantic.Field(default=None, min_length=1)
     split_values: Mapping[str, SplitName] = pydantic.Field(default_factory=dict)
     split_long_documents: int | None = pydantic.Field(default=None, ge=MIN_PART_CHARACTERS, le=MAX_PART_CHARACTERS)
+    encoding: Encoding | None = None
 
     @pydantic.field_validator("files", "tfds_splits", mode="before")
     @classmethod
@@ -111,6 +114,8 @@ class DataSource(pydantic.BaseModel):
             raise ValueError(
                 f"`split_long_documents` cuts texts, and `kind` is {self.kind}. Remove `split_long_documents`."
             )
+        if self.encoding is not None and self.files is None:
+            raise ValueError("`encoding` is that of files, and `data.source` names a TFDS data set. Remove `encoding`.")
         if self.delimiter in ('"', "\n", "\r"):
             raise ValueError(
                 f"`delimiter` must be a character other than quotes and line breaks. Received: {self.delimiter!r}"

@@ -10,18 +10,19 @@ BLANK_LINE = "blank_line"
 _PIECE_CHARACTERS = 2**20
 
 
-def read_texts(path: str, document_separator: str | None) -> Iterator[tuple[str, str]]:
+def read_texts(path: str, document_separator: str | None, encoding: str | None = None) -> Iterator[tuple[str, str]]:
     """Yields pairs (place, text), one per document of the file; the text is unchanged.
 
     Args:
         path: A file of one of `TEXT_KINDS`, also with `.gz`.
         document_separator: None (the file is one document), `"blank_line"` or any literal string.
+        encoding: The encoding of a file without a byte order mark; None: UTF-8.
 
     Raises:
-        InputError: The file is missing, damaged, not UTF-8, or a document is too long.
+        InputError: The file is missing, damaged, in another encoding, or a document is too long.
     """
     with opened(path) as handle:
-        for line, text in _split(decoded_lines(handle, path), path, document_separator):
+        for line, text in _split(decoded_lines(handle, path, encoding), path, document_separator):
             yield f"{path}, line {line}", text
 
 

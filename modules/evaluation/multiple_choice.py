@@ -17,6 +17,7 @@ from pydantic import Field
 from modules.common.errors import InputError
 from modules.common.settings import Settings
 from modules.data.data_files import file_kind
+from modules.data.encoding_errors import EncodingError
 from modules.data.prompt_templates import PromptTemplate
 from modules.data.row_files import read_rows
 from modules.data.row_values import text_of
@@ -200,8 +201,15 @@ def _count_best(rows: Sequence[np.ndarray], answers: Sequence[int]) -> int:
     return sum(bool(np.all(row[answer] < np.delete(row, answer))) for row, answer in zip(rows, answers, strict=True))
 
 
+def _rows(path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    try:
+        yield from read_rows(path, [], required=False)
+    except EncodingError as error:  # `data.encoding` is for the files of the corpus
+        raise error.by_conversion from None
+
+
 def _questions(path: str) -> Iterator[Question]:
-    for place, row in read_rows(path, [], required=False):
+    for place, row in _rows(path):
         if "ctx" in row:
             prompt, choices, answer = "ctx", "endings", "label"
         elif "prompt" in row:

@@ -76,6 +76,7 @@ def test_text_is_taken_literally(tmp_path: Path, written: str, separator: str | 
         ("training.early_stopping=null", None),
         ("training.validation_windows=7", 7),
         ("evaluation.tflite.max_rise.int8=0.5", 0.5),
+        ("data.splits.eval=30", 30),
         ("workspace=C:\\new", Path("C:\\new")),
         ("tokenizer={kind: byte}", {"kind": "byte"}),
     ],

@@ -30,6 +30,8 @@ ADDRESS = "Write to jane.doe@mail.uni-bonn.de."
             {},
             None,
         ),
+        ("\x93It\x92s\x94 " * 20, {}, "charset"),  # quotes of Windows, read as Latin-1
+        ("Wait\x85 " * 20, {}, "charset"),
         ("+---+---+\n| 1 | 2 |\n+---+---+", {}, None),
         ("+---+---+\n| 1 | 2 |\n+---+---+", {"min_alphabetic_words": 0.8}, "charset"),
         ("four words of 5", {"min_alphabetic_words": 0.75}, None),

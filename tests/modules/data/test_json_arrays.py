@@ -38,8 +38,8 @@ def test_items_are_those_of_the_whole_file(monkeypatch: pytest.MonkeyPatch, read
         (b'[{"a": 1}', r"not valid JSON \(Expecting ',' delimiter in line 1\)"),
         (b'[{"a":\n\n 1', r"not valid JSON \(Expecting ',' delimiter in line 3\)"),
         (b'[{"a": ' + b"7" * 5000 + b"}]", r"not valid JSON \(Exceeds the limit \(4300 digits\).*in line 1\)"),
-        (b'[{"a": "\xc3"}]', r"a\.json is not UTF-8: byte 8\. Received: 0xc3 \(invalid continuation byte\)"),
-        (b'[{"a": "\xe2\x82', r"a\.json is not UTF-8: byte 8\. Received: 0xe2 \(unexpected end of data\)"),
+        (b'[{"a": "\xc3"}]', r"a\.json is not UTF-8: line 1, byte 8\. Received: 0xc3 \(invalid continuation byte\)"),
+        (b'[{"a": "\xe2\x82', r"a\.json is not UTF-8: line 1, byte 8\. Received: 0xe2 \(unexpected end of data\)"),
     ],
 )
 def test_a_fault_is_named_with_its_line(

@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +76,16 @@ def test_a_bad_file_is_refused_with_its_name_or_the_rule(tmp_path):
         read_questions(tmp_path / "missing.jsonl")
     with pytest.raises(InputError, match=r"read from \.jsonl files, one question per line"):
         read_questions(tmp_path / "questions.csv")
-    (tmp_path / "latin.jsonl").write_bytes('{"ctx": "Größe"}'.encode("latin-1"))
-    with pytest.raises(InputError, match="is not UTF-8: line 1"):
-        read_questions(tmp_path / "latin.jsonl")
+
+
+def test_a_file_in_another_encoding_is_converted_by_the_proposed_command(tmp_path):
+    path = write(tmp_path, {**GENERAL, "prompt": "Größe"})
+    path.write_bytes(json.dumps({**GENERAL, "prompt": "Größe"}, ensure_ascii=False).encode("latin-1"))
+    with pytest.raises(InputError, match="is not UTF-8: line 1") as caught:
+        read_questions(path)
+    [command] = re.findall("`(iconv .*?)`", str(caught.value))
+    subprocess.run(["bash", "-c", command], check=True)
+    assert read_questions(path)[0].prompt == "Größe"
 
 
 @pytest.mark.parametrize(
