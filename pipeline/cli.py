@@ -19,6 +19,7 @@ from modules.common.errors import InputError
 from modules.common.failures import check_path, disk_error, path_error, shortened
 from modules.common.formatting import decimals
 from modules.common.visible_text import visible
+from modules.training.run_warnings import settings_warnings
 from pipeline.config import DEFAULT_RECIPE, PipelineConfig, Stage, load_config
 from pipeline.console.terminal import Console, Text
 from pipeline.nodes import NODES
@@ -123,9 +124,9 @@ def run(
     if from_node and from_node not in NODES:
         raise InputError(f"--from-node must be one of {', '.join(NODES)}. Received: {from_node!r}.")
     request = RunRequest(config=settings, run_id=run_view.new_run_id(), from_node=from_node)
-    warning = check_memory(request)
+    warnings = [*filter(None, [check_memory(request)]), *settings_warnings(settings.training)]
     console.print(f"[bold]{settings.name}[/]  {escape(describe_model(settings))}", highlight=False)
-    if warning:
+    for warning in warnings:
         console.print(f"[bold yellow]warning[/]  {escape(warning)}", highlight=False, soft_wrap=True)
     finished = run_to_end(request)
     print_summary(finished, settings, console)

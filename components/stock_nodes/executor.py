@@ -10,6 +10,7 @@ from tfx.types import artifact, artifact_utils
 
 from components.artifact_types import Artifacts
 from components.integrity import checked
+from components.mlmd_properties import set_warnings
 from modules.data.source_counts import TIMES_READ, TOKENS_READ, UNREAD, count_of
 from modules.training.record import TrainingRecord
 
@@ -33,7 +34,7 @@ class ImportSchemaGenExecutor(import_schema_gen.Executor):
 
 
 class TrainerExecutor(trainer.GenericExecutor):
-    """Executor of Trainer, which also records what the training run left out or split, and its use of each source."""
+    """Executor of Trainer, which also records what the training run left out, and its use of each source."""
 
     @checked
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:
@@ -41,7 +42,7 @@ class TrainerExecutor(trainer.GenericExecutor):
 
         They are `unused_tokens` and `changed_rows_split_over_windows`, see `stored_rows.TrainingData`,
         `changed_prompts_of_samples_cut`, and for each weighted source those of `_record_sources`. A number that is not
-        known is left out.
+        known is left out. `warnings` are those of `training.json`.
         """
         super().Do(input_dict, output_dict, exec_properties)
         model_run = artifact_utils.get_single_instance(output_dict["model_run"])
@@ -54,6 +55,7 @@ class TrainerExecutor(trainer.GenericExecutor):
             if number is not None:
                 model_run.set_int_custom_property(name, number)
         _record_sources(model_run, record)
+        set_warnings(model_run, record.warnings)
 
 
 def _record_sources(model_run: artifact.Artifact, record: TrainingRecord) -> None:

@@ -26,6 +26,7 @@ from modules.cleaning import buckets, cleaning_job, corpus_cleaning, filters, sm
 from modules.cleaning.buckets import IN_TWO_SPLITS, TRAIN, BucketCounts
 from modules.cleaning.cleaning_job import CleaningJob, Step
 from modules.cleaning.corpus_cleaning import CONTAINS_HELD_OUT, NEAR_IN_TWO_SPLITS
+from modules.cleaning.data_warnings import data_warnings, separator_warnings
 from modules.cleaning.filters import CleaningSettings
 from modules.common import progress
 from modules.common.errors import InputError
@@ -77,12 +78,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             reading, kept = self._clean(job, sources)
             join_rejected(directory, examples.uri)
             kept.dropped = dict.fromkeys(REASONS, 0) | reading.dropped | kept.dropped
-            small_corpora.check_splits(
-                kept,
-                weights,
-                splits_are_given=job.splits_are_given,
-                keys=lambda: corpus_cleaning.kept_split_keys(directory, job.buckets),
-            )
+            try:
+                small_corpora.check_splits(
+                    kept,
+                    weights,
+                    splits_are_given=job.splits_are_given,
+                    keys=lambda: corpus_cleaning.kept_split_keys(directory, job.buckets),
+                )
+            except InputError as error:  # a misspelled separator may be the reason
+                raise InputError(" ".join([str(error), *separator_warnings(reading)])) from None
         finally:
             if tf.io.gfile.exists(directory):
                 tf.io.gfile.rmtree(directory)
@@ -91,7 +95,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if sources.kind != "text":
             examples.set_string_custom_property("prompt_template", sources.template)
         _record_counts(examples, reading, kept)
-        set_warnings(examples, _source_warnings(kept, sources, settings))
+        shares = {} if job.splits_are_given else weights
+        set_warnings(
+            examples,
+            [*_source_warnings(kept, sources, settings), *data_warnings(reading, kept.documents, shares)],
+        )
 
     def _clean(self, job: CleaningJob, sources: Corpus) -> tuple[ReadCounts, BucketCounts]:
         """Runs the job's steps; writes the examples and returns the counts of reading and of cleaning."""

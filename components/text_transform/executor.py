@@ -14,9 +14,11 @@ from tfx.utils import json_utils
 
 from components.artifact_types import Artifacts
 from components.integrity import checked
+from components.mlmd_properties import set_warnings
 from components.text_transform.processor import BatchedTransformProcessor
 from modules.data.source_counts import TOKENS, count_of
-from modules.tokenization import context_limit, packing_efficiency, token_counts
+from modules.tokenization import context_limit, packing_efficiency, token_counts, tokenizer_files
+from modules.tokenization.vocabulary_files import find_table, read_table
 
 
 class Executor(transform_executor.Executor):
@@ -31,11 +33,12 @@ class Executor(transform_executor.Executor):
         Preferences are not packed: they have no `packed_useful_share`, and only the tokens of prompts with their chosen
         answers are counted. `tokens_train_of_<source>` counts the tokens of each of several named sources. The lengths
         of rows of instructions and preferences go to `row_lengths_<split>.npy`, see `context_limit.RowLengths`; they do
-        not depend on the model's context.
+        not depend on the model's context. `warnings` reports a vocabulary that is smaller than the settings ask for.
         """
         # TFX has no setting for this class.
         with mock.patch.object(transform_executor, "TransformProcessor", BatchedTransformProcessor):
             super().Do(input_dict, output_dict, exec_properties)
+        graph = artifact_utils.get_single_instance(output_dict["transform_graph"])
         custom_config = json_utils.loads(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
         examples = artifact_utils.get_single_instance(output_dict["transformed_examples"])
         for split in artifact_utils.decode_split_names(examples.split_names):
@@ -57,6 +60,8 @@ class Executor(transform_executor.Executor):
                 )
                 with fileio.open(f"{examples.uri}/{packing_efficiency.LENGTHS_FILE}", "w") as file:
                     file.write(json.dumps(counts.lengths))
+        vocabulary = read_table(find_table(graph.uri))
+        set_warnings(examples, tokenizer_files.vocabulary_warnings(custom_config["tokenizer"], vocabulary.size))
 
     def _count_sources(self, examples: artifact.Artifact, sources: Sequence[str]) -> None:
         """Sets the number of train tokens of each named source."""

@@ -61,6 +61,8 @@ class ReadCounts:
         changed: The number of changes to kept documents, by what was done, e.g. `{CONTROL_CHARACTERS: 5}`.
         garbled: The number of characters in kept documents that a wrong decoding left.
         garbled_place: The place of the first of these documents.
+        separated: The number of text files that a document separator divides, by separator.
+        not_separated: The number of text files in which the separator does not occur, by separator.
         secrets: The number of findings that look like a secret, by kind.
         secret_places: The places of the first few findings, e.g. `notes.txt: e-mail address`.
         bad_rows: The messages about the first rows that cannot be used, at which the run stops.
@@ -71,6 +73,8 @@ class ReadCounts:
     changed: dict[str, int] = dataclasses.field(default_factory=dict)
     garbled: int = 0
     garbled_place: str = ""
+    separated: dict[str, int] = dataclasses.field(default_factory=dict)
+    not_separated: dict[str, int] = dataclasses.field(default_factory=dict)
     secrets: dict[str, int] = dataclasses.field(default_factory=dict)
     secret_places: list[str] = dataclasses.field(default_factory=list)
     bad_rows: list[str] = dataclasses.field(default_factory=list)
@@ -90,6 +94,10 @@ class ReadCounts:
             self.garbled += number
             self.garbled_place = self.garbled_place or place
 
+    def searched_for_separator(self, separator: str, *, found: bool) -> None:
+        """Counts one text file in which a document separator was searched for."""
+        add_up(self.separated if found else self.not_separated, {separator: 1})
+
     def found_secret(self, kind: str, place: str) -> None:
         """Counts one finding, and keeps its place if it is one of the first few."""
         add_up(self.secrets, {kind: 1})
@@ -102,6 +110,8 @@ class ReadCounts:
         add_up(self.dropped, counts.dropped)
         add_up(self.changed, counts.changed)
         self.found_traces(counts.garbled, counts.garbled_place)
+        add_up(self.separated, counts.separated)
+        add_up(self.not_separated, counts.not_separated)
         add_up(self.secrets, counts.secrets)
         self.secret_places = [*self.secret_places, *counts.secret_places][:_PLACES_KEPT]
         self.bad_rows += counts.bad_rows

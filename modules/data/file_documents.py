@@ -124,7 +124,7 @@ def read_documents(
         yield from _not_empty((dataclasses.replace(part, split=source.split or "") for part in parts), counts)
         return
     collected = bad_rows or BadRows(source.on_bad_row, counts)
-    for place, row in _read_rows(path, source):
+    for place, row in _read_rows(path, source, counts):
         try:
             record = record_of(row, source, place)
             split = row_split(row, source, place)
@@ -243,10 +243,13 @@ def row_split(row: Mapping[str, Any] | RowError, source: DataSource, place: str)
     return source.split_values[value]
 
 
-def _read_rows(path: str, source: DataSource) -> Iterator[tuple[str, Mapping[str, Any] | RowError]]:
-    """Streams pairs (place, row) of one file; a text is a row with the text column."""
+def _read_rows(path: str, source: DataSource, counts: ReadCounts) -> Iterator[tuple[str, Mapping[str, Any] | RowError]]:
+    """Streams pairs (place, row) of one file; a text is a row with the text column.
+
+    `counts` receive whether the document separator was found.
+    """
     if file_kind(path) in TEXT_KINDS:
-        for place, text in read_texts(path, source.document_separator, source.encoding):
+        for place, text in read_texts(path, source.document_separator, source.encoding, counts):
             yield place, {source.text_column: text}
         return
     columns, also = columns_of(source)

@@ -127,6 +127,22 @@ def count_tokens(tokenizer: Mapping[str, Any]) -> int | None:
     return None if "/" in tokenizer["preset"] else presets.GPT2_SIZES.vocabulary_size
 
 
+def vocabulary_warnings(tokenizer: Mapping[str, Any], tokens: int) -> list[str]:
+    """Returns a warning if the texts could not fill a vocabulary that was trained on them.
+
+    Args:
+        tokenizer: The configuration's `tokenizer`, as in `count_tokens`.
+        tokens: Size of the vocabulary.
+    """
+    asked = tokenizer.get("vocabulary_size", tokens)
+    if asked <= tokens:
+        return []
+    return [
+        f"`tokenizer.vocabulary_size` asks for {asked:,} tokens, and the train split has pairs that occur twice for "
+        f"only {tokens:,}: the vocabulary has that size. Use more text, or `--set tokenizer.vocabulary_size={tokens}`."
+    ]
+
+
 def _check_files(tokenizer: Mapping[str, Any]) -> None:
     for key in ("merges", "vocabulary"):
         if key in tokenizer and not Path(tokenizer[key]).is_file():

@@ -22,9 +22,6 @@ from modules.training.optimizers import build_optimizer
 from modules.training.settings import TrainingSettings
 from modules.training.stored_rows import TrainingData, batches_in_order, shuffled_batches
 
-# Number of evaluations of the validation windows without `evaluate_every`.
-DEFAULT_EVALUATIONS = 4
-
 
 def fit(
     language_model: keras.Model,
@@ -74,7 +71,7 @@ def fit(
         curve,
         validation_batches=-(-data.validation.count // rows_at_once),
         steps=steps,
-        every=settings.evaluate_every or -(-steps // DEFAULT_EVALUATIONS),
+        every=settings.evaluation_interval(steps),
         patience=settings.early_stopping,
         keep_best=settings.restore_best,
     )

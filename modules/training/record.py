@@ -111,6 +111,7 @@ class TrainingRecord:
         samples: Text that the model writes.
         unused_tokens, split_rows: See `stored_rows.TrainingData`.
         sources: The weighted sources; empty without weights.
+        warnings: Settings and data with which the run is of little use, one line each; see `run_warnings`.
     """
 
     parameters: int
@@ -123,6 +124,7 @@ class TrainingRecord:
     unused_tokens: int | None = None
     split_rows: int | None = None
     sources: list[SourceUse] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Writes `training.json` into a folder, which is created if it is missing. NaN and infinity become null."""

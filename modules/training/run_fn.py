@@ -18,7 +18,7 @@ from modules.objectives.dpo import DirectPreferenceOptimization
 from modules.objectives.objective import LanguageModelling, Objective
 from modules.tokenization.vocabulary import Vocabulary
 from modules.tokenization.vocabulary_files import TABLE_NAME, find_table, read_table
-from modules.training import devices, starting_point
+from modules.training import devices, run_warnings, starting_point
 from modules.training.dpo_reference import with_reference
 from modules.training.loop import checkpoint_file, fit
 from modules.training.loss_curve import LossCurve
@@ -231,6 +231,7 @@ def write_run(
     warm_start: bool,
 ) -> None:
     """Writes the record of the training run, `training.json`, and its plot into the ModelRun artifact."""
+    settings = TrainingSettings(**fn_args.custom_config["training"])
     record = starting_point.finish_record(
         start,
         curve,
@@ -239,7 +240,11 @@ def write_run(
         saved_model_dir=fn_args.serving_model_dir,
     )
     record = dataclasses.replace(
-        record, sources=list(data.sources), unused_tokens=data.unused_tokens, split_rows=data.split_rows
+        record,
+        sources=list(data.sources),
+        unused_tokens=data.unused_tokens,
+        split_rows=data.split_rows,
+        warnings=run_warnings.all_warnings(settings, windows=data.train.count),
     )
     record.write(fn_args.model_run_dir)
     with written_locally(fn_args.model_run_dir) as folder:

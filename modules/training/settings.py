@@ -14,6 +14,9 @@ Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 LearningRateSchedule = Literal["cosine", "linear", "constant"]
 Devices = Literal["auto", "cpu", "gpu", "mirrored", "multi_worker", "tpu"]
 
+# Number of evaluations of the validation windows without `evaluate_every`.
+DEFAULT_EVALUATIONS = 4
+
 
 class TrainingSettings(Settings):
     """The settings of training with AdamW: length, speed, precision, validation, checkpoints and the objective."""
@@ -167,3 +170,7 @@ class TrainingSettings(Settings):
     def count_steps(self, windows: int) -> int:
         """Returns the optimizer steps over a train split of so many windows or pairs; half a step counts as one."""
         return self.steps or max(1, math.floor((self.epochs or 1) * windows / self.batch_size + 0.5))
+
+    def evaluation_interval(self, steps: int) -> int:
+        """Returns the steps between two evaluations of the validation windows in a run of so many steps."""
+        return self.evaluate_every or -(-steps // DEFAULT_EVALUATIONS)

@@ -115,6 +115,7 @@ def test_written_examples_and_counts_match_the_source_and_are_cached(workspace, 
         "file_format": "tfrecords_gzip",
     }
     assert {name: properties[name] for name in expected} == expected
+    assert f"The eval split has {counts['eval']} documents, fewer than 30" in properties["warnings"]
     assert artifact.custom_properties["span"].int_value == 0
     assert json.loads(artifact.properties["split_names"].string_value) == ["train", "eval", "test"]
     counts_file = json.loads(pathlib.Path(artifact.uri, "counts.json").read_text())

@@ -124,3 +124,11 @@ def test_a_tokenizer_json_of_another_kind_is_refused(huggingface: Path) -> None:
     path.unlink()
     with pytest.raises(InputError, match=r"must hold vocab.json and merges.txt, or tokenizer.json"):
         tokenizer_files.load_vocabulary({"preset": str(huggingface)})
+
+
+def test_a_vocabulary_that_the_texts_cannot_fill_gets_a_warning():
+    [warning] = tokenizer_files.vocabulary_warnings({"vocabulary_size": 30_000}, 434)
+    assert "asks for 30,000 tokens, and the train split has pairs that occur twice for only 434" in warning
+    assert warning.endswith("`--set tokenizer.vocabulary_size=434`.")
+    assert tokenizer_files.vocabulary_warnings({"vocabulary_size": 434}, 434) == []
+    assert tokenizer_files.vocabulary_warnings({"kind": "byte"}, 257) == []
