@@ -167,8 +167,9 @@ def test_an_error_in_a_worker_reaches_the_user_with_its_own_message(workspace, t
 
 def test_too_few_documents_for_the_splits_are_an_error(workspace, tmp_path):
     (tmp_path / "a.txt").write_text("All in one.\n\nAnd another.\n")
-    with pytest.raises(InputError, match=r"got none of the 1 different documents .*`document_separator`"):
-        workspace.run(DataSource(files=str(tmp_path / "a.txt")))
+    message = r"got none of the 1 different documents .*`document_separator`.* \"###\" occurs in no text file"
+    with pytest.raises(InputError, match=message):
+        workspace.run(DataSource(files=str(tmp_path / "a.txt"), document_separator="###"))
     (tmp_path / "a.txt").write_text(" \n")
     with pytest.raises(InputError, match=r"a\.txt holds no text that can be used: .*dropped: 1 empty"):
         workspace.run(DataSource(files=str(tmp_path / "a.txt")))
