@@ -101,7 +101,7 @@ def test_a_changed_byte_re_runs_all_that_follows_and_a_worse_model_does_not_ship
     warning = "`training.warmup_steps` is 20, and the run has 5 steps"
     assert worse.output.count(f"warning  {warning}") == 2  # before the run, and in its summary
     assert warning in worse.run.output("Trainer", "model_run").properties["warnings"]
-    assert warning.replace("`", "") in Path(worse.run.output("Report", "report").uri, "report.html").read_text()
+    assert warning in Path(worse.run.output("Report", "report").uri, "report.html").read_text()
     assert worse.status == 3, worse.output
     assert worse.run.verdict == "refused"
     assert worse.run.perplexity > 1.25 * worse.run.baseline_perplexity
