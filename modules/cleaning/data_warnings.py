@@ -53,8 +53,8 @@ def _traces(reading: ReadCounts) -> list[str]:
         return []
     return [
         f"{reading.garbled:,} characters of the documents are traces of a wrong decoding (U+FFFD, U+0080 to "
-        f"U+009F), the first in {reading.garbled_place}. They remain in the text. Windows text that was read as "
-        "Latin-1 has them: read the original file with `--set data.encoding=cp1252`."
+        f"U+009F, or such as `Ã¼` for ü), the first in {reading.garbled_place}. They remain in the text. Read the "
+        "original files in their encoding; for Windows text that was read as Latin-1: `--set data.encoding=cp1252`."
     ]
 
 

@@ -65,7 +65,10 @@ def test_traces_of_a_wrong_decoding_are_counted(tmp_path: Path) -> None:
     text = f"He didn’t say “no” for 5 €. {'A long text follows. ' * 40}"
     (tmp_path / "a.txt").write_bytes(text.encode("cp1252"))
     [warning] = warnings(tmp_path, encoding="latin-1")
-    assert "4 characters of the documents are traces of a wrong decoding (U+FFFD, U+0080 to U+009F)" in warning
+    assert (
+        "4 characters of the documents are traces of a wrong decoding (U+FFFD, U+0080 to U+009F, or such as `Ã¼` for ü)"
+        in warning
+    )
     assert f"the first in {tmp_path}/a.txt, line 1" in warning
     assert proposed(warning) == ("data.encoding", "cp1252")
     assert warnings(tmp_path, encoding="cp1252") == []
