@@ -120,7 +120,7 @@ def read_documents(
     name = source.name or name or os.path.basename(path)
     limit = source.split_long_documents
     if limit is not None and file_kind(path) in TEXT_KINDS and source.document_separator is None:
-        parts = long_documents.read_long_text(path, limit, name, counts)
+        parts = long_documents.read_long_text(path, limit, name, counts, source.encoding)
         yield from _not_empty((dataclasses.replace(part, split=source.split or "") for part in parts), counts)
         return
     collected = bad_rows or BadRows(source.on_bad_row, counts)

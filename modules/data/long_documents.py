@@ -74,7 +74,9 @@ def parts_of(document: Document, limit: int | None, counts: ReadCounts) -> Itera
     yield from _parts(document, cut([document.content], limit), group, counts)
 
 
-def read_long_text(path: str, limit: int, source: str, counts: ReadCounts) -> Iterator[Document]:
+def read_long_text(
+    path: str, limit: int, source: str, counts: ReadCounts, encoding: str | None = None
+) -> Iterator[Document]:
     """Streams the parts of a plain text file of any size; a file of at most `limit` characters is one document.
 
     A longer file is read twice: the hash of the whole file decides the split of the first part.
@@ -84,15 +86,16 @@ def read_long_text(path: str, limit: int, source: str, counts: ReadCounts) -> It
         limit: Largest number of characters in a part.
         source: The `source` of the documents.
         counts: Reading adds to these counts.
+        encoding: The encoding of a file without a byte order mark; None: UTF-8.
 
     Raises:
-        InputError: The file is missing, damaged or not UTF-8, or a line is too long.
+        InputError: The file is missing, damaged or in another encoding, or a line is too long.
     """
     place = f"{path}, line 1"
     digest = hashlib.sha256(b'[{"text": ["')
     held: list[str] = []
     characters = 0
-    for text in _tidy_lines(path, counts):
+    for text in _tidy_lines(path, counts, encoding):
         characters += len(text)
         digest.update(json.dumps(text, ensure_ascii=False)[1:-1].encode("utf-8"))
         if characters <= limit:
@@ -102,12 +105,12 @@ def read_long_text(path: str, limit: int, source: str, counts: ReadCounts) -> It
         return
     digest.update(b'"]}, null]')  # so it is the hash that the document has if it is not cut
     whole = Document.of_text("", source, place)
-    yield from _parts(whole, cut(_tidy_lines(path, ReadCounts()), limit), digest.digest(), counts)
+    yield from _parts(whole, cut(_tidy_lines(path, ReadCounts(), encoding), limit), digest.digest(), counts)
 
 
-def _tidy_lines(path: str, counts: ReadCounts) -> Iterator[str]:
+def _tidy_lines(path: str, counts: ReadCounts, encoding: str | None) -> Iterator[str]:
     with opened(path) as handle:
-        for _, line in decoded_lines(handle, path):
+        for _, line in decoded_lines(handle, path, encoding):
             (text,) = tidy({"text": [line]}, counts)["text"]
             yield text
 
