@@ -73,6 +73,12 @@ def follow(message: str, number: int = 0) -> None:
     subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], check=True)
 
 
+def test_a_text_that_is_cut_into_parts_has_the_same_encoding(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", (FRENCH * 9).encode("cp1252"))
+    source = DataSource(files=(str(path),), split_long_documents=100, encoding="cp1252")
+    assert "".join(document.content for document in read_documents(str(path), source)) == FRENCH * 9
+
+
 FORMATS = ["a.txt", "a.md", "a.jsonl", "a.json", "a.csv", "a.txt.gz", "a.jsonl.gz", "a.json.gz", "a.csv.gz"]
 
 
