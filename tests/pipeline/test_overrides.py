@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from modules.common.errors import InputError
-from pipeline.config import DataConfig, PipelineConfig, load_config
+from pipeline.config import PipelineConfig, load_config
+from pipeline.data_config import DataConfig
 
 MINIMAL = """
 name: poems
