@@ -26,9 +26,10 @@ from components.resolver_strategies import (
     LatestOtherBlessedStatisticsStrategy,
 )
 from components.run_report.component import RunReport
-from components.stock_nodes.component import ImportSchemaGen, SchemaGen, StatisticsGen, Trainer
+from components.stock_nodes.component import ImportSchemaGen, SchemaGen, StatisticsGen
 from components.task_evaluator.component import TaskEvaluator
 from components.text_example_gen.component import TextExampleGen
+from components.text_trainer.component import TextTrainer
 from components.text_transform.component import TextTransform
 from components.text_validator.component import TextValidator
 from components.tflite_converter.component import TFLiteConverter
@@ -215,7 +216,7 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, toke
     """Returns the nodes from tokens to a release."""
     # Optional, because this input changes with every newly blessed model and then the Trainer runs again.
     start = [_warm_start(placement)] if config.model.warm_start else []
-    trainer = Trainer(
+    trainer = TextTrainer(
         run_fn="modules.training.run_fn.run_fn",
         examples=tokens.transform.outputs["transformed_examples"],
         transform_graph=tokens.transform.outputs["transform_graph"],
@@ -234,6 +235,7 @@ def _model_nodes(config: PipelineConfig, placement: Placement, data: _Data, toke
             "checkpoint_directory": placement.checkpoint_directory,
         },
     )
+    trainer.with_id("Trainer")
     for gate in tokens.gates:
         trainer.add_upstream_node(gate)
     fingerprint_code(trainer, modules=["modules.training.run_fn"])
@@ -257,7 +259,7 @@ def _warm_start(placement: Placement) -> Resolver:
 
 
 def _evaluating_nodes(
-    config: PipelineConfig, placement: Placement, data: _Data, trainer: Trainer
+    config: PipelineConfig, placement: Placement, data: _Data, trainer: TextTrainer
 ) -> list[BaseComponent | Resolver]:
     """Returns the nodes that decide whether the model is blessed; the Evaluator is the last."""
     model = trainer.outputs["model"]
@@ -294,7 +296,7 @@ def _releasing_nodes(
     placement: Placement,
     data: _Data,
     tokens: _Tokens,
-    trainer: Trainer,
+    trainer: TextTrainer,
     evaluator: PerplexityEvaluator,
 ) -> list[BaseNode]:
     """Returns the nodes from a model, blessed or not, to its TFLite files, their gate, the report and the release."""

@@ -23,9 +23,3 @@ class ImportSchemaGen(import_schema_gen.ImportSchemaGen):
     """Stock ImportSchemaGen with checked files."""
 
     EXECUTOR_SPEC = ExecutorClassSpec(executor.ImportSchemaGenExecutor)
-
-
-class Trainer(tfx_components.Trainer):
-    """Stock Trainer with checked files."""
-
-    EXECUTOR_SPEC = ExecutorClassSpec(executor.TrainerExecutor)

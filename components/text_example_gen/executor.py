@@ -30,7 +30,7 @@ from modules.cleaning.data_warnings import data_warnings, separator_warnings
 from modules.cleaning.filters import CleaningSettings
 from modules.common import progress
 from modules.common.errors import InputError
-from modules.common.worker_pool import WorkerPool, usable_processors
+from modules.common.worker_pool import WorkerPool, usable_processes
 from modules.data import corpus
 from modules.data.bad_rows import check_bad_rows, join_rejected
 from modules.data.documents import CONTROL_CHARACTERS, ReadCounts
@@ -42,6 +42,9 @@ NODE = "TextExampleGen"
 REASONS = ("empty", *filters.REASONS, "exact_duplicate", "near_duplicate", "leaked")
 CHANGES = (CONTROL_CHARACTERS,)
 _REPORT_INTERVAL_S = 0.5
+# Memory of a process of the pool: a bucket, and the runs of words of the held-out documents of a large corpus. With
+# URLs such as gs://, each process imports TensorFlow.
+_PROCESS_BYTES, _REMOTE_PROCESS_BYTES = 2**29, 3 * 2**29
 _PHASES: dict[Step, str] = {"read": "reading", "study": "comparing", "write": "writing"}
 # Beam's names of its runners that work on this machine; None is its default.
 _LOCAL_RUNNERS = (None, "DirectRunner", "FnApiRunner", "PrismRunner")
@@ -132,7 +135,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         only what cleaning needs work on this machine, and Beam where it has a cluster.
         """
         runner = PipelineOptions(self._beam_pipeline_args).view_as(StandardOptions).runner
-        processes = min(usable_processors(), max(len(job.pieces), job.buckets))
+        is_remote = any("://" in folder for folder in (job.directory, *job.folders.values()))
+        bytes_each = _REMOTE_PROCESS_BYTES if is_remote else _PROCESS_BYTES
+        processes = min(usable_processes(bytes_each), max(len(job.pieces), job.buckets))
         if runner not in _LOCAL_RUNNERS:
             yield functools.partial(self._in_beam, job)
         elif processes == 1:
@@ -151,13 +156,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | step >> beam.ParDo(BeamStep(job, step))
                 | "WriteResults" >> beam.io.WriteToText(prefix, file_name_suffix=".jsonl")
             )
-        for path in sorted(tf.io.gfile.glob(f"{prefix}-*")):
+        rows: list[dict[str, Any]] = []
+        for path in tf.io.gfile.glob(f"{prefix}-*"):
             with tf.io.gfile.GFile(path) as handle:
-                for line in handle:
-                    row = json.loads(line)
-                    if "input_error" in row:
-                        raise InputError(row["input_error"])
-                    yield row
+                rows += map(json.loads, handle)
+        # In the order of the pieces, whichever worker had them: first places and first errors are then always the same.
+        for row in sorted(rows, key=lambda row: row["number"]):
+            if "input_error" in row:
+                raise InputError(row["input_error"])
+            yield row["result"]
 
 
 class BeamStep(beam.DoFn):
@@ -172,10 +179,10 @@ class BeamStep(beam.DoFn):
 
     def process(self, number: int) -> Iterable[str]:
         try:
-            yield json.dumps(self._steps.run(self._step, number, lambda: None))
+            yield json.dumps({"number": number, "result": self._steps.run(self._step, number, lambda: None)})
         except InputError as error:
             # Beam would wrap the error in a traceback. Returned as a result, its message reaches the user unchanged.
-            yield json.dumps({"input_error": str(error)})
+            yield json.dumps({"number": number, "input_error": str(error)})
 
 
 def _in_pool(pool: WorkerPool, job: CleaningJob, step: Step, count: int) -> Iterator[dict[str, Any]]:

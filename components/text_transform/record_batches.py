@@ -11,11 +11,12 @@ from concurrent import futures
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.coders import BytesCoder
-from apache_beam.io import filebasedsink, tfrecordio
+from apache_beam.io import filebasedsink
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.coders import example_coder
 from tfx_bsl.public import tfxio
 
+from modules.data.example_encoding import record_frame
 from modules.data.examples import read_records
 
 # A batch ends with the record that reaches one of these limits. Large batches make the tokenizer's graph efficient;
@@ -24,7 +25,7 @@ _BATCH_BYTES = 2_000_000
 _BATCH_RECORDS = 4096
 
 
-def batches(
+def grouped(
     records: Iterable[bytes], max_bytes: int = _BATCH_BYTES, max_records: int = _BATCH_RECORDS
 ) -> Iterator[list[bytes]]:
     """Groups records in their order; a batch ends with the record that reaches a limit.
@@ -83,7 +84,7 @@ class _DecodeFile(beam.DoFn):
         self._decoder = example_coder.ExamplesToRecordBatchDecoder(self._schema)
 
     def process(self, file: str) -> Iterator[pa.RecordBatch]:
-        for batch in batches(read_records([file])):
+        for batch in grouped(read_records([file])):
             yield self._decoder.DecodeBatch(batch)
 
 
@@ -115,10 +116,7 @@ class _EncodeBatch(beam.DoFn):
 
 def framed(records: Iterable[bytes]) -> bytes:
     """Returns records as the content of a TFRecord file: each with its length and checksums."""
-    content = io.BytesIO()
-    for record in records:
-        tfrecordio._TFRecordUtil.write_record(content, record)
-    return content.getvalue()
+    return b"".join(map(record_frame, records))
 
 
 class _EncodedRecordsSink(filebasedsink.FileBasedSink):

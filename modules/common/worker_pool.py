@@ -9,6 +9,7 @@ import base64
 import contextlib
 import itertools
 import json
+import math
 import os
 import pickle
 import selectors
@@ -17,15 +18,20 @@ import struct
 import subprocess
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any, Self
 
 from modules.common import child_process
 from modules.common.errors import InputError
+from modules.common.machine_memory import read_memory
 
 # Reads of so few bytes are never cut, so each process takes whole tasks from the pipe.
-_TASK = struct.Struct(">16sI")  # the name of a step, and the number of a piece of work
+_STEP_BYTES = 16
+_TASK = struct.Struct(f">{_STEP_BYTES}sI")  # the name of a step, and the number of a piece of work
 _REPORT_INTERVAL_S = 0.5
+# More would wait for the disk.
+_MAX_PROCESSES = 16
 # More than one waiting task per process, so that no process waits for the parent.
 _TASKS_PER_PROCESS = 2
 
@@ -75,8 +81,11 @@ class WorkerPool:
 
         Raises:
             WorkerError: A process ended early, for example because the memory is full.
-            Exception: The exception of a step, as it was raised in the process.
+            ValueError: The name of the step is too long.
+            Exception: The exception of a step, as it was raised in the process; that of the first piece of several.
         """
+        if len(step) > _STEP_BYTES:
+            raise ValueError(f"The name of a step has at most {_STEP_BYTES} characters. Received: {step!r}.")
         waiting = iter(range(count))
         early: dict[int, Any] = {}
         following = 0
@@ -89,12 +98,14 @@ class WorkerPool:
                 for key, _ in selector.select():
                     for answer in key.data.read():
                         on_progress(answer["units"])
-                        if "result" in answer:
+                        if "number" in answer:
                             self._in_flight -= 1
+                            early[answer["number"]] = answer
+                            if "error" in answer:
+                                waiting = iter(())  # only the pieces before this one still matter
                             self._give(step, waiting)
-                            early[answer["number"]] = answer["result"]
                     while following in early:
-                        yield early.pop(following)
+                        yield _result(early.pop(following))
                         following += 1
 
     def _give(self, step: str, waiting: Iterator[int]) -> None:
@@ -127,16 +138,12 @@ class _Worker:
         self._child.__exit__(None, None, None)
 
     def read(self) -> list[dict[str, Any]]:
-        """Returns the answers that have arrived; raises the exception of a step."""
+        """Returns the answers that have arrived."""
         chunk = os.read(self.answers, 2**16)
         if not chunk:
             raise self._ended()
         *lines, self._rest = (self._rest + chunk).split(b"\n")
-        answers = [json.loads(line) for line in lines]
-        for answer in answers:
-            if "error" in answer:
-                raise pickle.loads(base64.b64decode(answer["error"]))
-        return answers
+        return [json.loads(line) for line in lines]
 
     def _ended(self) -> WorkerError:
         status = self._child.wait()
@@ -148,9 +155,26 @@ class _Worker:
         )
 
 
-def usable_processors() -> int:
-    """Returns the number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _result(answer: Mapping[str, Any]) -> Any:
+    if "error" in answer:
+        raise pickle.loads(base64.b64decode(answer["error"]))
+    return answer["result"]
+
+
+def usable_processes(bytes_each: int, quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Returns how many processes can work at once on this machine or in this container, from 1 to `_MAX_PROCESSES`.
+
+    Args:
+        bytes_each: Memory that each of them takes.
+        quota: File of version 2 of cgroups with the microseconds of processor time per period; it may be missing.
+    """
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # `max` is no number
+        limit, period = map(int, quota.read_text().split())
+        processors = min(processors, math.ceil(limit / period))
+    memory = read_memory()
+    fitting = memory.available // bytes_each if memory else processors
+    return max(1, min(processors, fitting, _MAX_PROCESSES))
 
 
 def serve(request: str, start: Callable[[str], Run]) -> None:
@@ -170,8 +194,8 @@ def serve(request: str, start: Callable[[str], Run]) -> None:
             try:
                 result = run(step.rstrip(b"\0").decode("ascii"), number, meter.tick)
             except Exception as error:
-                _write(answers, units=meter.take(), error=_pickled(error))
-                return
+                _write(answers, units=meter.take(), number=number, error=_pickled(error))
+                continue
             _write(answers, units=meter.take(), number=number, result=result)
 
 

@@ -114,14 +114,16 @@ def test_the_examples_are_those_of_earlier_versions(kind: str, tmp_path: Path) -
 
 
 def test_one_processor_gives_the_same_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "usable_processors", lambda: 1)
+    monkeypatch.setattr(executor, "usable_processes", lambda bytes_each: 1)
     monkeypatch.setattr(executor, "WorkerPool", None)
     corpora.write_preferences(tmp_path / "texts")
     assert generate(tmp_path, "preference") == EXPECTED["preference"]
 
 
 def test_examples_and_temporary_files_may_be_in_cloud_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "usable_processors", lambda: 1)  # other processes would look for a real bucket
+    monkeypatch.setattr(
+        executor, "usable_processes", lambda bytes_each: 1
+    )  # other processes would look for a real bucket
     corpora.write_preferences(tmp_path / "texts")
     cloud_storage.mount(tmp_path / "bucket", monkeypatch)
     assert generate(tmp_path, "preference", written=cloud_storage.BUCKET) == EXPECTED["preference"]

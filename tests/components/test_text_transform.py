@@ -14,8 +14,8 @@ from components.text_transform.record_batches import (
     BatchedExampleRecord,
     WriteBatches,
     _BackgroundFile,
-    batches,
     framed,
+    grouped,
 )
 from pipeline.dag import BEAM_ARGS
 from tests.toys.examples import example, write_records
@@ -28,9 +28,9 @@ TEXTS = [f"text {number} " + "é" * (number % 50) for number in range(10_000)]
 
 def test_a_batch_ends_with_the_record_that_reaches_a_limit() -> None:
     records = [b"aa", b"bbb", b"c", b"d", b"e"]
-    assert list(batches(records, max_bytes=4, max_records=2)) == [[b"aa", b"bbb"], [b"c", b"d"], [b"e"]]
-    assert list(batches([b"long", b"x"], max_bytes=1, max_records=9)) == [[b"long"], [b"x"]]
-    assert list(batches([])) == []
+    assert list(grouped(records, max_bytes=4, max_records=2)) == [[b"aa", b"bbb"], [b"c", b"d"], [b"e"]]
+    assert list(grouped([b"long", b"x"], max_bytes=1, max_records=9)) == [[b"long"], [b"x"]]
+    assert list(grouped([])) == []
 
 
 def test_files_are_read_and_written_in_order_by_batches(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modules.common.errors import InputError
-from modules.common.worker_pool import WorkerError, WorkerPool
+from modules.common.worker_pool import WorkerError, WorkerPool, usable_processes
 from tests.toys.processes import runs, wait_until
 
 STEPS = """
@@ -32,6 +32,12 @@ def steps(request):
             raise InputError("rows.jsonl, line 7: not valid JSON")
         if step == "disk":
             raise OSError(28, "No space left on device", "/full/file")
+        if step == "second" and number == 1:
+            time.sleep(0.5)
+        if step == "second" and number:
+            raise InputError(f"piece {number}")
+        if step == "second":
+            return number
         if step == "odd":
             raise Odd(1, 2)
         if step == "kill" and number == 1:
@@ -86,6 +92,11 @@ def test_an_error_of_a_step_is_raised_as_it_was() -> None:
         list(pool.results("odd", 1))
 
 
+def test_of_several_errors_that_of_the_first_piece_is_raised() -> None:
+    with WorkerPool("steps", "", 2) as pool, pytest.raises(InputError, match=r"^piece 1$"):
+        list(pool.results("second", 9))
+
+
 def test_a_killed_worker_is_an_error() -> None:
     with WorkerPool("steps", "", 2) as pool, pytest.raises(WorkerError, match=r"SIGKILL\. The system does this when"):
         list(pool.results("kill", 10))
@@ -105,3 +116,13 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
         finally:
             parent.kill()
     assert wait_until(lambda: not any(map(runs, workers)), 5)
+
+
+def test_the_number_of_processes_fits_processors_quota_and_memory(tmp_path: Path) -> None:
+    quota = tmp_path / "cpu.max"
+    quota.write_text("150000 100000\n")
+    processors = len(os.sched_getaffinity(0))
+    assert usable_processes(1, quota) == min(2, processors)
+    quota.write_text("max 100000\n")
+    assert usable_processes(1, quota) == usable_processes(1, tmp_path / "missing") == min(16, processors)
+    assert usable_processes(2**60, quota) == 1
