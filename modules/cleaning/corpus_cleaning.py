@@ -207,9 +207,9 @@ def decide(
         buckets: Number of buckets.
         settings: Settings of the cleaning.
         weights: Each split's share.
-        splits_are_given: Whether files or a column give splits. Then, or if `drop_leaked_from` is train, near duplicates
-            are dropped from the split that `drop_leaked_from` names; otherwise the first document by hash is kept, so
-            that splits do not matter.
+        splits_are_given: Whether files or a column give splits. Then, or if `drop_leaked_from` is train, near
+            duplicates are dropped from the split that `drop_leaked_from` names; otherwise the first document by hash
+            is kept, so that splits do not matter.
     """
     drops = [np.zeros(len(BucketTable.read(directory, bucket).splits), np.uint8) for bucket in range(buckets)]
     names = list(weights)
