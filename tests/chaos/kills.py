@@ -37,6 +37,8 @@ evaluation: {max_perplexity: 1000000, max_regression: 1000}
 # The times before the first node and after the last one.
 LOADING, ENDING = "loading", "ending"
 # Another seed re-runs these nodes and nothing before them.
+# Nodes of warm starts, and of rows of instructions and preferences.
+_NOT_IN_THIS_DAG = ("WarmStartModel", "LengthGate")
 _FROM_TRAINER = NODES[NODES.index("Trainer") :]
 # Nodes that take seconds; the others take a fraction of a second.
 _LONG = {
@@ -232,7 +234,7 @@ def kill_many(number: int = 50, seed: int = 0) -> bool:
         Whether no process and no file was left and every run went on.
     """
     console = Console(width=120)
-    targets = [node for node in (LOADING, *NODES) if node != "WarmStartModel"]
+    targets = [node for node in (LOADING, *NODES) if node not in _NOT_IN_THIS_DAG]
     with tempfile.TemporaryDirectory(prefix="kills_") as folder:
         campaign = _Campaign(Path(folder), seed)
         for turn in range(number):

@@ -27,6 +27,8 @@ def inputs(folder: Path | str) -> dict[str, list[artifact.Artifact]]:
         for key, value in PROPERTIES.get(name, {}).items():
             if isinstance(value, int):
                 found.set_int_custom_property(key, value)
+            elif isinstance(value, float):
+                found.set_float_custom_property(key, value)
             else:
                 found.set_string_custom_property(key, value)
         artifacts[name] = [found]

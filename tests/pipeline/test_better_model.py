@@ -33,7 +33,7 @@ def better(first_run: FinishedRun, checkout: Checkout, temporary: Path) -> Finis
     Before it, a run with another text is killed while it reads this text.
     """
     with edited(checkout.folder / "texts" / "topics_0.txt", None, "\n\nOne more document."):
-        assert killed_at(checkout, "TextExampleGen", 1) == "TextExampleGen"
+        assert killed_at(checkout, "TextExampleGen", 0.2) == "TextExampleGen"
     checkpoints = checkout.folder / "workspace/topics/checkpoints"
     with checkout.start("run", "--config", "recipe.yaml", *BETTER) as killed:
         while not list(checkpoints.glob("*.npz")):

@@ -77,7 +77,8 @@ def mounted(folder: Path, *options: str) -> Iterator[None]:
     ],
 )
 def test_a_workspace_must_be_a_folder(folder: Path, workspace: str, message: str) -> None:
-    assert message in refused(folder, "run", "--config", "recipe.yaml", "--set", f"workspace={workspace}")
+    (folder / "recipe.yaml").write_text(f"{RECIPE}workspace: {workspace}\n")
+    assert message in refused(folder, "run", "--config", "recipe.yaml")
     assert sorted(path.name for path in folder.iterdir()) == ["recipe.yaml", "text.txt"]
 
 
@@ -178,7 +179,7 @@ def test_artifacts_without_their_database_are_refused_before_a_node_runs(folder:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ('data.source="a\\0b.txt"', "No file matches a\\x00b.txt"),
+        ('data={source: "a\\0b.txt"}', "No file matches a\\x00b.txt"),
         (
             'evaluation.tasks=[{kind: multiple_choice, name: a, file: "a\\0b.jsonl"}]',
             "must not contain the character NUL",
