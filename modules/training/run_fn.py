@@ -244,7 +244,7 @@ def write_run(
         sources=list(data.sources),
         unused_tokens=data.unused_tokens,
         split_rows=data.split_rows,
-        warnings=run_warnings.all_warnings(settings, windows=data.train.count),
+        warnings=run_warnings.all_warnings(settings, windows=data.train.count, sources=data.sources),
     )
     record.write(fn_args.model_run_dir)
     with written_locally(fn_args.model_run_dir) as folder:

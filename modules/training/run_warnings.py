@@ -1,5 +1,9 @@
 """Warnings about settings and data with which a training run is legal and of little use, one line each."""
 
+from collections.abc import Sequence
+
+from modules.common.formatting import share
+from modules.training.record import SourceUse
 from modules.training.settings import TrainingSettings
 
 # More passes over the same windows than this teach a model to recite them.
@@ -7,10 +11,17 @@ MAX_PASSES = 100
 _USUAL_PASSES = 10
 
 
-def all_warnings(settings: TrainingSettings, *, windows: int) -> list[str]:
-    """Returns the warnings about the settings and about a train split of so many windows or pairs."""
-    steps = settings.count_steps(windows)
-    return [*settings_warnings(settings, steps), *data_warnings(settings, windows=windows)]
+def all_warnings(settings: TrainingSettings, *, windows: int, sources: Sequence[SourceUse] = ()) -> list[str]:
+    """Returns the warnings about the settings and the train split.
+
+    Args:
+        settings: Settings of the training run.
+        windows: Number of windows or pairs of the train split.
+        sources: The weighted sources after the run. They are read more or less often than the split on average, so
+            each is judged by itself.
+    """
+    about_data = source_warnings(settings, sources) if sources else data_warnings(settings, windows=windows)
+    return [*settings_warnings(settings, settings.count_steps(windows)), *about_data]
 
 
 def settings_warnings(settings: TrainingSettings, steps: int | None = None) -> list[str]:
@@ -43,6 +54,18 @@ def data_warnings(settings: TrainingSettings, *, windows: int) -> list[str]:
     return [
         f"{steps:,} steps read the {windows:,} {unit} of the train split {passes:,.0f} times: a model that reads "
         f"a text more than {MAX_PASSES} times learns it by heart. Use more text, or for example `--set {cure}`."
+    ]
+
+
+def source_warnings(settings: TrainingSettings, sources: Sequence[SourceUse]) -> list[str]:
+    """Returns one warning for each weighted source that the run read too often."""
+    unit = "pairs" if settings.dpo else "windows"
+    return [
+        f"The run read the {source.rows:,} {unit} of the source {source.name!r} {source.times_read:,.0f} times: a "
+        f"model that reads a text more than {MAX_PASSES} times learns it by heart. Give the source more text, lower "
+        f"its `weight` in `data.sources`, which is now {share(source.share)} of all weights, or train for fewer steps."
+        for source in sources
+        if source.times_read > MAX_PASSES
     ]
 
 

@@ -1,10 +1,12 @@
 """Settings with which a training run is of little use give one line each, with a cure that works when followed."""
 
+import dataclasses
 import re
 from typing import Any
 
 import pytest
 
+from modules.training.record import SourceUse
 from modules.training.run_warnings import all_warnings, settings_warnings
 from modules.training.settings import TrainingSettings
 
@@ -57,3 +59,15 @@ def test_a_sound_run_gets_none(settings: dict[str, Any]) -> None:
 def test_before_the_run_only_given_steps_are_judged() -> None:
     assert len(settings_warnings(TrainingSettings(steps=10))) == 1
     assert settings_warnings(TrainingSettings(epochs=1, warmup_steps=10**6)) == []
+
+
+def test_each_weighted_source_is_judged_by_its_own_passes() -> None:
+    large = SourceUse(name="books", share=0.5, rows=9_990, tokens=9_990 * 128, drawn_rows=4_000)
+    small = SourceUse(name="odes", share=0.5, rows=10, tokens=10 * 128, drawn_rows=4_000)
+    settings = TrainingSettings(steps=1_000, batch_size=8)
+    [warning] = all_warnings(settings, windows=10_000, sources=[large, small])
+    assert "read the 10 windows of the source 'odes' 400 times" in warning
+    assert "lower its `weight` in `data.sources`, which is now 50.0% of all weights" in warning
+    assert "\n" not in warning
+    rare = dataclasses.replace(small, share=0.125, drawn_rows=1_000)
+    assert all_warnings(settings, windows=10_000, sources=[large, rare]) == []
