@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+# A generator costs as much as some thousand random numbers, so it shuffles about so many rows at once.
+_ROWS_PER_GENERATOR = 2**16
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mixture:
@@ -65,14 +68,26 @@ def epoch_order(mixture: Mixture, seed: int, epoch: int) -> np.ndarray:
     order = np.empty(len(slots), np.int64)
     first = 0
     for source, (rows, drawn) in enumerate(zip(mixture.rows, mixture.drawn, strict=True)):
-        passes, places = np.divmod(np.arange(epoch * drawn, (epoch + 1) * drawn), rows)
-        chosen = [
-            np.random.default_rng([seed, source, number]).permutation(rows)[places[passes == number]]
-            for number in np.unique(passes).tolist()
-        ]
-        order[slots == source] = first + np.concatenate(chosen)
+        start = epoch * drawn
+        order[slots == source] = first + _stream(rows, start, start + drawn, seed=[seed, source])
         first += rows
     return order
+
+
+def _stream(rows: int, start: int, end: int, *, seed: Sequence[int]) -> np.ndarray:
+    """Returns a part of a source's endless stream, int64 `[end - start]` of 0 to `rows - 1`.
+
+    One generator shuffles several passes over the rows, and as many in every epoch: a pass that one epoch begins and
+    the next ends has the same order in both.
+    """
+    passes = max(1, _ROWS_PER_GENERATOR // rows)
+    first = start // (passes * rows)
+    blocks = [
+        np.random.default_rng([*seed, number]).permuted(np.tile(np.arange(rows), (passes, 1)), axis=1).ravel()
+        for number in range(first, -(-end // (passes * rows)))
+    ]
+    offset = first * passes * rows
+    return np.concatenate(blocks)[start - offset : end - offset]
 
 
 def _slots(mixture: Mixture, seed: int, epoch: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The mix of sources has the wanted shares in every epoch, and reads every row of a source before it repeats one."""
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -37,6 +38,18 @@ def test_every_row_of_a_source_is_drawn_before_one_is_repeated():
         assert sorted(first[start : start + 10]) == list(range(10))
     for start in range(0, len(second), 4):
         assert sorted(second[start : start + 4]) == list(range(10, 14))
+
+
+def test_a_source_of_few_rows_is_shuffled_by_few_generators(monkeypatch):
+    made = []
+    generator = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: made.append(seed) or generator(seed))
+    mixture = Mixture(rows=(100_000, 3), drawn=(10, 99_990))
+    drawn = np.concatenate([epoch_order(mixture, seed=1, epoch=epoch) for epoch in range(2)])
+    assert len(made) <= 10  # of 66,660 passes over the small source
+    passes = (drawn[drawn >= 100_000] - 100_000).reshape(-1, 3)
+    assert (np.sort(passes) == [0, 1, 2]).all()  # also where a generator or an epoch ends
+    assert {tuple(order) for order in passes[:100].tolist()} == set(itertools.permutations(range(3)))
 
 
 def test_the_shares_hold_from_the_first_batches_on():
