@@ -53,7 +53,7 @@ class Executor(transform_executor.Executor):
                 with fileio.open(f"{examples.uri}/{context_limit.lengths_file(split)}", "wb") as file:
                     file.write(content.getvalue())
             if split == "train":
-                self._count_sources(examples, custom_config["sources"])
+                self._count_sources(examples, custom_config["sources"], is_text=is_text)
             if split == "train" and custom_config["data_kind"] != "preference":
                 examples.set_float_custom_property(
                     "packed_useful_share", packing_efficiency.packed_useful_share(counts.lengths)
@@ -63,10 +63,10 @@ class Executor(transform_executor.Executor):
         vocabulary = read_table(find_table(graph.uri))
         set_warnings(examples, tokenizer_files.vocabulary_warnings(custom_config["tokenizer"], vocabulary.size))
 
-    def _count_sources(self, examples: artifact.Artifact, sources: Sequence[str]) -> None:
+    def _count_sources(self, examples: artifact.Artifact, sources: Sequence[str], *, is_text: bool) -> None:
         """Sets the number of train tokens of each named source."""
         if not sources:
             return
         files = fileio.glob(f"{artifact_utils.get_split_uri([examples], 'train')}/*")
-        for source, tokens in token_counts.count_tokens_by_source(files, sources).items():
+        for source, tokens in token_counts.count_tokens_by_source(files, sources, is_text=is_text).items():
             examples.set_int_custom_property(count_of(TOKENS, source), tokens)

@@ -14,8 +14,18 @@ from tfx_bsl.public import tfxio
 from modules.tokenization import context_limit
 from modules.tokenization.context_limit import Ragged, RowLengths
 
-# The only feature that is decoded of texts.
-_NUM_TOKENS = schema_pb2.Schema(feature=[schema_pb2.Feature(name="num_tokens", type=schema_pb2.INT)])
+# The only features that are decoded: of texts, and to count by source.
+_NUM_TOKENS, _TOKEN_IDS, _SOURCE = (
+    schema_pb2.Feature(name=name, type=kind)
+    for name, kind in (
+        ("num_tokens", schema_pb2.INT),
+        ("token_ids$ragged_values", schema_pb2.INT),
+        ("source", schema_pb2.BYTES),
+    )
+)
+_TEXTS = schema_pb2.Schema(feature=[_NUM_TOKENS])
+_SOURCES_OF_TEXTS = schema_pb2.Schema(feature=[_NUM_TOKENS, _SOURCE])
+_SOURCES_OF_ROWS = schema_pb2.Schema(feature=[_TOKEN_IDS, _SOURCE])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +86,7 @@ def count_text_tokens(files: Sequence[str]) -> TokenCounts:
         files: Paths; the list may be empty.
     """
     lengths: Counter[int] = Counter()
-    for batch in _batches(files, _NUM_TOKENS):
+    for batch in _batches(files, _TEXTS):
         lengths.update(batch.column("num_tokens").flatten().to_pylist())
     counts = TokenCounts(loss_tokens=0, lengths=dict(lengths))
     return dataclasses.replace(counts, loss_tokens=counts.tokens + counts.documents)
@@ -122,18 +132,22 @@ def _sum(column: pa.Array) -> int:
     return pyarrow.compute.sum(column.flatten()).as_py() or 0
 
 
-def count_tokens_by_source(files: Sequence[str], sources: Sequence[str]) -> dict[str, int]:
+def count_tokens_by_source(files: Sequence[str], sources: Sequence[str], *, is_text: bool = False) -> dict[str, int]:
     """Counts the tokens of the documents of each source, without the <|endoftext|> that ends each document.
 
     Args:
         files: Paths of gzip TFRecord files of transformed tf.Examples.
         sources: Values of their feature `source`; documents of other sources are not counted.
+        is_text: Whether the examples are texts, whose token ids need not be decoded, see `count_text_tokens`.
     """
     counts = dict.fromkeys(sources, 0)
-    for batch in _batches(files):
-        lengths = _values_per_row(_column(batch, "token_ids"), batch.num_rows)
-        column = _column(batch, "source")
-        names = np.array([] if column is None else column.flatten().to_pylist())
+    for batch in _batches(files, _SOURCES_OF_TEXTS if is_text else _SOURCES_OF_ROWS):
+        lengths = (
+            batch.column("num_tokens").flatten().to_numpy()
+            if is_text
+            else _values_per_row(_column(batch, "token_ids"), batch.num_rows)
+        )
+        names = np.array(batch.column("source").flatten().to_pylist())
         for source in sources:
             counts[source] += int(lengths[names == source.encode()].sum())
     return counts

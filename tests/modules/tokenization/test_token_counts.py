@@ -61,5 +61,9 @@ def test_texts_are_counted_by_their_numbers_of_tokens(tmp_path: Path) -> None:
 def test_the_tokens_of_each_source_are_counted(tmp_path: Path) -> None:
     rows = [("odes", [5, 6]), ("faq", [7]), ("odes", [8, 8, 8]), ("other", [9])]
     records = [example({"source": [name], "token_ids$ragged_values": tokens}) for name, tokens in rows]
+    records.insert(1, example({"source": ["odes"]}))  # a row without tokens
     path = write_records(tmp_path / "a.gz", records)
     assert count_tokens_by_source([path], ["odes", "faq", "none"]) == {"odes": 5, "faq": 1, "none": 0}
+    texts = [example({"source": [name], "num_tokens": [len(tokens)]}) for name, tokens in [*rows, ("faq", [])]]
+    path = write_records(tmp_path / "b.gz", texts)
+    assert count_tokens_by_source([path], ["odes", "faq"], is_text=True) == {"odes": 5, "faq": 1}
