@@ -1,7 +1,6 @@
 """The measurement of a model on the eval split by TFMA: the metrics to compute, and the results as numbers."""
 
 import hashlib
-import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,6 @@ from modules.evaluation import language_model_metrics as metrics
 from modules.evaluation.language_model_metrics import BASELINE, CANDIDATE
 from modules.evaluation.results import Change, Figures, Interval, SliceResult
 
-_SEARCHED_FOR_WEIGHTS = 1000
 # The result for an eval split without documents.
 _NOTHING = SliceResult(
     feature="",
@@ -124,8 +122,8 @@ def examples_fingerprint(files: Iterable[str]) -> str:
 def check_baseline(saved_model_dir: str, files: Iterable[str], *, strided: bool) -> None:
     """Checks that the baseline can be measured on this eval split, by scoring one example.
 
-    This is one with replies that do not count (`weight` 0), if there is such a one among the first: a model that an
-    earlier version exported would score these replies as well.
+    This is one with replies that do not count (`weight` 0), if the split has such a one: a model that an earlier
+    version exported would score these replies as well.
 
     Raises:
         InputError: The baseline was trained on another kind of data, or exported by an earlier version.
@@ -138,7 +136,7 @@ def check_baseline(saved_model_dir: str, files: Iterable[str], *, strided: bool)
             "for a comparison, the latest blessed model must return nats, tokens, correct tokens and bytes of a "
             f"document. Received: a model of an earlier version, {saved_model_dir}. {cure}"
         )
-    for record in _example_to_score(itertools.islice(read_records(sorted(files)), _SEARCHED_FOR_WEIGHTS)):
+    for record in _example_to_score(read_records(sorted(files))):
         try:
             scores = signature(examples=tf.constant([record]))
         except tf.errors.InvalidArgumentError as error:

@@ -178,7 +178,7 @@ def test_a_baseline_that_scores_replies_of_weight_0_is_refused_with_the_cure(tmp
             return {**sums, "num_bytes": tf.fill([tf.size(examples)], self.num_bytes)}
 
     turns = {"prompt": ["Hi", "Bye"], "completion": ["Hello!", "Bye."]}
-    files = [write_records(tmp_path / "a.gz", [example(turns), example({**turns, "weight": ["0", "1"]})])]
+    files = [write_records(tmp_path / "a.gz", [example(turns)] * 1500 + [example({**turns, "weight": ["0", "1"]})])]
     for num_bytes in (4, 10):
         model = Earlier(num_bytes)
         tf.saved_model.save(model, str(tmp_path / str(num_bytes)), signatures={"evaluate": model.evaluate})
