@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ from modules.training import fitted_rows, packing, preference_pairs
 from modules.training.record import SourceUse
 from modules.training.settings import TrainingSettings
 from modules.training.source_mixture import Mixture
-from modules.training.stored_rows import StoredRows, TrainingData, joined_rows, store_rows
+from modules.training.stored_rows import TrainingData, joined_rows
+from modules.training.stored_split import CURE_OF_WINDOWS, StoredSplit, split_of_pairs, store_windows, training_data
 
 READ_BATCH_SIZE = 64
 
@@ -51,8 +52,9 @@ def read_weighted_rows(
     settings: TrainingSettings,
     *,
     weights: Mapping[str, float],
+    context_length: int,
     end_of_text_id: int,
-    **options: Any,
+    truncate: bool = False,
 ) -> TrainingData:
     """Reads the rows of each source, see `read_rows`, and mixes them by their shares of the training tokens.
 
@@ -63,49 +65,49 @@ def read_weighted_rows(
         validation: The documents.
         settings: Settings of the training run.
         weights: The share of the training tokens of each source, by name.
-        end_of_text_id: Id of `<|endoftext|>` in the vocabulary.
-        options: Further arguments of `read_rows`.
+        context_length, end_of_text_id, truncate: See `read_rows`.
 
     Raises:
         InputError: If a source has no row, an epoch does not fill one batch, or the eval split has no row.
     """
-    one_row = settings.model_copy(update={"batch_size": 1})
+    read = functools.partial(
+        _read_split,
+        settings=settings,
+        context_length=context_length,
+        end_of_text_id=end_of_text_id,
+        truncate=truncate,
+    )
+    validation_part = read(validation, split="eval")
+    validation_part.check()
     parts = []
     for name in weights:
+        part = read(_of(train, name), split="train")
         try:
-            part = read_rows(_of(train, name), validation, one_row, end_of_text_id=end_of_text_id, **options)
-            if "loss_mask" not in train.element_spec:
-                lengths = collections.Counter(_lengths(_of(train, name)))
-                part = dataclasses.replace(
-                    part, unused_tokens=packing_efficiency.unused_tokens(lengths, window=options["context_length"] + 1)
-                )
+            part.check()
         except InputError as error:
             raise InputError(f"of the source {name!r}, {error}") from error
         parts.append(part)
-    rows = [part.train.count for part in parts]
+    rows = [part.rows.count for part in parts]
     tokens = [part.tokens_per_row for part in parts]
     mixture = Mixture.of(rows, tokens, list(weights.values()))
-    joined = joined_rows([part.train for part in parts], mixture, {"token_ids": end_of_text_id})
+    joined = joined_rows([part.rows for part in parts], mixture, {"token_ids": end_of_text_id})
     uses = [
         SourceUse(name=name, share=weight / sum(weights.values()), rows=count, tokens=count * tokens_per_row)
         for (name, weight), count, tokens_per_row in zip(weights.items(), rows, tokens, strict=True)
     ]
-    data = dataclasses.replace(
+    unused = [part.unused_tokens for part in parts]
+    if "loss_mask" not in train.element_spec:
+        unused = _unused_of_texts(train, list(weights), window=context_length + 1)
+    train_part = dataclasses.replace(
         parts[0],
-        train=joined,
+        rows=joined,
+        has="has {} rows of all sources",
+        cure=CURE_OF_WINDOWS,
         tokens_per_row=round(np.average(tokens, weights=mixture.drawn)),
-        sources=tuple(uses),
-        unused_tokens=_sum(part.unused_tokens for part in parts),
+        unused_tokens=_sum(unused),
         split_rows=_sum(part.split_rows for part in parts),
     )
-    _check_filled(
-        joined,
-        data.validation,
-        settings,
-        has="has {} rows of all sources",
-        cure="add text, or lower `model.context_length` or `training.batch_size`",
-    )
-    return data
+    return dataclasses.replace(training_data(train_part, validation_part, settings), sources=tuple(uses))
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:
@@ -113,9 +115,14 @@ def _sum(numbers: Iterable[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def _lengths(documents: tf.data.Dataset) -> Iterator[int]:
-    for batch in documents:
-        yield from batch["token_ids"].row_lengths().numpy().tolist()
+def _unused_of_texts(train: tf.data.Dataset, names: Sequence[str], *, window: int) -> list[int | None]:
+    """Returns the tokens after the last full window of each source, in one pass over the texts."""
+    lengths: dict[str, collections.Counter[int]] = {name: collections.Counter() for name in names}
+    for batch in train:
+        of_documents, sources = batch["token_ids"].row_lengths().numpy(), batch["source"].numpy().ravel()
+        for name in names:
+            lengths[name].update(of_documents[sources == name.encode()].tolist())
+    return [packing_efficiency.unused_tokens(lengths[name], window=window) for name in names]
 
 
 def _of(documents: tf.data.Dataset, name: str) -> tf.data.Dataset:
@@ -155,34 +162,47 @@ def read_rows(
     Raises:
         InputError: If the train split does not fill one batch, or the eval split has no row.
     """
-    longest = context_length + 1
-    if settings.dpo:
-        store = functools.partial(
-            preference_pairs.store_pairs, longest=longest, end_of_text_id=end_of_text_id, truncate=truncate
-        )
-        pairs = store(train, split="train")
-        validation_pairs = store(validation, split="eval", at_most=settings.validation_windows)
-        return pair_data(pairs, validation_pairs, settings, longest=longest)
-    pack = functools.partial(
-        packing.packed_windows,
-        window=longest,
+    read = functools.partial(
+        _read_split,
+        settings=settings,
+        context_length=context_length,
         end_of_text_id=end_of_text_id,
-        isolate_documents=settings.isolate_documents,
+        truncate=truncate,
     )
-    if "loss_mask" not in train.element_spec:
-        return store_windows(pack(train), pack(validation), settings)
-    rows = [fitted_rows.measure_rows(documents) for documents in (train, validation)]
-    fits = [context_limit.fit(lengths, context_length=context_length, truncate=truncate) for lengths in rows]
-    train, validation = (
-        fitted_rows.fitted(documents, fit, context_length=context_length)
-        for documents, fit in zip((train, validation), fits, strict=True)
+    return training_data(read(train, split="train"), read(validation, split="eval"), settings)
+
+
+def _read_split(
+    documents: tf.data.Dataset,
+    *,
+    split: str,
+    settings: TrainingSettings,
+    context_length: int,
+    end_of_text_id: int,
+    truncate: bool = False,
+) -> StoredSplit:
+    """Reads and stores the rows of one split, or of one source of it, see `read_rows`."""
+    window = context_length + 1
+    at_most = settings.validation_windows if split == "eval" else None
+    if settings.dpo:
+        pairs = preference_pairs.store_pairs(
+            documents,
+            longest=window,
+            end_of_text_id=end_of_text_id,
+            split=split,
+            truncate=truncate,
+            at_most=at_most,
+        )
+        return split_of_pairs(pairs, split=split, longest=window)
+    lengths: list[int] | None = None
+    if "loss_mask" in documents.element_spec:
+        fit = context_limit.fit(fitted_rows.measure_rows(documents), context_length=context_length, truncate=truncate)
+        documents = fitted_rows.fitted(documents, fit, context_length=context_length)
+        lengths = fit.lengths[fit.kept, 0].tolist()
+    windows = packing.packed_windows(
+        documents, window=window, end_of_text_id=end_of_text_id, isolate_documents=settings.isolate_documents
     )
-    kept = fits[0].lengths[fits[0].kept, 0].tolist()
-    return dataclasses.replace(
-        store_windows(pack(train), pack(validation), settings),
-        unused_tokens=packing_efficiency.unused_tokens(collections.Counter(kept), window=longest),
-        split_rows=packing_efficiency.split_documents(kept, window=longest),
-    )
+    return store_windows(windows, split=split, at_most=at_most, lengths=lengths)
 
 
 def unused_text(fn_args: FnArgs, *, context_length: int) -> int | None:
@@ -194,66 +214,3 @@ def unused_text(fn_args: FnArgs, *, context_length: int) -> int | None:
     return packing_efficiency.unused_tokens(
         {int(length): number for length, number in lengths.items()}, window=context_length + 1
     )
-
-
-def store_windows(train: tf.data.Dataset, validation: tf.data.Dataset, settings: TrainingSettings) -> TrainingData:
-    """Reads packed windows of `time + 1` tokens once and stores them; see `packing.packed_windows`.
-
-    Raises:
-        InputError: If the train split does not fill one batch, or the eval split does not fill one window.
-    """
-    if settings.validation_windows is not None:
-        validation = validation.take(settings.validation_windows)
-    rows, validation_rows = store_rows(train), store_rows(validation)
-    tokens = train.element_spec["token_ids"].shape[0]
-    counted = " that hold a token of a completion" if "loss_mask" in rows.columns else ""
-    _check_filled(
-        rows,
-        validation_rows,
-        settings,
-        has=f"fills {{}} windows of {tokens} tokens{counted}",
-        cure="add text, or lower `model.context_length` or `training.batch_size`",
-    )
-    return TrainingData(train=rows, validation=validation_rows, to_batch=packing.to_batch, tokens_per_row=tokens - 1)
-
-
-def pair_data(
-    pairs: StoredRows, validation_pairs: StoredRows, settings: TrainingSettings, *, longest: int
-) -> TrainingData:
-    """Makes training data from stored pairs of at most `longest` tokens; see `preference_pairs.store_pairs`.
-
-    Raises:
-        InputError: If the train split does not fill one batch, or the eval split has no pair.
-    """
-    _check_filled(
-        pairs,
-        validation_pairs,
-        settings,
-        has=f"has {{}} pairs that fit into {longest} tokens",
-        cure="add rows, or raise `model.context_length`, or lower `training.batch_size`",
-    )
-    return TrainingData(
-        train=pairs,
-        validation=validation_pairs,
-        to_batch=preference_pairs.to_batch,
-        tokens_per_row=preference_pairs.mean_tokens(pairs),
-    )
-
-
-def _check_filled(
-    train: StoredRows, validation: StoredRows, settings: TrainingSettings, *, has: str, cure: str
-) -> None:
-    """Refuses a train split that does not fill one batch, and an eval split without a row.
-
-    Args:
-        train, validation: The stored rows.
-        settings: Settings of the training run.
-        has: Words of the message that follow "the train split"; `{}` is replaced by the number of rows.
-        cure: Words of the message that name the cures, except for a larger share of the data for the split.
-    """
-    for split, rows, at_least in (("train", train, settings.batch_size), ("eval", validation, 1)):
-        if rows.count < at_least:
-            raise InputError(
-                f"the {split} split {has.format(rows.count)}, fewer than {at_least}; {cure}, or raise "
-                f"`data.splits.{split}`."
-            )

@@ -3,6 +3,7 @@ import functools
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -24,7 +25,9 @@ from modules.tokenization.vocabulary_files import write_table
 from modules.training.run_fn import check_same_vocabulary, run_fn, starting_model, write_weights
 from modules.training.settings import TrainingSettings
 from modules.training.source_mixture import Mixture
-from modules.training.transformed_examples import read_rows, read_weighted_rows, store_windows
+from modules.training.stored_rows import TrainingData
+from modules.training.stored_split import store_windows, training_data
+from modules.training.transformed_examples import read_rows, read_weighted_rows
 from tests.toys import cloud_storage
 from tests.toys.examples import example, write_records
 from tests.toys.preferences import documents
@@ -37,22 +40,27 @@ def windows_of(count: int, **columns: list[int]) -> tf.data.Dataset:
     return counting_windows(count).map(lambda window: {**window, **columns})
 
 
+def data_of(train: tf.data.Dataset, validation: tf.data.Dataset, settings: TrainingSettings) -> TrainingData:
+    eval_split = store_windows(validation, split="eval", at_most=settings.validation_windows)
+    return training_data(store_windows(train, split="train"), eval_split, settings)
+
+
 def test_too_little_text_is_refused_with_a_cure() -> None:
     with pytest.raises(InputError, match=r"the train split fills 3 windows of 9 tokens, fewer than 4; add text"):
-        store_windows(counting_windows(3), counting_windows(3), SETTINGS)
+        data_of(counting_windows(3), counting_windows(3), SETTINGS)
     with pytest.raises(InputError, match=r"the eval split fills 0 windows"):
-        store_windows(counting_windows(9), counting_windows(0), SETTINGS)
+        data_of(counting_windows(9), counting_windows(0), SETTINGS)
     none = windows_of(0, loss_mask=[1, 0, 0, 0, 0, 0, 0, 0, 0])
     with pytest.raises(
         InputError, match="the train split fills 0 windows of 9 tokens that hold a token of a completion"
     ):
-        store_windows(none, none, SETTINGS)
+        data_of(none, none, SETTINGS)
 
 
 @pytest.mark.parametrize(("validation_windows", "stored"), [(5, 5), (80, 10), (None, 10)])
 def test_the_requested_number_of_validation_windows_is_stored(validation_windows: int | None, stored: int) -> None:
     settings = changed(SETTINGS, validation_windows=validation_windows)
-    data = store_windows(counting_windows(12), counting_windows(10), settings)
+    data = data_of(counting_windows(12), counting_windows(10), settings)
     assert (data.train.count, data.validation.count, data.tokens_per_row) == (12, stored, 8)
 
 
@@ -218,6 +226,27 @@ def test_weighted_sources_are_mixed_and_a_source_without_a_row_is_refused() -> N
     assert [use.drawn_rows for use in data.drawn(24, seed=0)] == [12, 12]
     with pytest.raises(InputError, match="of the source 'c', the train split has 0 pairs that fit into 9 tokens"):
         read_weighted_rows(named, pairs, settings, weights={"c": 1, "a": 1}, **options)
+    with pytest.raises(InputError, match=r"^the eval split has 0 pairs that fit into 9 tokens"):
+        read_weighted_rows(named, pairs.take(0), settings, weights={"a": 1, "b": 1}, **options)
+
+
+def test_the_eval_split_of_weighted_texts_is_read_once() -> None:
+    texts = tf.ragged.constant([[1] * 8, [2] * 20, [3] * 9], tf.int64)
+    sources = tf.constant([b"a", b"b", b"a"])
+    train = tf.data.Dataset.from_tensor_slices({"token_ids": texts, "source": sources}).batch(2)
+    reads = []
+
+    def read_eval() -> Iterator[dict[str, tf.RaggedTensor]]:
+        reads.append(1)
+        yield {"token_ids": texts}
+
+    spec = {"token_ids": tf.RaggedTensorSpec([None, None], tf.int64)}
+    documents = tf.data.Dataset.from_generator(read_eval, output_signature=spec)
+    settings = changed(SETTINGS, batch_size=2)
+    data = read_weighted_rows(train, documents, settings, weights={"a": 1, "b": 1}, context_length=8, end_of_text_id=0)
+    assert len(reads) == 1
+    assert (data.train.count, data.validation.count) == (4, 4)
+    assert data.unused_tokens == (9 + 10) % 9 + 21 % 9  # `<|endoftext|>` comes before each document
 
 
 def test_the_perplexity_before_equals_that_of_the_saved_model(tmp_path: Path) -> None:
