@@ -24,11 +24,23 @@ if TYPE_CHECKING:
 REASONS = ("too_short", "too_long", "charset", "secret", "language")
 
 # UTF-8 that was read as Windows-1252 or Latin-1 shows two or three characters for one: `Ã¼` for ü, `â€™` for ’. The
-# second is a byte from 0x80 to 0xBF: a C1 control or one of these signs, which do not follow such letters in any text.
+# second is a byte from 0x80 to 0xBF: a C1 control or one of these signs.
 _SIGNS = "\x80-\xbf" + bytes(range(0x80, 0xA0)).decode("cp1252", "ignore")
 # Windows-1252 that was read as Latin-1 has C1 controls in place of curly quotes, dashes and euro signs. NEL (U+0085), a
 # line break on mainframes, counts with them: in nearly all texts it was an ellipsis of Windows.
 _TRACES = re.compile(f"[\xc2-\xc5\xce-\xd1][{_SIGNS}]|[\xe2-\xe9][{_SIGNS}]{{2}}|[\x80-\x9f\ufffd]")
+# Some of the signs also follow such letters in correct text: « café », „Ä“, “é…”, MANHÃ—, 5 Å². They count only if the
+# document also has a sequence that correct text does not have: with another sign (`Ã¼`), in the middle of a word
+# (`sÃ»r` for sûr), with a capital after a lower-case letter, or Â that ends a word (`it.Â» ` for it.»).
+_CLOSING = "\xa0«»‹›‘“”…–"
+_AFTER_LETTERS = _CLOSING + "’—"
+_AFTER_WORDS = _AFTER_LETTERS + "¹²³®™°·•§©"
+_CAPITALS = "\xc2-\xc5\xce-\xd1"
+_CERTAIN = re.compile(
+    f"[{_CAPITALS}](?:(?![{_AFTER_LETTERS}]|(?<=Å)[²³])[{_SIGNS}]|[{_CLOSING}](?=[a-zß-ÿ]))"
+    f"|(?<=[a-zß-ÿ])[{_CAPITALS}][{_SIGNS}]|(?<![\\s«‹“„‘‚(])Â[\xa0«»]"
+    f"|[\xe2-\xe9](?![{_AFTER_WORDS}]{{2}})[{_SIGNS}]{{2}}"
+)
 _LETTER = re.compile(r"[^\W\d_]")
 # The language is recognised from the beginning of a document, which takes half a millisecond. More text would only
 # cost time.
@@ -171,7 +183,10 @@ def _is_garbled(text: str, settings: CleaningSettings) -> bool:
 
 def count_traces(text: str) -> int:
     """Returns the number of characters that a wrong decoding left."""
-    return 0 if text.isascii() else sum(map(len, _TRACES.findall(text)))
+    traces = [] if text.isascii() else _TRACES.findall(text)
+    if traces and not _CERTAIN.search(text):
+        return sum(1 for trace in traces if len(trace) == 1)
+    return sum(map(len, traces))
 
 
 def _is_foreign(text: str, settings: CleaningSettings) -> bool:

@@ -64,3 +64,26 @@ ENGLISH = (
     "for (int i = 0; i < n; ++i) { sum += a[i]; }",
     "The coefficients are estimated by least squares, and the residuals are assumed to be independent.",
 )
+
+# Correct texts in which letters with accents stand before quotes, no-break spaces, ellipses and dashes.
+QUOTED = (
+    "Une «\u00a0liberté\u00a0» est la faculté d'agir, «\u00a0égalité\u00a0», «\u00a0fraternité\u00a0»\u00a0; rien.",
+    "C'est du café\u00a0»\u00a0: voilà ce qu'il a dit.",
+    "«\u00a0Il est né…\u00a0»",
+    "Le nom « café » s'écrit avec un é\u00a0!",
+    "Il a répété\u00a0: «\u00a0Du thé\u00a0?\u00a0» puis «\u00a0Du café\u00a0–\u00a0noir.\u00a0»",
+    "La lettre «\u00a0Â\u00a0», la lettre «\u00a0Î\u00a0» et la lettre «\u00a0é\u00a0»",
+    "Voir l'article «\u00a0Sécurité²\u00a0» et «\u00a0Liberté\u00a0»¹.",
+    "E ele disse que é…”",
+    "A palavra “MANHÃ”, a palavra “IRMÃ” e a letra “é”.",
+    "— Amanhã… — disse ela. “Até amanhã…”",
+    "AMANHÃ—OU DEPOIS. A irmã «é». «AMANHÃ»",
+    "Der Umlaut „Ä“",
+    "Die Umlaute »Ä«, ›Ä‹, ‚Ä‘ und „ä“, auch Ä–Ö–Ü, stehen in der Tabelle.",
+    "Er sagte: „Das ist ein Ä…“ und dann „Olé…“.",
+    "la letra “Ñ”",
+    "La letra «Ñ», con dos Ñ’s: “Olé”, «sé…», «¿Qué?».",
+    "«Ya lo sé»… “No sé…” —dijo—. ESPAÑA, con “Ñ…”",
+    "The surface measures 120 Å² and the volume 80 Å³; “Nestlé®” and “café”™ are names.",
+    "A page about “Ñ”, “Ä” and “Å”; “voilà”, “cliché”—and “naïveté…”.",
+)

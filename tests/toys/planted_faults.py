@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tests.toys.languages import ENGLISH, TEXTS
+from tests.toys.languages import ENGLISH, QUOTED, TEXTS
 
 _SYLLABLES = [a + b for a in "bdfgklmnprstv" for b in ("a", "e", "i", "o", "u", "an", "el", "or")]
 _SEED = 15
@@ -119,6 +119,12 @@ def encodings() -> Iterator[Planted]:
             break
     for text in ENGLISH:
         yield Planted("broken encodings", "right text, technical", False, text)
+    for text in QUOTED:
+        utf8 = text.encode("utf-8")
+        yield Planted("broken encodings", "right text, accents before quotes and no-break spaces", False, text)
+        yield Planted("broken encodings", "such a text in UTF-8, read as Latin-1", True, utf8.decode("latin-1"))
+        kind = "such a text in UTF-8, read as Windows-1252"
+        yield Planted("broken encodings", kind, True, utf8.decode("cp1252", "replace"))
     yield Planted("broken encodings", "right text that mentions U+FFFD", False, "It shows \ufffd. " + "It is so. " * 20)
     yield Planted(
         "broken encodings", "right text, capitals with accents", False, "IRMÃ, AVÔ, MÃE, MANHÃ, PÂTÉ, ÂME: Ã Â"

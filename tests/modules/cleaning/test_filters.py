@@ -30,6 +30,11 @@ ADDRESS = "Write to jane.doe@mail.uni-bonn.de."
             {},
             None,
         ),
+        ("C'est du caf\u00e9\u00a0\u00bb\u00a0!", {}, None),
+        ("Der Umlaut \u201e\u00c4\u201c, la letra \u201c\u00d1\u201d", {}, None),
+        ("Il est gi\u00c3\u00a0 l\u00c3\u00a0.", {}, "charset"),  # à has a no-break space as its second byte
+        ("Hello.\u00c2\u00a0 World.", {}, "charset"),
+        ("caf\u00e9\u00a0\u00bb \ufffd" + " is so" * 20, {}, None),  # U+FFFD proves nothing about the quote
         ("\x93It\x92s\x94 " * 20, {}, "charset"),  # quotes of Windows, read as Latin-1
         ("Wait\x85 " * 20, {}, "charset"),
         ("+---+---+\n| 1 | 2 |\n+---+---+", {}, None),
