@@ -99,9 +99,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             examples.set_string_custom_property("prompt_template", sources.template)
         _record_counts(examples, reading, kept)
         shares = {} if job.splits_are_given else weights
+        first = sources.sources[0]
+        encoding = None if first.name else first.encoding  # sources with names may have encodings of their own
         set_warnings(
             examples,
-            [*_source_warnings(kept, sources, settings), *data_warnings(reading, kept.documents, shares)],
+            [*_source_warnings(kept, sources, settings), *data_warnings(reading, kept.documents, shares, encoding)],
         )
 
     def _clean(self, job: CleaningJob, sources: Corpus) -> tuple[ReadCounts, BucketCounts]:

@@ -1,5 +1,6 @@
 """Warnings about data with which a run is legal and of little use, one line each."""
 
+import codecs
 import json
 import math
 from collections.abc import Mapping
@@ -12,17 +13,22 @@ MIN_EVAL_DOCUMENTS = 30
 _FEW_FILES = 0.1
 # How many times as many documents as needed are aimed at: the hash decides about each document.
 _MARGIN = 1.5
+# The name that Python gives to all spellings of it.
+_LATIN_1 = codecs.lookup("latin-1").name
 
 
-def data_warnings(reading: ReadCounts, documents: Mapping[str, int], weights: Mapping[str, int]) -> list[str]:
+def data_warnings(
+    reading: ReadCounts, documents: Mapping[str, int], weights: Mapping[str, int], encoding: str | None
+) -> list[str]:
     """Returns the warnings about a corpus.
 
     Args:
         reading: Counts of what was read.
         documents: The number of stored documents by split.
         weights: The share of each split by the hash; empty where files or a column decide.
+        encoding: The value of `data.encoding`; None if it is not set, or if sources may have encodings of their own.
     """
-    return [*separator_warnings(reading), *_traces(reading), *_small_eval_split(documents, weights)]
+    return [*separator_warnings(reading), *_traces(reading, encoding), *_small_eval_split(documents, weights)]
 
 
 def separator_warnings(reading: ReadCounts) -> list[str]:
@@ -48,13 +54,17 @@ def _escape_hint(separator: str) -> str:
     return " In a recipe, only double quotes make a line feed of \\n and a tab of \\t."
 
 
-def _traces(reading: ReadCounts) -> list[str]:
+def _traces(reading: ReadCounts, encoding: str | None) -> list[str]:
     if not reading.garbled:
         return []
+    cure = "Use the original files, and set `data.encoding` to their encoding if it is not UTF-8."
+    if encoding and codecs.lookup(encoding).name == _LATIN_1:
+        cure = (
+            "Windows text is often taken for Latin-1: try `--set data.encoding=cp1252`, or else use the original files."
+        )
     return [
         f"{reading.garbled:,} characters of the documents are traces of a wrong decoding (U+FFFD, U+0080 to "
-        f"U+009F, or such as `Ã¼` for ü), the first in {reading.garbled_place}. They remain in the text. Read the "
-        "original files in their encoding; for Windows text that was read as Latin-1: `--set data.encoding=cp1252`."
+        f"U+009F, or such as `Ã¼` for ü), the first in {reading.garbled_place}. They remain in the text. {cure}"
     ]
 
 

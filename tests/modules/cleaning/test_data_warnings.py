@@ -24,7 +24,14 @@ def warnings(folder: Path, **settings: Any) -> list[str]:
         counts = ReadCounts()
         list(keep_documents(read_documents(path, source, counts=counts), CleaningSettings(), counts))
         total.add(counts)
-    return data_warnings(total, ENOUGH, WEIGHTS)
+    return data_warnings(total, ENOUGH, WEIGHTS, source.encoding)
+
+
+def read(folder: Path, **settings: Any) -> list[str]:
+    """Returns the documents in the text files of a folder."""
+    source = DataSource(files=(f"{folder}/*.txt",), **settings)
+    paths = expand_files(source)
+    return [document.content for path in paths for document in read_documents(path, source, counts=ReadCounts())]
 
 
 def proposed(warning: str) -> tuple[str, str]:
@@ -61,30 +68,49 @@ def test_a_line_feed_that_a_recipe_does_not_make(tmp_path: Path) -> None:
     assert warnings(tmp_path, document_separator="\n---\n") == []
 
 
-def test_traces_of_a_wrong_decoding_are_counted(tmp_path: Path) -> None:
-    text = f"He didn’t say “no” for 5 €. {'A long text follows. ' * 40}"
-    (tmp_path / "a.txt").write_bytes(text.encode("cp1252"))
-    [warning] = warnings(tmp_path, encoding="latin-1")
+WINDOWS_TEXT = f"He didn’t say “no” for 5 €. {'A long text follows. ' * 90}End."
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ISO-8859-1"])
+def test_windows_text_that_is_read_as_latin_1_is_read_as_windows_text(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.txt").write_bytes(WINDOWS_TEXT.encode("cp1252"))
+    [warning] = warnings(tmp_path, encoding=encoding)
     assert (
         "4 characters of the documents are traces of a wrong decoding (U+FFFD, U+0080 to U+009F, or such as `Ã¼` for ü)"
         in warning
     )
     assert f"the first in {tmp_path}/a.txt, line 1" in warning
     assert proposed(warning) == ("data.encoding", "cp1252")
+    assert read(tmp_path, encoding="cp1252") == [WINDOWS_TEXT]
     assert warnings(tmp_path, encoding="cp1252") == []
+
+
+@pytest.mark.parametrize(("original", "taken_for"), [("cp1252", "latin-1"), ("utf-8", "latin-1"), ("utf-8", "ascii")])
+def test_utf8_that_was_converted_wrongly_is_not_read_in_another_encoding(
+    tmp_path: Path, original: str, taken_for: str
+) -> None:
+    """It would become worse, without a warning; only the original has the text."""
+    (tmp_path / "a.txt").write_text(WINDOWS_TEXT.encode(original).decode(taken_for, "replace"), encoding="utf-8")
+    [warning] = warnings(tmp_path)
+    assert "cp1252" not in warning
+    assert warning.endswith("Use the original files, and set `data.encoding` to their encoding if it is not UTF-8.")
+    (tmp_path / "a.txt").write_bytes(WINDOWS_TEXT.encode(original))
+    cure = {"encoding": original} if original != "utf-8" else {}
+    assert read(tmp_path, **cure) == [WINDOWS_TEXT]
+    assert warnings(tmp_path, **cure) == []
 
 
 @pytest.mark.parametrize("total", [120, 400])
 def test_an_eval_split_too_small_to_judge_by(total: int) -> None:
     documents = {"train": total - 12, "eval": 6, "test": 6}
-    [warning] = data_warnings(ReadCounts(), documents, WEIGHTS)
+    [warning] = data_warnings(ReadCounts(), documents, WEIGHTS, None)
     assert "The eval split has 6 documents, fewer than 30" in warning
     key, value = proposed(warning)
     assert key == "data.splits.eval"
     assert total * int(value) / (95 + int(value)) >= 45
-    assert data_warnings(ReadCounts(), documents | {"eval": 30}, WEIGHTS) == []
+    assert data_warnings(ReadCounts(), documents | {"eval": 30}, WEIGHTS, None) == []
 
 
 def test_a_tiny_corpus_needs_more_text() -> None:
-    [warning] = data_warnings(ReadCounts(), {"train": 40, "eval": 3, "test": 2}, WEIGHTS)
+    [warning] = data_warnings(ReadCounts(), {"train": 40, "eval": 3, "test": 2}, WEIGHTS, None)
     assert warning.endswith("Use more text.")
