@@ -28,6 +28,9 @@ from modules.evaluation.task_figures import TASKS_FILE
 
 Task = Annotated[MultipleChoiceSettings | AnswersSettings, Field(discriminator="kind")]
 
+# Numbers of cut prompts have these names in ML Metadata: of memorisation, of the Trainer and of the TFLiteEvaluator.
+_RESERVED = ("memorisation", "samples", "greedy_agreement")
+
 
 def _different(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
     names = [_name(task) for task in tasks]
@@ -36,6 +39,12 @@ def _different(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
         raise ValueError(
             "every task needs a name of its own, and `answers` may occur only once. "
             f"Received: {repeated[0]}, which is repeated; rename a task or take it out"
+        )
+    reserved = [name for name in names if name in _RESERVED]
+    if reserved:
+        raise ValueError(
+            f"a task must not have one of the names {', '.join(_RESERVED)}, under which other prompts are counted. "
+            f"Received: {reserved[0]}; rename the task"
         )
     return tasks
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -131,13 +132,16 @@ def _data(artifacts: Mapping[str, SourceArtifact], settings: Mapping[str, Any]) 
 
 
 def _counted(artifacts: Mapping[str, SourceArtifact], prefix: str) -> dict[str, int]:
-    """Returns the numbers above 0 that the nodes counted under names with this prefix, by name in words."""
-    return {
-        name.removeprefix(prefix).replace("_", " "): number
-        for artifact in _of_this_run(artifacts)
-        for name, number in artifact.properties.items()
-        if name.startswith(prefix) and number
-    }
+    """Returns the numbers above 0 that the nodes counted under names with this prefix, by name in words.
+
+    Numbers of several nodes under one name are added up.
+    """
+    numbers: Counter[str] = Counter()
+    for artifact in _of_this_run(artifacts):
+        for name, number in artifact.properties.items():
+            if name.startswith(prefix) and number:
+                numbers[name.removeprefix(prefix).replace("_", " ")] += number
+    return dict(numbers)
 
 
 def _of_this_run(artifacts: Mapping[str, SourceArtifact]) -> list[SourceArtifact]:

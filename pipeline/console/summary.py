@@ -1,6 +1,7 @@
 """Summary of a finished run in tables: data, perplexity, gates, release, time, verdict."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
@@ -121,12 +122,15 @@ def _are_too_long(run: Run) -> bool:
 
 
 def _counted(run: Run, prefix: str, unit: str) -> list[RenderableType]:
-    """Returns a table of what was dropped or changed, by reason; nothing if every number is 0."""
+    """Returns a table of what was dropped or changed, by reason, summed over nodes; nothing if every number is 0."""
     table = _table(prefix.removesuffix("_").capitalize(), "reason", unit)
+    numbers: Counter[str] = Counter()
     for artifact in _written(run):
         for name, number in artifact.properties.items():
             if name.startswith(prefix) and number:
-                table.add_row(name.removeprefix(prefix).replace("_", " "), count(number))
+                numbers[name.removeprefix(prefix).replace("_", " ")] += number
+    for reason, number in numbers.items():
+        table.add_row(reason, count(number))
     return [table] if table.row_count else []
 
 

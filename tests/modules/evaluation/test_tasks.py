@@ -146,6 +146,10 @@ def test_files_are_checked_early_and_fingerprinted(questions):
             [{"kind": "multiple_choice", "name": "a", "file": "x.jsonl"}] * 2,
             "a name of its own.* Received: a, which",
         ),
+        (
+            [{"kind": "multiple_choice", "name": "samples", "file": "x.jsonl"}],
+            "must not have one of the names memorisation, samples, greedy_agreement.* Received: samples; rename",
+        ),
         ([{"kind": "riddles"}], "'multiple_choice', 'answers'"),
         ([{"kind": "answers", "min_rouge": 0.5}], "min_rouge"),
         ([{"kind": "multiple_choice", "name": "a", "file": "x.jsonl", "min_accuracy": 75}], "less than or equal to 1"),

@@ -44,6 +44,15 @@ def test_a_report_contains_the_results_of_all_nodes(tmp_path: Path) -> None:
     ]
 
 
+def test_numbers_of_several_nodes_under_one_name_are_added_up(tmp_path: Path) -> None:
+    artifacts = write_artifacts(tmp_path)
+    for name, cut in (("model_run", 2), ("task_evaluation", 3)):
+        properties = {**artifacts[name].properties, "changed_prompts_of_samples_cut": cut}
+        artifacts[name] = dataclasses.replace(artifacts[name], properties=properties)
+    report = gathering.gather(artifacts, pipeline="poems", run="run 7", configuration=CONFIGURATION)
+    assert report.data.changed == {"control characters removed": 3, "prompts of samples cut": 5}
+
+
 def test_no_file_of_a_refused_model_is_released(tmp_path: Path) -> None:
     report = gathered(tmp_path, checks=[REFUSED], blessed=False)
     assert report.verdict.sentence == "Refused: perplexity 152 is above 150 (evaluation.max_perplexity)."

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from pipeline.config import load_config
 from pipeline.console.run_view import Watch, picture
-from pipeline.console.summary import print_summary
+from pipeline.console.summary import print_data, print_summary
 from pipeline.console.terminal import Console, Text
 from pipeline.metadata.reader import Artifact, Execution, Run
 from tests.toys.checkout import ROOT
@@ -112,6 +112,21 @@ def test_the_summary_has_no_hidden_characters(tmp_path) -> None:
     print_summary(run, load_config(), Console(file=file, width=120))
     assert file.getvalue().count(SHOWN) == 3
     assert not set(file.getvalue()) & set("\x1b\x07\r\u202e")
+
+
+def test_the_summary_adds_up_numbers_of_several_nodes_under_one_name() -> None:
+    cut = [
+        Artifact(id=number, type="ModelRun", uri="", properties={"changed_prompts_of_samples_cut": number})
+        for number in (2, 3)
+    ]
+    execution = Execution(
+        id=1, node="n", type="x", state="complete", started=None, seconds=1.0, inputs={}, outputs={"runs": cut}
+    )
+    file = io.StringIO()
+    print_data(Run(id="1", pipeline="p", executions=[execution], record=None), Console(file=file, width=120))
+    assert [line.split() for line in file.getvalue().splitlines() if "samples" in line] == [
+        ["prompts", "of", "samples", "cut", "5"]
+    ]
 
 
 def test_the_pipeline_has_no_other_way_to_the_terminal() -> None:
