@@ -84,7 +84,8 @@ class LoadedModel:
         Args:
             prompts: The prompts, in their template.
             settings: How the new tokens are chosen.
-            template: The template, which stays whole; None for plain text.
+            template: The template, whose marks stay where they fit; None for plain text. Where they do not, the model
+                gets the end of the prompt, and `cut_prompts` counts it too; only `generate` refuses such a template.
         """
         room = prompt_room(self.context_length, settings.max_new_tokens)
         texts: list[str] = []

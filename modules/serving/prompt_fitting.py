@@ -1,10 +1,11 @@
 """Prompts that are longer than the room which the context leaves for them: what the model gets, and what it does not.
 
 A prompt of plain text loses its beginning: the model continues its end. In a prompt of instructions, the template stays
-whole, because a model that does not find it has not learned what to do; the words between its head and its end lose
-their middle, so that an instruction before or after a long text is kept. Does not import TensorFlow.
+whole, because a model that does not find it has not learned what to do; the words between its marks lose their middle,
+the longest first, so that a short instruction next to a long text is kept. Does not import TensorFlow.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -41,48 +42,33 @@ def fit_prompt(
 ) -> FittedPrompt:
     """Cuts a prompt that is too long.
 
-    For example, with room for six words:
+    Every mark of the template stays: its text before an instruction, an input, a tool's result and a reply, with the
+    blank line before it. The words before, between and after the marks lose their middle, the longest stretches first:
+    each keeps at most the same number of words. Words of the user that look like a mark stay too. For example:
 
     ```
-    "User:\\none two three four five six\\n\\nAssistant:\\n"     "User:\\none two five six\\n\\nAssistant:\\n"
+    "Be brief.\\n\\nUser:\\none two three four five six\\n\\nAssistant:\\n"    the prompt
+    "Be brief.\\n\\nUser:\\none two  five six\\n\\nAssistant:\\n"             what the model gets, with room for 8 words
     ```
+
+    If all marks together exceed the room, as those of a pasted conversation may, only the first and the last stay.
 
     Args:
         prompt: The prompt, in its template.
-        template: The template, whose head and end stay whole; None for plain text. If even the empty template does not
-            fit, the prompt is cut like plain text: the model gets its end.
+        template: The template, whose marks stay; None for plain text. If even the first and the last mark do not fit,
+            the prompt is cut like plain text: the model gets its end.
         room: Tokens that the model keeps of a prompt with the <|endoftext|> before it, see `sampling.prompt_room`.
         count_tokens: Returns the number of tokens of a text.
     """
     tokens = count_tokens(prompt)
     if template is None or tokens + 1 <= room:
         return FittedPrompt(prompt, tokens, min(tokens, room))
-    head, words, end = _split(prompt, template)
-
-    def fits(middle: str) -> bool:
-        return count_tokens(head + middle + end) + 1 <= room
-
-    if not fits(""):
-        return FittedPrompt(prompt, tokens, min(tokens, room))
-    middle = _longest(_PIECES.findall(words), fits, room) or _longest(list(words[: 4 * room]), fits, room)
-    text = head + middle + end
-    return FittedPrompt(text, tokens, count_tokens(text))
-
-
-def _longest(pieces: Sequence[str], fits: Callable[[str], bool], room: int) -> str:
-    """Returns as many pieces as fit, half of them from the beginning and half from the end."""
-
-    def shortened(count: int) -> str:
-        return "".join(pieces[: count - count // 2]) + "".join(pieces[len(pieces) - count // 2 :])
-
-    enough, too_many = 0, min(len(pieces), _PIECES_PER_TOKEN * room) + 1
-    while too_many - enough > 1:
-        count = (enough + too_many) // 2
-        if fits(shortened(count)):
-            enough = count
-        else:
-            too_many = count
-    return shortened(enough)
+    parts = _split(prompt, template)
+    for stretches, marks in ((parts[::2], parts[1::2]), _outer(parts)):
+        text = _longest(stretches, marks, room, count_tokens)
+        if text is not None:
+            return FittedPrompt(text, tokens, count_tokens(text))
+    return FittedPrompt(prompt, tokens, min(tokens, room))
 
 
 def template_tokens(template: PromptTemplate, count_tokens: Callable[[str], int]) -> int:
@@ -90,10 +76,52 @@ def template_tokens(template: PromptTemplate, count_tokens: Callable[[str], int]
     return count_tokens(template.prompt("a")) + 1
 
 
-def _split(prompt: str, template: PromptTemplate) -> tuple[str, str, str]:
-    """Splits a prompt into the head of its template, the words, and the end of the template."""
-    head = template.user if prompt.startswith(template.user) else ""
-    end = template.after + template.reply
-    if not prompt.endswith(end) or len(head) + len(end) > len(prompt):
-        end = ""
-    return head, prompt[len(head) : len(prompt) - len(end)], end
+def _split(prompt: str, template: PromptTemplate) -> list[str]:
+    """Splits a prompt into stretches of words and the marks between them: words, mark, words, …, mark, words."""
+    after = re.escape(template.after)
+    heads = [re.escape(head) for head in (template.user, template.input, template.tool, template.reply) if head]
+    marks = [f"(?:{after})?{head}" for head in heads] + [rf"{after}\Z"]
+    return re.split(f"({'|'.join(marks)})", prompt)
+
+
+def _outer(parts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the stretches and the marks if only the first and the last mark count as marks."""
+    if len(parts) < 5:
+        return [*parts[::2]], [*parts[1::2]]
+    return [parts[0], "".join(parts[2:-2]), parts[-1]], [parts[1], parts[-2]]
+
+
+def _longest(
+    stretches: Sequence[str], marks: Sequence[str], room: int, count_tokens: Callable[[str], int]
+) -> str | None:
+    """Returns the prompt with as many words as fit, or characters if no words do; None if the marks do not fit."""
+
+    def fits(text: str) -> bool:
+        return count_tokens(text) + 1 <= room
+
+    if not fits("".join(marks)):
+        return None
+    most = _PIECES_PER_TOKEN * room
+    for pieces in ([_PIECES.findall(stretch) for stretch in stretches], stretches):
+        enough, too_many = 0, min(max(map(len, pieces)), most) + 1
+        while too_many - enough > 1:
+            limit = (enough + too_many) // 2
+            if sum(min(len(stretch), limit) for stretch in pieces) <= most and fits(_joined(pieces, marks, limit)):
+                enough = limit
+            else:
+                too_many = limit
+        if enough:
+            return _joined(pieces, marks, enough)
+    return "".join(marks)
+
+
+def _joined(stretches: Sequence[Sequence[str]], marks: Sequence[str], limit: int) -> str:
+    """Returns a prompt whose stretches keep at most `limit` pieces each, half of them from either end."""
+
+    def shortened(pieces: Sequence[str]) -> str:
+        if len(pieces) <= limit:
+            return "".join(pieces)
+        return "".join(pieces[: limit - limit // 2]) + "".join(pieces[len(pieces) - limit // 2 :])
+
+    pairs = itertools.zip_longest(map(shortened, stretches), marks, fillvalue="")
+    return "".join(itertools.chain.from_iterable(pairs))

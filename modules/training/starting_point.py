@@ -162,7 +162,7 @@ def sample_prompts(
         documents: Batches as for `corpus_perplexity`. The same documents in the same order give the same prompts.
         vocabulary: Vocabulary of the documents' tokens.
         context_length: Context length of the model; longer prompts are cut, as in generation.
-        template: Template of the prompts, which stays whole; None for plain text.
+        template: Template of the prompts, whose marks stay where they fit, see `fit_prompt`; None for plain text.
         count_tokens: Returns the number of tokens of a text; only used with a template.
     """
     token_bytes = vocabulary.token_bytes()
