@@ -72,7 +72,8 @@ def _shares_cure(keys: Collection[int], splits: Sequence[str]) -> str:
     found = sufficient_shares(keys, splits)
     if found is None:
         return ""
-    shares = ", ".join(f"{split}: {share}" for split, share in found.items())
+    # Without `test: null`, the test split would come back with its default share.
+    shares = ", ".join(f"{split}: {found.get(split, 'null')}" for split in (*found, *({"test"} - found.keys())))
     return f"With these shares every split gets a document: `--set 'data.splits={{{shares}}}'`. "
 
 

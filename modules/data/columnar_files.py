@@ -111,7 +111,7 @@ def _check_column(types: Mapping[str, Any], column: str, path: str) -> None:
             f"{path}: column {column!r} must hold strings. Received: objects. Set `text_column` to {nested}."
         )
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
         raise InputError(f"{path}: column {column!r} must hold strings. Received: {kind}. Convert the column.")
 
 

@@ -15,7 +15,7 @@ from modules.data import containers, long_documents, records
 from modules.data.bad_rows import BadRows, RowError
 from modules.data.data_files import ROW_KINDS, TEXT_KINDS, check_size, file_kind
 from modules.data.documents import Document, ReadCounts, add_up, tidy
-from modules.data.preferences import preference_record
+from modules.data.preferences import OTHER_PROMPTS, preference_record
 from modules.data.prompt_templates import TEMPLATES
 from modules.data.row_files import read_rows_and_errors
 from modules.data.source import DataSource
@@ -210,8 +210,9 @@ def columns_of(source: DataSource) -> tuple[Sequence[str], Sequence[str]]:
     column = [source.split_column] if source.split_column else []
     if source.kind == "text":
         return [source.text_column, *column], ()
-    columns = records.INSTRUCTION_COLUMNS if source.kind == "instruction" else records.PREFERENCE_COLUMNS
-    return [*columns, *column], records.REFUSED_COLUMNS
+    if source.kind == "instruction":
+        return [*records.INSTRUCTION_COLUMNS, *column], records.REFUSED_COLUMNS
+    return [*records.PREFERENCE_COLUMNS, *column], (*records.REFUSED_COLUMNS, *OTHER_PROMPTS)
 
 
 def row_split(row: Mapping[str, Any] | RowError, source: DataSource, place: str) -> str:

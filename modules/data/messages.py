@@ -189,6 +189,7 @@ def _tool_calls(turn: Mapping[str, Any], role: str, where: str) -> list[str]:
     functions = [call.get("function") for call in calls if isinstance(call, Mapping)] if isinstance(calls, list) else []
     if (
         role != "assistant"
+        or not isinstance(calls, list)
         or len(functions) != len(calls)
         or not all(isinstance(call, Mapping) and isinstance(call.get("name"), str) for call in functions)
     ):

@@ -18,6 +18,8 @@ from modules.data.records import (
 from modules.data.row_values import column_names, present, text_of
 
 _ANSWERS = ("chosen", "rejected")
+# Columns that hold the prompt in some data sets. Without `prompt`, the answers' common beginning would replace it.
+OTHER_PROMPTS = ("question", "query", "input", "messages", "conversations", "context")
 # A speaker's label in a conversation that is one text: "\n\nHuman: …\n\nAssistant: …".
 _LABEL = re.compile(r"(?:\A\s*|\n+)(Human|User|System|Assistant):[ \t]?")
 _LABEL_ROLES = {"Human": "user", "User": "user", "System": "system", "Assistant": "assistant"}
@@ -44,6 +46,13 @@ def preference_record(row: Mapping[str, Any], template: PromptTemplate, place: s
         return _conversations(row, template, place)
     has_prompt = "prompt" in row or "instruction" in row
     if not has_prompt and all(isinstance(row.get(name), str) for name in _ANSWERS):
+        found = next((name for name in OTHER_PROMPTS if row.get(name)), None)
+        if found is not None:
+            raise RowError(
+                "no_prompt",
+                f"{place}: the prompt of a preference is in the column `prompt`. Received: `{found}`, whose text would "
+                f"be left out. Rename `{found}` to `prompt`.",
+            )
         return _whole_texts(row, template, place)
     if "instruction" in row:
         prompt, content = instruction_prompt(row, template, place)

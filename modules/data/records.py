@@ -16,6 +16,14 @@ INSTRUCTION_COLUMNS = (
     "system_prompt",
 )  # fmt: skip
 PREFERENCE_COLUMNS = ("instruction", "input", "prompt", "chosen", "rejected", "system", "system_prompt")
+# The shapes of instructions: their columns, the one that decides first.
+_SYSTEM = ("system", "system_prompt")
+_SHAPES = (
+    ("messages", *_SYSTEM),
+    ("conversations", *_SYSTEM),
+    ("instruction", "input", "output", *_SYSTEM),
+    ("prompt", "completion", *_SYSTEM),
+)
 # Columns that would change what is learned, and for which there is no definition here: a row that has one is refused.
 REFUSED_COLUMNS = (
     "tools", "functions", "function_call", "tool_calls", "history", "thinking", "reasoning_content", "image",
@@ -64,10 +72,11 @@ def instruction_record(row: Mapping[str, Any], template: PromptTemplate, place: 
     """
     row = present(row)
     refuse_columns(row, place)
+    _check_one_shape(row, place)
     conversation = _conversation(row, place)
     if conversation is not None:
         return _conversation_record(*conversation, template, place, loss_on)
-    if "instruction" in row:
+    if row.get("instruction") or ("instruction" in row and "prompt" not in row):  # joined tables have empty columns
         prompt, content = instruction_prompt(row, template, place)
         answer = text_of(row, "output", place)
     elif "prompt" in row:
@@ -117,8 +126,7 @@ def refuse_columns(row: Mapping[str, Any], place: str) -> None:
         if value is None or value in ("", [], {}) or (name == "weight" and value in (1, "1")):
             continue
         if name == "label":
-            is_verdict = isinstance(value, bool) or value in ("true", "false", "True", "False")
-            if is_verdict and not row.keys() >= {"chosen", "rejected"}:
+            if "completion" in row and not row.keys() >= {"chosen", "rejected"}:
                 raise _judged(row, place)
             continue
         raise RowError(
@@ -162,21 +170,37 @@ def _judged(row: Mapping[str, Any], place: str) -> RowError:
     )
 
 
+def _check_one_shape(row: Mapping[str, Any], place: str) -> None:
+    """Checks that no column of another shape holds text: it would be left out in silence.
+
+    Raises:
+        RowError: The row has columns of two shapes.
+    """
+    filled = [name for name in INSTRUCTION_COLUMNS if row.get(name) not in (None, "", [])]
+    shapes = [shape for shape in _SHAPES if shape[0] in filled]
+    if not shapes:
+        return
+    # Data sets of messages often repeat the first one in `prompt`: then nothing is lost.
+    turns = row[shapes[0][0]] if isinstance(row[shapes[0][0]], list) else []
+    said = [turn.get(key) for turn in turns if isinstance(turn, Mapping) for key in ("content", "value")]
+    others = [name for name in filled if name not in shapes[0] and row[name] not in said]
+    if not others:
+        return
+    raise RowError(
+        "two_shapes",
+        f"{place}: a row must have one shape, because only one of them can be learned. Received: "
+        f"{', '.join(name for name in filled if name in shapes[0])} and {', '.join(others)}. Remove the columns of the "
+        "other.",
+    )
+
+
 def _conversation(row: Mapping[str, Any], place: str) -> tuple[list[Message], dict[str, int]] | None:
     """Returns the messages of a row and what was ignored in them; None if the row has no messages.
 
     Raises:
         RowError: The row has two shapes, or its messages cannot be read.
     """
-    whole = [columns for columns in (("instruction", "output"), ("prompt", "completion")) if row.keys() >= {*columns}]
-    lists = [name for name in ("messages", "conversations") if name in row]
-    if len(whole) + len(lists) > 1:
-        names = " and ".join(f"`{name}`" for name in [*(columns[0] for columns in whole), *lists])
-        raise RowError(
-            "two_shapes",
-            f"{place}: a row must have one shape, because only one of them can be learned. Received: {names}. "
-            "Remove the columns of the other.",
-        )
+    lists = [name for name in ("messages", "conversations") if row.get(name) not in (None, "", [])]
     if lists:
         messages, ignored = read_messages(row[lists[0]], lists[0], place)
         return with_system(messages, row, place), ignored

@@ -134,6 +134,8 @@ class DataSource(pydantic.BaseModel):
             return cls.model_validate({"files": source, **settings})
         name = source.removeprefix(TFDS_PREFIX)
         if match := _TFDS_SPLITS.fullmatch(name):
+            if settings.get("tfds_splits"):
+                raise ValueError(f"`{source}` names its splits, and so does `tfds_splits`: remove one of the two")
             splits = [split.strip() for split in match["splits"].split(",")]
             name, settings = match["name"], settings | {"tfds_splits": splits}
         return cls.model_validate({"tfds": name, **settings})

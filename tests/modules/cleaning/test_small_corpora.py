@@ -10,6 +10,7 @@ import pytest
 from modules.cleaning.buckets import BucketCounts, split_of
 from modules.cleaning.small_corpora import check_splits, needed_documents, sufficient_shares
 from modules.common.errors import InputError
+from pipeline.config import load_config
 
 SPLITS = ("train", "eval", "test")
 WEIGHTS = {"train": 90, "eval": 5, "test": 5}
@@ -83,3 +84,13 @@ def test_the_message_names_the_number_and_shares_that_work():
     assert "these shares need about 104 documents" in str(caught.value)
     shares = dict(re.findall(r"(\w+): (\d+)", re.search(r"data\.splits=\{(.*?)\}", str(caught.value))[1]))
     assert {split_of(digest, {split: int(share) for split, share in shares.items()}) for digest in found} == set(SPLITS)
+
+
+def test_without_a_test_split_the_cure_leaves_it_out():
+    counts = BucketCounts(documents={"train": 9}, bytes={}, dropped={})
+    with pytest.raises(InputError) as caught:
+        check_splits(counts, {"train": 90, "eval": 10}, splits_are_given=False, keys=lambda: set(keys(digests(9))))
+    cure = re.search(r"--set '(data\.splits=.*?)'", str(caught.value))
+    assert cure is not None
+    splits = load_config(overrides=[cure[1]]).data.splits
+    assert splits.weights.keys() == {"train", "eval"}
