@@ -25,7 +25,7 @@ class Mixture:
     Example:
         >>> mixture = Mixture(rows=(3, 2), drawn=(2, 4))  # the rows 0, 1, 2 and 3, 4
         >>> [sorted(epoch_order(mixture, seed=0, epoch=epoch).tolist()) for epoch in range(3)]
-        [[0, 2, 3, 3, 4, 4], [1, 1, 3, 3, 4, 4], [0, 2, 3, 3, 4, 4]]
+        [[0, 2, 3, 3, 4, 4], [1, 2, 3, 3, 4, 4], [0, 1, 3, 3, 4, 4]]
     """
 
     rows: tuple[int, ...]
