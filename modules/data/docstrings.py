@@ -162,15 +162,22 @@ def _parse_files(package: str, folder: str, files: list[str]) -> Iterator[tuple[
             yield f"{package}/{name}:{line}", package, text
 
 
+def syntax_tree(source: bytes) -> ast.Module | None:
+    """Returns the syntax tree of a source file; None if its syntax is bad."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # other projects' strings hold invalid escape sequences
+            return ast.parse(source)
+    except (SyntaxError, ValueError):
+        return None
+
+
 def docstrings_of(source: bytes) -> list[tuple[int, str]]:
     """Returns pairs (line, dedented docstring) of a module, its classes and functions; [] if the syntax is bad."""
     if b'"""' not in source and b"'''" not in source:
         return []
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other projects' strings hold invalid escape sequences
-            tree = ast.parse(source)
-    except (SyntaxError, ValueError):
+    tree = syntax_tree(source)
+    if tree is None:
         return []
     found = []
     for node in _documented_nodes(tree):

@@ -9,7 +9,6 @@ import json
 import pathlib
 import re
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -84,11 +83,8 @@ def functions_of(source: bytes, package: str, path: str) -> list[Function]:
         package: The package that the file belongs to.
         path: The file's path in the package's folder, e.g. `linalg/_linalg.py`.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other projects' strings hold invalid escape sequences
-            tree = ast.parse(source)
-    except (SyntaxError, ValueError):
+    tree = docstrings.syntax_tree(source)
+    if tree is None:
         return []
     listed = _listed_names(tree)
     found = []

@@ -8,6 +8,7 @@ from modules.data.bad_rows import RowError
 from modules.data.prompt_templates import Message, PromptTemplate
 from modules.data.records import (
     Record,
+    added,
     instruction_prompt,
     messages_of,
     refuse_columns,
@@ -69,11 +70,11 @@ def _conversations(row: Mapping[str, Any], template: PromptTemplate, place: str)
     read = {}
     for name in _ANSWERS:
         read[name], unknown = messages_of(row, name, "assistant", place)
-        ignored |= {what: ignored.get(what, 0) + number for what, number in unknown.items()}
+        ignored = added(ignored, unknown)
     before: list[Message] = []
     if "prompt" in row:
         before, unknown = messages_of(row, "prompt", "user", place)
-        ignored |= {what: ignored.get(what, 0) + number for what, number in unknown.items()}
+        ignored = added(ignored, unknown)
     elif "instruction" in row:
         raise RowError(
             "unknown_shape",

@@ -210,7 +210,7 @@ def _conversation(row: Mapping[str, Any], place: str) -> tuple[list[Message], di
     before, ignored = messages_of(row, "prompt", "user", place)
     after, more = messages_of(row, "completion", "assistant", place)
     before = [message._replace(weight=0) if message.role == "assistant" else message for message in before]
-    return with_system([*before, *after], row, place), _added(ignored, more)
+    return with_system([*before, *after], row, place), added(ignored, more)
 
 
 def messages_of(row: Mapping[str, Any], column: str, role: str, place: str) -> tuple[list[Message], dict[str, int]]:
@@ -227,7 +227,7 @@ def _conversation_record(
     prompts, completions = template.turns(kept)
     features = {"prompt": prompts, "completion": completions, **weight_feature(weights)}
     content = [message.content for message in kept if message.role != "system"]
-    return Record(features, content, _added(ignored, {LEFT_OUT: left_out}))
+    return Record(features, content, added(ignored, {LEFT_OUT: left_out}))
 
 
 def weight_feature(weights: Sequence[int]) -> dict[str, list[str]]:
@@ -235,6 +235,7 @@ def weight_feature(weights: Sequence[int]) -> dict[str, list[str]]:
     return {} if all(weights) else {WEIGHT: [str(weight) for weight in weights]}
 
 
-def _added(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+def added(counts: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    """Returns the sums of two counts by name, without zeros."""
     names = {**counts, **more}
     return {name: number for name in names if (number := counts.get(name, 0) + more.get(name, 0))}
