@@ -30,6 +30,7 @@ from modules.cleaning.data_warnings import data_warnings, separator_warnings
 from modules.cleaning.filters import CleaningSettings
 from modules.common import progress
 from modules.common.errors import InputError
+from modules.common.files import is_local
 from modules.common.worker_pool import WorkerPool, usable_processes
 from modules.data import corpus
 from modules.data.bad_rows import check_bad_rows, join_rejected
@@ -137,7 +138,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         only what cleaning needs work on this machine, and Beam where it has a cluster.
         """
         runner = PipelineOptions(self._beam_pipeline_args).view_as(StandardOptions).runner
-        is_remote = any("://" in folder for folder in (job.directory, *job.folders.values()))
+        is_remote = not all(map(is_local, (job.directory, *job.folders.values())))
         bytes_each = _REMOTE_PROCESS_BYTES if is_remote else _PROCESS_BYTES
         processes = min(usable_processes(bytes_each), max(len(job.pieces), job.buckets))
         if runner not in _LOCAL_RUNNERS:

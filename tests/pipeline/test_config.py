@@ -6,22 +6,13 @@ import pytest
 
 from modules.common.errors import InputError
 from pipeline.config import RECIPES, load_config
+from tests.toys.recipes import MINIMAL
 
 
 def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
     return path
-
-
-MINIMAL = """
-name: poems
-data: {source: "poems/*.txt"}
-tokenizer: {vocabulary_size: 512}
-model: {num_layers: 2, num_heads: 2, hidden_dim: 32, context_length: 32}
-training: {steps: 10}
-evaluation: {max_perplexity: 100}
-"""
 
 
 def test_a_minimal_configuration_gets_the_defaults(tmp_path):

@@ -10,15 +10,7 @@ import pytest
 from modules.common.errors import InputError
 from pipeline.config import PipelineConfig, load_config
 from pipeline.data_config import DataConfig
-
-MINIMAL = """
-name: poems
-data: {source: "poems/*.txt"}
-tokenizer: {vocabulary_size: 512}
-model: {num_layers: 2, num_heads: 2, hidden_dim: 32, context_length: 32}
-training: {steps: 10}
-evaluation: {max_perplexity: 100}
-"""
+from tests.toys.recipes import MINIMAL
 
 
 def load(tmp_path: Path, override: str) -> PipelineConfig:
